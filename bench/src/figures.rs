@@ -1,0 +1,129 @@
+//! The figures, one file each, and what they run on.
+
+mod apply_to_ready;
+mod event_stored_p99;
+mod idle_rss;
+mod log_rpc_p99;
+mod log_rpc_rate;
+mod process_ready;
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use clap::ValueEnum;
+use hdrhistogram::Histogram;
+use tokio::time::timeout;
+use weft_devstack::{DevStack, Options};
+
+use crate::cluster::Cluster;
+use crate::figure::{Figure, Goal, Measured};
+use crate::load::Load;
+
+/// Any one figure takes less, also where nothing works.
+const WITHIN: Duration = Duration::from_secs(600);
+
+/// A figure's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Name {
+    /// From `kubectl apply` of a Stack to Ready.
+    ApplyToReady,
+    /// From a process's start to its readiness.
+    ProcessReady,
+    /// Log calls each second.
+    LogRpcRate,
+    /// Latency of log calls at a fixed rate.
+    LogRpcP99,
+    /// From an event to its stored entry.
+    EventStoredP99,
+    /// Memory of the idle processes.
+    IdleRss,
+}
+
+/// What the log calls are measured with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Whether spans are made and sent.
+    pub traces: bool,
+    /// The share of traces that is kept.
+    pub trace_ratio: f64,
+}
+
+impl Setup {
+    fn options(self) -> Options {
+        Options { traces: self.traces, trace_ratio: self.trace_ratio, ..Options::default() }
+    }
+
+    fn note(self) -> String {
+        if self.traces { format!("with traces, ratio {}", self.trace_ratio) } else { "without traces".to_owned() }
+    }
+}
+
+/// Measures these figures, one after the other.
+pub async fn measure(wanted: &[Name], setup: Setup) -> Vec<Figure> {
+    let mut cluster = Cluster::default();
+    let mut figures = Vec::new();
+    for name in wanted {
+        eprintln!("measuring {}", name.to_possible_value().map(|name| name.get_name().to_owned()).unwrap_or_default());
+        figures.push(one(*name, setup, &mut cluster).await);
+    }
+    if let Err(error) = cluster.remove().await {
+        eprintln!("the release that was measured is not wholly gone: {error:#}");
+    }
+    figures
+}
+
+async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
+    let (label, unit, goal) = match name {
+        Name::ApplyToReady => ("apply_to_ready", "s", Goal::AtMost(20.0)),
+        Name::ProcessReady => ("process_ready", "s", Goal::AtMost(1.0)),
+        Name::LogRpcRate => ("log_rpc_rate", "/s", Goal::AtLeast(8_000.0)),
+        Name::LogRpcP99 => ("log_rpc_p99", "ms", Goal::AtMost(10.0)),
+        Name::EventStoredP99 => ("event_stored_p99", "ms", Goal::AtMost(50.0)),
+        Name::IdleRss => ("idle_rss", "MiB", Goal::AtMost(60.0)),
+    };
+    let measuring = async {
+        match name {
+            Name::ApplyToReady => apply_to_ready::measure(cluster).await,
+            Name::ProcessReady => process_ready::measure().await,
+            Name::LogRpcRate => log_rpc_rate::measure(setup).await,
+            Name::LogRpcP99 => log_rpc_p99::measure(setup).await,
+            Name::EventStoredP99 => event_stored_p99::measure().await,
+            Name::IdleRss => idle_rss::measure(cluster).await,
+        }
+    };
+    let measured = timeout(WITHIN, measuring).await.with_context(|| format!("not within {WITHIN:?}")).flatten();
+    Figure::new(label, unit, goal, measured)
+}
+
+fn load(stack: &DevStack, body: &'static str) -> Load {
+    let address = stack.broker_url().trim_start_matches("http://").to_owned();
+    Load { address, body: Bytes::from_static(body.as_bytes()) }
+}
+
+/// The 99th percentile in milliseconds, with the others beside it in a note.
+fn p99_ms(latencies: impl Iterator<Item = Duration>) -> Result<Measured> {
+    let mut histogram = Histogram::<u64>::new(3)?;
+    for latency in latencies {
+        histogram.record(u64::try_from(latency.as_micros())?)?;
+    }
+    let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile)).as_secs_f64() * 1_000.0;
+    let note = format!("{} requests, p50 {:.1} ms, p90 {:.1} ms, most {:.1} ms", histogram.len(), at(0.5), at(0.9), at(1.0));
+    Ok(Measured { value: at(0.99), notes: vec![note] })
+}
+
+/// What the services themselves complained of while they were measured, such as spans that were dropped.
+fn complaints(stack: &DevStack) -> Vec<String> {
+    [("broker", &stack.broker), ("logger", &stack.logger), ("listener", &stack.listener)]
+        .into_iter()
+        .filter_map(|(name, service)| {
+            let log = fs::read_to_string(service.log_file()).ok()?;
+            let grave = |line: &&str| line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\"");
+            let lines: Vec<&str> = log.lines().filter(grave).collect();
+            let last = lines.last()?;
+            Some(format!("{name} logged {} warnings; the last: {last}", lines.len()))
+        })
+        .collect()
+}

@@ -1,0 +1,34 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::sleep;
+use weft_devcluster::{Resident, of_container};
+
+use crate::cluster::{Cluster, NAMESPACE};
+use crate::figure::Measured;
+
+const IDLE: Duration = Duration::from_secs(10);
+
+pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
+    let release = cluster.release().await?;
+    release.ready().await?;
+    // Not for a condition: to be idle for this long is what is measured.
+    sleep(IDLE).await;
+    let (mut total, mut notes) = (0_u64, Vec::new());
+    let operator = release.name();
+    for (namespace, app) in [(NAMESPACE, "broker"), (NAMESPACE, "logger"), (NAMESPACE, "listener"), (operator, "weft-operator")] {
+        let kib = resident(release.pods(namespace, app).await?).with_context(|| format!("the pod of {app}"))?;
+        notes.push(format!("{app} {:.1} MiB", mib(kib)));
+        total += kib;
+    }
+    Ok(Measured { value: mib(total), notes: vec![notes.join(", ")] })
+}
+
+fn resident(pods: Vec<serde_json::Value>) -> Result<u64> {
+    let pod = pods.into_iter().next().context("there is none")?;
+    of_container(&pod)?.into_iter().map(|pid| Ok(Resident::of(pid)?.kib)).sum()
+}
+
+fn mib(kib: u64) -> f64 {
+    u32::try_from(kib).map_or(f64::INFINITY, f64::from) / 1_024.0
+}

@@ -1,0 +1,33 @@
+//! `weft-bench`: measures, prints a table, writes the report.
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum as _};
+use weft_bench::{Name, Setup, measure, print, write};
+
+/// Measures the figures that the project promises.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The figures; all of them when none is named.
+    figures: Vec<Name>,
+    /// The share of traces that is kept while it measures the rate and the latency of log calls, 0 to 1.
+    #[arg(long, default_value_t = 1.0)]
+    trace_ratio: f64,
+    /// Measures the rate and the latency of log calls without spans.
+    #[arg(long)]
+    no_traces: bool,
+}
+
+// One thread: the load generator shares its cores with what it measures.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let all = args.figures.is_empty();
+    let wanted = if all { Name::value_variants().to_vec() } else { args.figures };
+    let figures = measure(&wanted, Setup { traces: !args.no_traces, trace_ratio: args.trace_ratio }).await;
+    print(&figures);
+    if all {
+        write(&figures)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! One run of a program, bounded in time.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Runs a program with this standard input, and returns its standard output.
+pub(crate) async fn run(program: &Path, args: &[&str], input: &str, within: Duration) -> Result<String> {
+    let shown = || format!("{} {}", program.file_name().unwrap_or_default().display(), args.join(" "));
+    let mut command = Command::new(program);
+    command.args(args).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("failed to start {}", shown()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read its input may have closed it.
+        let _ = stdin.write_all(input.as_bytes()).await;
+    }
+    let output = timeout(within, child.wait_with_output()).await;
+    let output = output.with_context(|| format!("`{}` has not ended after {within:?}", shown()))??;
+    if !output.status.success() {
+        bail!("`{}` failed ({}): {}", shown(), output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

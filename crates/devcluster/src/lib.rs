@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod command;
+mod crd;
+mod kubectl;
+mod processes;
+mod sandbox;
+mod settings;
+mod until;
+
+pub use kubectl::Kubectl;
+pub use processes::{Resident, of_container};
+pub use sandbox::Sandbox;
+pub use settings::Settings;
+pub use until::until;

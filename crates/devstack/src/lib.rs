@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod ferretdb;
+mod jaeger;
+mod ports;
+mod process;
+mod rabbitmq;
+mod ready;
+mod service;
+mod spawner;
+mod stack;
+mod state;
+mod tools;
+
+pub use ferretdb::FerretDb;
+pub use jaeger::Jaeger;
+pub use ports::free_port;
+pub use process::Process;
+pub use rabbitmq::RabbitMq;
+pub use service::{Service, ServiceOptions};
+pub use stack::{DevStack, Options};
+pub use state::StateDir;
+pub use tools::{our_binary, tool};

@@ -1,0 +1,76 @@
+//! `weft-dev`: the whole stack as processes on loopback, until it is told to end.
+
+use std::{
+    io::{Write, stdout},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use weft_devstack::{DevStack, Options};
+
+/// Runs broker, logger and listener with their stores on loopback, without Kubernetes.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The broker's port; another one is taken when it is in use.
+    #[arg(long, default_value_t = 8080, env = "WEFT_DEV_BROKER_PORT")]
+    broker_port: u16,
+    /// The port of Jaeger's query API; another one is taken when it is in use.
+    #[arg(long, default_value_t = 16686, env = "WEFT_DEV_JAEGER_PORT")]
+    jaeger_port: u16,
+    /// The folder that keeps data and logs (default: a temporary one, erased at the end).
+    #[arg(long, env = "WEFT_DEV_STATE")]
+    state: Option<PathBuf>,
+    /// The share of traces that is kept, 0 to 1.
+    #[arg(long, default_value_t = 1.0, env = "WEFT_DEV_TRACE_RATIO", value_parser = ratio)]
+    trace_ratio: f64,
+    /// Runs without Jaeger and without spans.
+    #[arg(long, env = "WEFT_DEV_NO_TRACES")]
+    no_traces: bool,
+    /// The services' log filter.
+    #[arg(long, default_value = "info", env = "WEFT_LOG")]
+    log: String,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("a number from 0 to 1 is wanted".into()),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut ended = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
+    let options = Options {
+        state: args.state,
+        broker_port: args.broker_port,
+        jaeger_port: args.jaeger_port,
+        traces: !args.no_traces,
+        trace_ratio: args.trace_ratio,
+        log: args.log,
+    };
+    let stack = tokio::select! {
+        stack = DevStack::start(options) => stack.context("failed to start the stack")?,
+        () = ended() => return Ok(()),
+    };
+    print(&stack)?;
+    ended().await;
+    stack.stop().await
+}
+
+/// NAME=value lines, then an empty one: whoever reads them from a pipe knows when all have come.
+fn print(stack: &DevStack) -> Result<()> {
+    let mut out = stdout().lock();
+    for (name, value) in stack.urls() {
+        writeln!(out, "{name}={value}")?;
+    }
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,385 @@
+//! Takes messages from a queue, hands them to a handler, and acknowledges each only when it is stored elsewhere.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::{FutureExt, StreamExt};
+use lapin::{
+    Channel,
+    message::Delivery,
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use weft_runtime::{clock::Clock, lifecycle::Shutdown, status::StoreStatus};
+
+use crate::{
+    Amqp, Handler, Outcome, Publisher, Queue, Received,
+    decode::{Decoded, decode},
+    headers::{self, Headers},
+    lane::Message,
+    link::{Link, Session, State},
+    metrics::{EventMetrics, Handled, OfQueue},
+    retry::{self, Step},
+    spans::{self, Origin},
+    topology::DEAD_EXCHANGE,
+};
+
+/// How long one try to store a failed message elsewhere may take.
+const MOVE_WITHIN: Duration = Duration::from_secs(10);
+const ACK_WITHIN: Duration = Duration::from_secs(10);
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What may differ between consumers.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsumerOptions {
+    /// Messages in hand at once.
+    pub prefetch: u16,
+    /// How long a handler may take.
+    pub handle_within: Duration,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        Self { prefetch: 64, handle_within: Duration::from_secs(30) }
+    }
+}
+
+/// What a consumer knows of its queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsumerStatus {
+    /// RabbitMQ, as the consumer's connection sees it.
+    pub store: StoreStatus,
+    /// It takes messages.
+    pub consuming: bool,
+}
+
+/// Consumes one queue.
+pub struct Consumer {
+    link: Link,
+    worker: Arc<Worker>,
+    status: watch::Sender<ConsumerStatus>,
+}
+
+/// What every message in hand shares.
+struct Worker {
+    amqp: Amqp,
+    queue: Queue,
+    options: ConsumerOptions,
+    handler: Arc<dyn Handler>,
+    /// On a connection of its own: RabbitMQ blocks connections that publish, and acknowledgements must go on.
+    publisher: Publisher,
+    clock: Arc<dyn Clock>,
+    metrics: EventMetrics,
+}
+
+impl Consumer {
+    /// Starts connecting in the background; takes no message before [`Consumer::run`].
+    pub fn new(
+        queue: Queue,
+        options: ConsumerOptions,
+        handler: impl Handler,
+        publisher: Publisher,
+        clock: Arc<dyn Clock>,
+        metrics: EventMetrics,
+    ) -> Self {
+        let amqp = publisher.amqp().clone();
+        let link = Link::start(amqp.clone(), "consumer", true, &metrics);
+        let worker = Worker { amqp, queue, options, handler: Arc::new(handler), publisher, clock, metrics };
+        Self { link, worker: Arc::new(worker), status: watch::Sender::default() }
+    }
+
+    /// Its status, now and when it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<ConsumerStatus> {
+        self.status.subscribe()
+    }
+
+    /// Consumes until `shutdown` is requested; then takes nothing new, and returns when what is in hand is done or the
+    /// shutdown is cut. What was not acknowledged goes back to the queue.
+    pub async fn run(self, shutdown: Shutdown) {
+        let slots = Arc::new(Semaphore::new(self.worker.options.prefetch.into()));
+        let in_hand = TaskTracker::new();
+        let mut pauses = pauses();
+        while !shutdown.is_requested() {
+            let session = tokio::select! {
+                session = self.session() => session,
+                () = shutdown.requested() => break,
+            };
+            let consumed = self.consume(&session, &slots, &in_hand, &shutdown, &mut pauses).await;
+            self.report(false);
+            if let Err(error) = consumed {
+                tracing::warn!(queue = self.worker.queue.name(), error = %error, "consuming is interrupted");
+                let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+                tokio::select! { () = sleep(pause) => {}, () = shutdown.requested() => {} }
+            }
+        }
+        in_hand.close();
+        tokio::select! {
+            () = in_hand.wait() => {}
+            () = shutdown.cut() => tracing::warn!(left = in_hand.len(), "messages in hand go back to the queue"),
+        }
+        self.link.close().await;
+    }
+
+    async fn session(&self) -> Arc<Session> {
+        let mut state = self.link.watch();
+        loop {
+            self.report(false);
+            if let State::Up(session) = &*state.borrow_and_update() {
+                return session.clone();
+            }
+            if state.changed().await.is_err() {
+                // The link ends only with this very value.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn consume(
+        &self,
+        session: &Session,
+        slots: &Arc<Semaphore>,
+        in_hand: &TaskTracker,
+        shutdown: &Shutdown,
+        pauses: &mut ExponentialBackoff,
+    ) -> Result<(), ConsumeError> {
+        let (channel, mut deliveries) =
+            timeout(OPEN_WITHIN, self.open(session)).await.map_err(|_| ConsumeError::NoAnswer)??;
+        tracing::info!(queue = self.worker.queue.name(), "consuming");
+        *pauses = self::pauses();
+        self.report(true);
+        let mut state = self.link.watch();
+        let lost = state.wait_for(|state| !matches!(state, State::Up(now) if now.number == session.number));
+        tokio::pin!(lost);
+        loop {
+            let slot = tokio::select! {
+                slot = slots.clone().acquire_owned() => slot.map_err(|_| ConsumeError::Cancelled)?,
+                _ = &mut lost => return Err(ConsumeError::Lost),
+                () = shutdown.requested() => break,
+            };
+            let delivery = tokio::select! {
+                delivery = deliveries.next() => delivery.ok_or(ConsumeError::Cancelled)??,
+                _ = &mut lost => return Err(ConsumeError::Lost),
+                () = shutdown.requested() => break,
+            };
+            in_hand.spawn(self.worker.clone().process(delivery, slot));
+        }
+        // Whether RabbitMQ hears it or not: the connection is closed next.
+        let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
+        let _ = timeout(ACK_WITHIN, cancel).await;
+        in_hand.close();
+        tokio::select! { () = in_hand.wait() => {}, () = shutdown.cut() => {} }
+        Ok(())
+    }
+
+    async fn open(&self, session: &Session) -> lapin::Result<(Channel, lapin::Consumer)> {
+        let Worker { queue, options, .. } = &*self.worker;
+        let channel = session.connection.create_channel().await?;
+        channel.basic_qos(options.prefetch, BasicQosOptions { global: false }).await?;
+        let deliveries = channel
+            .basic_consume(
+                queue.name().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+        Ok((channel, deliveries))
+    }
+
+    fn report(&self, consuming: bool) {
+        let status = ConsumerStatus { store: self.link.status(), consuming };
+        self.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+    }
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").field("queue", &self.worker.queue).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ConsumeError {
+    #[error(transparent)]
+    Amqp(#[from] lapin::Error),
+    #[error("RabbitMQ has cancelled the consumer")]
+    Cancelled,
+    #[error("the connection is lost")]
+    Lost,
+    #[error("RabbitMQ gave no answer in {} s", OPEN_WITHIN.as_secs())]
+    NoAnswer,
+}
+
+impl Worker {
+    async fn process(self: Arc<Self>, mut delivery: Delivery, _slot: OwnedSemaphorePermit) {
+        let Decoded { received, headers, fault } = decode(&mut delivery, self.clock.as_ref());
+        let (exchange, key) = (delivery.exchange.as_str(), delivery.routing_key.as_str());
+        let origin = Origin { exchange, key, queue: self.queue.name() };
+        let span = spans::process(&self.amqp, &origin, &received, &headers);
+        let of_queue = OfQueue { queue: self.queue.name() };
+        self.metrics.in_hand.get_or_create(&of_queue).inc();
+        let work = async {
+            let outcome = match fault {
+                Some(fault) => Outcome::Rejected(fault.to_string()),
+                None => self.handle(&received).await,
+            };
+            self.settle(&delivery, &received, headers, outcome).await;
+        };
+        work.instrument(span).await;
+        self.metrics.in_hand.get_or_create(&of_queue).dec();
+    }
+
+    async fn handle(&self, event: &Received) -> Outcome {
+        let start = Instant::now();
+        let within = self.options.handle_within;
+        let handled = timeout(within, AssertUnwindSafe(self.handler.handle(event)).catch_unwind()).await;
+        let queue = self.queue.name();
+        self.metrics.handle_time.get_or_create(&OfQueue { queue }).observe(start.elapsed().as_secs_f64());
+        match handled {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Outcome::Retry(format!("the handler panicked: {}", words_of(panic.as_ref()))),
+            Err(_) => {
+                Outcome::Unavailable(format!("the handler gave no answer in {} s", within.as_secs_f64()))
+            }
+        }
+    }
+
+    /// Acknowledges the message once it has had its effect or is stored elsewhere.
+    async fn settle(&self, delivery: &Delivery, event: &Received, headers: Headers, outcome: Outcome) {
+        let label = label(&outcome);
+        self.metrics.handled.get_or_create(&Handled { queue: self.queue.name(), outcome: label }).inc();
+        let step = retry::next(outcome, event, self.clock.now());
+        if let Step::Wait { reason, .. } | Step::Bury { reason, .. } = &step {
+            spans::failed(&tracing::Span::current(), Some((label, reason.clone())));
+        }
+        let moved = match step {
+            Step::Acknowledge => true,
+            Step::Wait { delay, reason, attempts, failures } => {
+                tracing::warn!(
+                    event = event.id,
+                    attempts,
+                    reason,
+                    delay_s = delay.as_secs(),
+                    "the event is tried again"
+                );
+                let mut headers = self.carried(event, headers, attempts, failures);
+                headers.set_reason(headers::REASON, &reason);
+                self.move_to("", &self.queue.retry(delay), headers, delivery, event).await
+            }
+            Step::Bury { reason, attempts, failures } => {
+                tracing::error!(event = event.id, attempts, reason, "the event becomes a dead letter");
+                let mut headers = self.carried(event, headers, attempts, failures);
+                headers.set_reason(headers::DEAD_REASON, &reason);
+                headers.set_text(headers::DEAD_QUEUE, self.queue.name());
+                headers.set_text(headers::DEAD_AT, &self.clock.now().to_string());
+                self.move_to(DEAD_EXCHANGE, self.queue.name(), headers, delivery, event).await
+            }
+        };
+        if moved {
+            acknowledge(delivery, event).await;
+        }
+    }
+
+    /// Everything the next attempt needs, also where the message came without it.
+    fn carried(&self, event: &Received, headers: Headers, attempts: u32, failures: u32) -> Headers {
+        let mut headers = headers.carried_on();
+        headers.set_text(headers::ID, &event.id);
+        headers.set_text(headers::TYPE, &event.kind);
+        headers.set_text(headers::TIME, &event.time.to_string());
+        headers.set_text(headers::FIRST_ATTEMPT, &event.first_attempt.to_string());
+        headers.set_count(headers::ATTEMPTS, attempts);
+        headers.set_count(headers::FAILURES, failures);
+        headers
+    }
+
+    /// Stores the message in another queue; tries until it is there, or until the delivery is no longer ours and
+    /// RabbitMQ gives the message out again.
+    async fn move_to(
+        &self,
+        exchange: &'static str,
+        key: &str,
+        headers: Headers,
+        from: &Delivery,
+        event: &Received,
+    ) -> bool {
+        let properties = republished(&from.properties, headers);
+        let message = Message { exchange, key: key.into(), properties, body: &event.data };
+        let mut pauses = pauses();
+        while from.acker.usable() {
+            let span = spans::send(&self.amqp, exchange, key, &event.id, event.data.len());
+            let sent =
+                self.publisher.send(&message, Instant::now() + MOVE_WITHIN).instrument(span.clone()).await;
+            let Err(error) = sent else { return true };
+            spans::failed(&span, Some((error.label(), error.to_string())));
+            tracing::warn!(event = event.id, %error, to = key, "failed to store the message elsewhere: it stays unacknowledged");
+            sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        }
+        false
+    }
+}
+
+async fn acknowledge(delivery: &Delivery, event: &Received) {
+    let error = match timeout(ACK_WITHIN, delivery.acker.ack(BasicAckOptions::default())).await {
+        Ok(Ok(true)) => return,
+        Ok(Ok(false)) => "its channel has ended".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {} s", ACK_WITHIN.as_secs()),
+    };
+    tracing::info!(event = event.id, error, "failed to acknowledge the event: it comes again");
+}
+
+/// The properties without those that would make the message expire, or be refused from another user.
+fn republished(old: &lapin::BasicProperties, headers: Headers) -> lapin::BasicProperties {
+    const PERSISTENT: u8 = 2;
+    let mut new =
+        lapin::BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers.into_table());
+    if let Some(value) = old.content_type() {
+        new = new.with_content_type(value.clone());
+    }
+    if let Some(value) = old.content_encoding() {
+        new = new.with_content_encoding(value.clone());
+    }
+    if let Some(value) = old.message_id() {
+        new = new.with_message_id(value.clone());
+    }
+    if let Some(value) = old.timestamp() {
+        new = new.with_timestamp(*value);
+    }
+    new
+}
+
+fn label(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Retry(_) => "retry",
+        Outcome::Unavailable(_) => "unavailable",
+        Outcome::Rejected(_) => "rejected",
+    }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,172 @@
+//! From a delivery to an event, tolerant of plain messages: the Go original's have neither id nor headers.
+
+use jiff::Timestamp;
+use lapin::{message::Delivery, types::ShortString};
+use weft_runtime::clock::Clock;
+
+use crate::{MAX_BODY_BYTES, Received, headers, headers::Headers};
+
+/// Why a message can never be handled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("the body has {0} bytes: at most {MAX_BODY_BYTES} are taken")]
+    TooLarge(usize),
+    #[error("the body is encoded as `{0}`: only plain JSON is taken")]
+    Encoded(String),
+    #[error("the body is no JSON: {0}")]
+    NotJson(String),
+    #[error("the header {0} is no UTF-8 text")]
+    NotText(&'static str),
+    #[error("the header {name} is no time as RFC 3339 writes it: {reason}")]
+    NotTime { name: &'static str, reason: String },
+    #[error("the header cloudEvents:specversion is `{0}`: only 1.0 is known")]
+    SpecVersion(String),
+}
+
+/// A message, decoded as far as it goes: one with a fault still needs id and headers as a dead letter.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) received: Received,
+    pub(crate) headers: Headers,
+    pub(crate) fault: Option<DecodeError>,
+}
+
+/// Takes the body out of the delivery.
+pub(crate) fn decode(delivery: &mut Delivery, clock: &dyn Clock) -> Decoded {
+    let headers = Headers::of(delivery.properties.headers().as_ref());
+    let now = clock.now();
+    let fault = check(delivery, &headers).err();
+    let text = |name| headers.text(name).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+    let message_id =
+        delivery.properties.message_id().as_ref().map(ShortString::to_string).filter(|id| !id.is_empty());
+    let received = Received {
+        id: text(headers::ID).or(message_id).unwrap_or_else(|| clock.new_id().to_string()),
+        kind: text(headers::TYPE).unwrap_or_else(|| delivery.routing_key.to_string()),
+        source: text(headers::SOURCE).unwrap_or_default(),
+        time: time(&headers, headers::TIME).ok().flatten().or_else(|| sent_at(delivery)).unwrap_or(now),
+        data: std::mem::take(&mut delivery.data),
+        attempts: headers.count(headers::ATTEMPTS),
+        failures: headers.count(headers::FAILURES),
+        first_attempt: time(&headers, headers::FIRST_ATTEMPT).ok().flatten().unwrap_or(now),
+    };
+    Decoded { received, headers, fault }
+}
+
+fn check(delivery: &Delivery, headers: &Headers) -> Result<(), DecodeError> {
+    for name in [headers::ID, headers::TYPE, headers::SOURCE, headers::SPEC_VERSION] {
+        if headers.has(name) && headers.text(name).is_none() {
+            return Err(DecodeError::NotText(name));
+        }
+    }
+    match headers.text(headers::SPEC_VERSION) {
+        None | Some("1.0") => {}
+        Some(other) => return Err(DecodeError::SpecVersion(other.to_owned())),
+    }
+    time(headers, headers::TIME)?;
+    match delivery.properties.content_encoding().as_ref().map(ShortString::as_str) {
+        None | Some("" | "utf-8" | "UTF-8" | "identity") => {}
+        Some(other) => return Err(DecodeError::Encoded(other.to_owned())),
+    }
+    if delivery.data.len() > MAX_BODY_BYTES {
+        return Err(DecodeError::TooLarge(delivery.data.len()));
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&delivery.data) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(DecodeError::NotJson(error.to_string())),
+    }
+}
+
+fn time(headers: &Headers, name: &'static str) -> Result<Option<Timestamp>, DecodeError> {
+    if !headers.has(name) {
+        return Ok(None);
+    }
+    let text = headers.text(name).ok_or(DecodeError::NotText(name))?;
+    text.parse()
+        .map(Some)
+        .map_err(|error: jiff::Error| DecodeError::NotTime { name, reason: error.to_string() })
+}
+
+/// The `timestamp` property, in seconds, that some publishers write.
+fn sent_at(delivery: &Delivery) -> Option<Timestamp> {
+    Timestamp::from_second(i64::try_from((*delivery.properties.timestamp())?).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::{
+        BasicProperties,
+        types::{AMQPValue, FieldTable},
+    };
+    use weft_runtime::clock::FixedClock;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn delivery(body: &[u8], headers: &[(&str, &str)]) -> Delivery {
+        let mut table = Headers::default();
+        for (name, value) in headers {
+            table.set_text(name, value);
+        }
+        let mut delivery = Delivery::mock(1, "logs_topic".into(), "log.INFO".into(), false, body.to_vec());
+        delivery.properties = BasicProperties::default().with_headers(table.into_table());
+        delivery
+    }
+
+    fn fault(mut delivery: Delivery) -> String {
+        decode(&mut delivery, &FixedClock(NOW)).fault.map(|fault| fault.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_plain_message_gets_an_id_its_routing_key_as_type_and_the_time_of_its_first_attempt() {
+        let decoded = decode(&mut delivery(b"{}", &[]), &FixedClock(NOW));
+        assert_eq!(decoded.fault, None);
+        assert_eq!(decoded.received.kind, "log.INFO");
+        assert_eq!(decoded.received.time, NOW);
+        assert_eq!(decoded.received.id.len(), 36);
+        assert_eq!(decoded.received.attempts, 0);
+    }
+
+    #[test]
+    fn attributes_win_over_properties_and_routing_key() {
+        let headers = [
+            (headers::ID, "7"),
+            (headers::TYPE, "log.ERROR"),
+            (headers::SOURCE, "broker"),
+            (headers::TIME, "2026-01-02T03:04:05Z"),
+        ];
+        let received = decode(&mut delivery(b"{}", &headers), &FixedClock(NOW)).received;
+        assert_eq!(
+            (received.id.as_str(), received.kind.as_str(), received.source.as_str()),
+            ("7", "log.ERROR", "broker")
+        );
+        assert_eq!(received.time.to_string(), "2026-01-02T03:04:05Z");
+    }
+
+    #[test]
+    fn the_timestamp_property_counts_where_no_header_says_more() {
+        let mut delivery = delivery(b"{}", &[]);
+        delivery.properties = BasicProperties::default().with_timestamp(86_400);
+        let received = decode(&mut delivery, &FixedClock(NOW)).received;
+        assert_eq!(received.time.to_string(), "1970-01-02T00:00:00Z");
+    }
+
+    #[test]
+    fn what_can_never_be_handled_has_a_fault_that_says_why() {
+        assert!(fault(delivery(b"", &[])).contains("no JSON"));
+        assert!(fault(delivery(b"{", &[])).contains("no JSON"));
+        assert!(fault(delivery(b"\xff\xfe", &[])).contains("no JSON"));
+        assert!(fault(delivery(b"{}{}", &[])).contains("no JSON"));
+        assert!(fault(delivery(&vec![b' '; MAX_BODY_BYTES + 1], &[])).contains("1048577 bytes"));
+        assert!(fault(delivery(b"{}", &[(headers::TIME, "yesterday")])).contains("cloudEvents:time"));
+        assert!(fault(delivery(b"{}", &[(headers::SPEC_VERSION, "0.3")])).contains("only 1.0"));
+        let mut encoded = delivery(b"{}", &[]);
+        encoded.properties = BasicProperties::default().with_content_encoding("gzip".into());
+        assert!(fault(encoded).contains("gzip"));
+        let mut typed = delivery(b"{}", &[]);
+        let mut table = FieldTable::default();
+        table.insert(headers::TYPE.into(), AMQPValue::LongLongInt(5));
+        typed.properties = BasicProperties::default().with_headers(table);
+        assert!(fault(typed).contains("cloudEvents:type is no UTF-8 text"));
+    }
+}

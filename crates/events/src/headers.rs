@@ -1,0 +1,184 @@
+//! Names and values of message headers.
+
+use std::collections::BTreeMap;
+
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use opentelemetry::propagation::{Extractor, Injector};
+
+pub(crate) const ID: &str = "cloudEvents:id";
+pub(crate) const TYPE: &str = "cloudEvents:type";
+pub(crate) const SOURCE: &str = "cloudEvents:source";
+pub(crate) const SPEC_VERSION: &str = "cloudEvents:specversion";
+pub(crate) const TIME: &str = "cloudEvents:time";
+
+/// How often the message was tried without success.
+pub(crate) const ATTEMPTS: &str = "weft-attempts";
+/// How many of these attempts failed although everything could be reached.
+pub(crate) const FAILURES: &str = "weft-failures";
+pub(crate) const FIRST_ATTEMPT: &str = "weft-first-attempt";
+/// Why the last attempt failed.
+pub(crate) const REASON: &str = "weft-reason";
+pub(crate) const DEAD_REASON: &str = "weft-dead-reason";
+pub(crate) const DEAD_AT: &str = "weft-dead-at";
+pub(crate) const DEAD_QUEUE: &str = "weft-dead-queue";
+/// Set when foreign headers were too large to be carried on.
+const DROPPED: &str = "weft-headers-dropped";
+
+/// All headers of a message must fit one frame; half of it is for ours.
+const MAX_FOREIGN_BYTES: usize = crate::amqp::FRAME_MAX_BYTES as usize / 2;
+/// A reason is for a person to read; the log has all of it.
+const MAX_REASON_BYTES: usize = 1024;
+
+/// A message's headers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Headers(BTreeMap<ShortString, AMQPValue>);
+
+impl Headers {
+    pub(crate) fn of(table: Option<&FieldTable>) -> Self {
+        Self(table.map(|table| table.inner().clone()).unwrap_or_default())
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The text of a header; `None` when it is missing or no text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name)? {
+            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+            AMQPValue::ShortString(text) => Some(text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The count in a header; 0 when it is missing or no count.
+    pub(crate) fn count(&self, name: &str) -> u32 {
+        let value = match self.0.get(name) {
+            Some(AMQPValue::LongLongInt(value)) => *value,
+            Some(AMQPValue::LongInt(value)) => i64::from(*value),
+            Some(AMQPValue::LongUInt(value)) => i64::from(*value),
+            _ => 0,
+        };
+        u32::try_from(value).unwrap_or_default()
+    }
+
+    pub(crate) fn set_text(&mut self, name: &str, value: &str) {
+        self.0.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
+    }
+
+    pub(crate) fn set_count(&mut self, name: &str, value: u32) {
+        self.0.insert(name.into(), AMQPValue::LongLongInt(value.into()));
+    }
+
+    pub(crate) fn set_reason(&mut self, name: &str, reason: &str) {
+        let end = reason.floor_char_boundary(MAX_REASON_BYTES);
+        self.set_text(name, reason.get(..end).unwrap_or_default());
+    }
+
+    /// Leaves out what would make a message behave differently when it is published again: RabbitMQ's own account of
+    /// its deaths and deliveries, and `CC` and `BCC`, which send copies to other queues.
+    pub(crate) fn carried_on(mut self) -> Self {
+        self.0.retain(|name, _| !name.as_str().starts_with("x-") && !matches!(name.as_str(), "CC" | "BCC"));
+        let size = |(name, value): (&ShortString, &AMQPValue)| name.as_str().len() + size_of(value);
+        if self.0.iter().map(size).sum::<usize>() > MAX_FOREIGN_BYTES {
+            let mut left = MAX_FOREIGN_BYTES;
+            self.0.retain(|name, value| {
+                let fits = left.checked_sub(size((name, value))).filter(|_| is_known(name.as_str()));
+                left = fits.unwrap_or(left);
+                fits.is_some()
+            });
+            self.set_text(DROPPED, "they did not fit a frame");
+        }
+        self
+    }
+
+    pub(crate) fn into_table(self) -> FieldTable {
+        self.0.into()
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    name.starts_with("cloudEvents:")
+        || name.starts_with("weft-")
+        || matches!(name, "traceparent" | "tracestate")
+}
+
+fn size_of(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::LongString(text) => text.len(),
+        AMQPValue::ByteArray(bytes) => bytes.len(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(size_of).sum(),
+        AMQPValue::FieldTable(table) => {
+            table.inner().iter().map(|(name, value)| name.as_str().len() + size_of(value)).sum()
+        }
+        _ => 8,
+    }
+}
+
+impl Injector for Headers {
+    fn set(&mut self, key: &str, value: String) {
+        self.set_text(key, &value);
+    }
+}
+
+impl Extractor for Headers {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.text(key)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(ShortString::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_change_a_messages_way_is_left_out() {
+        let mut headers = Headers::default();
+        for name in ["x-death", "x-delivery-count", "CC", "BCC", "tenant", TYPE] {
+            headers.set_text(name, "v");
+        }
+        let kept = headers.carried_on();
+        assert_eq!(kept.keys(), [TYPE, "tenant"]);
+    }
+
+    #[test]
+    fn headers_that_fill_a_frame_give_way_to_ours() {
+        let mut headers = Headers::default();
+        headers.set_text("tenant", &"x".repeat(MAX_FOREIGN_BYTES));
+        headers.set_text(ID, "1");
+        let kept = headers.carried_on();
+        assert_eq!(kept.keys(), [ID, DROPPED]);
+    }
+
+    #[test]
+    fn known_headers_that_fill_a_frame_are_kept_as_far_as_they_fit() {
+        let mut headers = Headers::default();
+        for number in 0..40 {
+            headers.set_text(&format!("cloudEvents:x{number:02}"), &"x".repeat(1_000));
+        }
+        let kept = headers.carried_on().into_table();
+        let size: usize = kept.inner().values().map(size_of).sum();
+        assert!(size > 10_000 && size <= MAX_FOREIGN_BYTES, "{size}");
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let mut headers = Headers::default();
+        headers.set_reason(REASON, &"é".repeat(MAX_REASON_BYTES));
+        assert_eq!(headers.text(REASON).unwrap().len(), MAX_REASON_BYTES);
+    }
+
+    #[test]
+    fn a_count_of_another_type_is_no_count() {
+        let mut headers = Headers::default();
+        headers.set_text(ATTEMPTS, "3");
+        assert_eq!(headers.count(ATTEMPTS), 0);
+        headers.set_count(ATTEMPTS, 3);
+        assert_eq!(headers.count(ATTEMPTS), 3);
+    }
+}

@@ -1,0 +1,86 @@
+//! Channels for publications, one message in flight on each.
+//!
+//! lapin hands a returned message to whichever confirmation comes next on its channel: with one message at a time there
+//! is only one it can belong to.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lapin::{
+    BasicProperties, Channel, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::ShortString,
+};
+
+use crate::link::Session;
+
+/// A message as it goes over the wire.
+#[derive(Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) exchange: &'static str,
+    pub(crate) key: ShortString,
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: &'a [u8],
+}
+
+/// Channels of the present connection that have nothing in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes(Mutex<Idle>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    session: u64,
+    channels: Vec<Channel>,
+}
+
+impl Lanes {
+    /// Publishes and waits for the confirmation.
+    ///
+    /// # Cancellation
+    /// A channel whose publication was given up is closed: what comes back on it belongs to nobody.
+    pub(crate) async fn publish(
+        &self,
+        session: &Arc<Session>,
+        message: &Message<'_>,
+    ) -> lapin::Result<Confirmation> {
+        let channel = match self.take(session.number) {
+            Some(channel) => channel,
+            None => {
+                let channel = session.connection.create_channel().await?;
+                channel.confirm_select(ConfirmSelectOptions::default()).await?;
+                channel
+            }
+        };
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let Message { exchange, key, properties, body } = message;
+        let sent =
+            channel.basic_publish((*exchange).into(), key.clone(), options, body, properties.clone()).await?;
+        let confirmation = sent.await?;
+        self.put(session.number, channel);
+        Ok(confirmation)
+    }
+
+    fn take(&self, session: u64) -> Option<Channel> {
+        let mut idle = self.idle(session)?;
+        while let Some(channel) = idle.channels.pop() {
+            if channel.status().connected() {
+                return Some(channel);
+            }
+        }
+        None
+    }
+
+    fn put(&self, session: u64, channel: Channel) {
+        if let Some(mut idle) = self.idle(session) {
+            idle.channels.push(channel);
+        }
+    }
+
+    /// The idle channels of this session, or `None` when a later one has replaced it.
+    fn idle(&self, session: u64) -> Option<MutexGuard<'_, Idle>> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.session < session {
+            *idle = Idle { session, channels: Vec::new() };
+        }
+        (idle.session == session).then_some(idle)
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod amqp;
+mod consumer;
+mod decode;
+mod event;
+mod handler;
+mod headers;
+mod lane;
+mod link;
+mod metrics;
+mod publisher;
+mod retry;
+mod spans;
+pub mod topology;
+mod version;
+
+pub use amqp::Amqp;
+pub use consumer::{Consumer, ConsumerOptions, ConsumerStatus};
+pub use event::{Event, Received};
+pub use handler::{Handler, Handlers, Outcome};
+pub use metrics::EventMetrics;
+pub use publisher::{PublishError, Publisher};
+pub use topology::Queue;
+
+/// The largest body that is published or handled.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,295 @@
+//! A connection to RabbitMQ that is made again whenever it is lost.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::StreamExt;
+use lapin::{Connection, ConnectionProperties, ErrorKind, Event as ConnectionEvent};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use weft_runtime::status::StoreStatus;
+
+use crate::{Amqp, metrics, topology, version};
+
+/// An attempt that RabbitMQ leaves without an answer this long has failed.
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// lapin tells of most ends of a connection by an event; this finds the others.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The present connection, or why there is none.
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    Up(Arc<Session>),
+    Down(Outage),
+}
+
+/// What is known while there is no connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Outage {
+    pub(crate) reachable: bool,
+    pub(crate) authenticated: bool,
+    pub(crate) reason: String,
+}
+
+/// The connection, once there is one; `None` when there will be none any more.
+pub(crate) async fn up(state: &mut watch::Receiver<State>) -> Option<Arc<Session>> {
+    match &*state.wait_for(|state| matches!(state, State::Up(_))).await.ok()? {
+        State::Up(session) => Some(session.clone()),
+        State::Down(_) => None,
+    }
+}
+
+/// One connection, from its start to its loss.
+pub(crate) struct Session {
+    pub(crate) number: u64,
+    pub(crate) connection: Connection,
+    version: Option<String>,
+    /// Why RabbitMQ takes no publications now.
+    blocked: watch::Sender<Option<String>>,
+}
+
+/// Ends its connection when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Link {
+    state: watch::Receiver<State>,
+    end: CancellationToken,
+    _end: DropGuard,
+}
+
+impl Link {
+    /// `tells_version`: whether its status has RabbitMQ's version, which costs a second connection.
+    pub(crate) fn start(
+        amqp: Amqp,
+        name: &'static str,
+        tells_version: bool,
+        metrics: &metrics::EventMetrics,
+    ) -> Self {
+        let starting = Outage {
+            reachable: false,
+            authenticated: false,
+            reason: "the first connection is being made".into(),
+        };
+        let (tell, state) = watch::channel(State::Down(starting));
+        let end = CancellationToken::new();
+        let connected = metrics.connected.get_or_create_owned(&metrics::Connection { connection: name });
+        connected.set(0);
+        let supervisor = Supervisor { amqp, name, tells_version, tell, end: end.clone(), connected };
+        tokio::spawn(supervisor.run());
+        Self { state, _end: end.clone().drop_guard(), end }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    pub(crate) fn status(&self) -> StoreStatus {
+        match &*self.state.borrow() {
+            State::Up(session) => StoreStatus {
+                reachable: true,
+                authenticated: true,
+                migrated: true,
+                version: session.version.clone(),
+                message: session.blocked().map(|reason| format!("RabbitMQ takes no publications: {reason}")),
+            },
+            State::Down(outage) => StoreStatus {
+                reachable: outage.reachable,
+                authenticated: outage.authenticated,
+                migrated: false,
+                version: None,
+                message: Some(outage.reason.clone()),
+            },
+        }
+    }
+
+    /// Closes the connection, and makes no more.
+    pub(crate) async fn close(&self) {
+        self.end.cancel();
+        let mut state = self.state.clone();
+        // An error means that the supervisor has ended, and with it the connection.
+        let _ = timeout(2 * CLOSE_WITHIN, state.wait_for(|state| matches!(state, State::Down(_)))).await;
+    }
+}
+
+impl Session {
+    pub(crate) fn blocked(&self) -> Option<String> {
+        self.blocked.borrow().clone()
+    }
+
+    /// Returns when RabbitMQ takes publications.
+    pub(crate) async fn unblocked(&self) {
+        // The sender is in this very value.
+        let _ = self.blocked.subscribe().wait_for(Option::is_none).await;
+    }
+
+    /// Declares everything again, where somebody has deleted it.
+    pub(crate) async fn declare(&self) -> lapin::Result<()> {
+        let channel = self.connection.create_channel().await?;
+        topology::declare(&channel).await?;
+        channel.close(200, "declared".into()).await
+    }
+
+    /// Returns when the connection is lost, with the reason.
+    async fn lost(&self) -> String {
+        let mut events = self.connection.events_listener();
+        let mut reason = None;
+        while self.connection.status().connected() {
+            match timeout(LOOK_EVERY, events.next()).await {
+                Ok(Some(ConnectionEvent::ConnectionBlocked(why))) => {
+                    tracing::warn!(reason = why, "RabbitMQ takes no publications");
+                    self.blocked.send_replace(Some(why));
+                }
+                Ok(Some(ConnectionEvent::ConnectionUnblocked)) => {
+                    tracing::info!("RabbitMQ takes publications again");
+                    self.blocked.send_replace(None);
+                }
+                // Also what ended one channel only: the next look at the connection tells them apart.
+                Ok(Some(ConnectionEvent::Error(error))) => reason = Some(error.to_string()),
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => break,
+            }
+        }
+        reason.unwrap_or_else(|| "the connection was closed".into())
+    }
+
+    async fn close(&self) {
+        let closed = timeout(CLOSE_WITHIN, self.connection.close(200, "the process ends".into())).await;
+        if let Ok(Err(error)) = closed {
+            tracing::debug!(%error, "the connection to RabbitMQ was not closed in order");
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+struct Supervisor {
+    amqp: Amqp,
+    name: &'static str,
+    tells_version: bool,
+    tell: watch::Sender<State>,
+    end: CancellationToken,
+    connected: Gauge,
+}
+
+impl Supervisor {
+    async fn run(self) {
+        let mut pauses = pauses();
+        let mut number = 0;
+        while let Some(opened) = self.end.run_until_cancelled(self.open(number)).await {
+            let outage = match opened {
+                Ok(session) => {
+                    pauses = self::pauses();
+                    number += 1;
+                    match self.hold(session).await {
+                        Some(outage) => outage,
+                        None => break,
+                    }
+                }
+                Err(outage) => outage,
+            };
+            tracing::warn!(
+                connection = self.name,
+                reason = outage.reason,
+                "no connection to {:?}",
+                self.amqp
+            );
+            self.tell.send_replace(State::Down(outage));
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            if self.end.run_until_cancelled(sleep(pause)).await.is_none() {
+                break;
+            }
+        }
+        let reason = "the process ends".into();
+        self.tell.send_replace(State::Down(Outage { reachable: false, authenticated: false, reason }));
+    }
+
+    /// Keeps a connection until it is lost, or `None` when it is no longer wanted.
+    async fn hold(&self, session: Session) -> Option<Outage> {
+        let session = Arc::new(session);
+        tracing::info!(connection = self.name, "connected to {:?}", self.amqp);
+        self.connected.set(1);
+        self.tell.send_replace(State::Up(session.clone()));
+        let lost = self.end.run_until_cancelled(session.lost()).await;
+        self.connected.set(0);
+        match lost {
+            Some(reason) => Some(Outage { reachable: false, authenticated: false, reason }),
+            None => {
+                session.close().await;
+                None
+            }
+        }
+    }
+
+    async fn open(&self, number: u64) -> Result<Session, Outage> {
+        match timeout(OPEN_WITHIN, self.connect(number)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Outage {
+                reachable: false,
+                authenticated: false,
+                reason: format!(
+                    "RabbitMQ accepts the connection and gives no answer in {} s",
+                    OPEN_WITHIN.as_secs()
+                ),
+            }),
+        }
+    }
+
+    async fn connect(&self, number: u64) -> Result<Session, Outage> {
+        let properties = ConnectionProperties::default().with_connection_name(self.name.into());
+        let connection = Connection::connect_uri(self.amqp.0.clone(), properties)
+            .await
+            .map_err(|error| refused(&error))?;
+        let version = if self.tells_version { version::of(&self.amqp).await } else { None };
+        let session = Session { number, connection, version, blocked: watch::Sender::new(None) };
+        match session.declare().await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.close().await;
+                Err(Outage {
+                    reachable: true,
+                    authenticated: true,
+                    reason: format!(
+                        "failed to declare exchanges and queues: {error} (a queue that exists with other arguments must be \
+                         emptied and deleted; a user needs the permissions configure, write and read)"
+                    ),
+                })
+            }
+        }
+    }
+}
+
+fn refused(error: &lapin::Error) -> Outage {
+    const ACCESS_REFUSED: u16 = 403;
+    let code = match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    };
+    Outage {
+        reachable: code.is_some(),
+        authenticated: code.is_some_and(|code| code != ACCESS_REFUSED),
+        reason: match code {
+            Some(ACCESS_REFUSED) => format!("RabbitMQ refuses user and password: {error}"),
+            Some(_) => format!("RabbitMQ refuses the connection: {error}"),
+            None => format!("failed to connect: {error}"),
+        },
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

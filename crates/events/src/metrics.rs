@@ -1,0 +1,72 @@
+//! What `/metrics` says about events.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Unit,
+};
+use weft_runtime::metrics::{DURATION_BUCKETS_S, Metrics};
+
+/// Counts publications, attempts and connections. Made once a process, shared by its publisher and consumers.
+#[derive(Debug, Clone)]
+pub struct EventMetrics {
+    pub(crate) published: Family<Outcome, Counter>,
+    pub(crate) publish_time: Histogram,
+    pub(crate) handled: Family<Handled, Counter>,
+    pub(crate) handle_time: Family<OfQueue, Histogram>,
+    pub(crate) in_hand: Family<OfQueue, Gauge>,
+    pub(crate) connected: Family<Connection, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Handled {
+    pub(crate) queue: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfQueue {
+    pub(crate) queue: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Connection {
+    pub(crate) connection: &'static str,
+}
+
+impl EventMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self {
+            published: Family::default(),
+            publish_time: Histogram::new(DURATION_BUCKETS_S),
+            handled: Family::default(),
+            handle_time: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_S)),
+            in_hand: Family::default(),
+            connected: Family::default(),
+        };
+        metrics.register(|registry| {
+            let events = registry.sub_registry_with_prefix("events");
+            events.register("published", "Publications by what became of them", own.published.clone());
+            let help = "Time from a publication's start to its confirmation or failure";
+            events.register_with_unit("publish_duration", help, Unit::Seconds, own.publish_time.clone());
+            events.register(
+                "handled",
+                "Attempts to handle an event, by queue and outcome",
+                own.handled.clone(),
+            );
+            let help = "Time that a handler took";
+            events.register_with_unit("handle_duration", help, Unit::Seconds, own.handle_time.clone());
+            events.register("in_hand", "Messages taken and not acknowledged yet", own.in_hand.clone());
+            let help = "1 while this connection to RabbitMQ stands";
+            registry.register("rabbitmq_connected", help, own.connected.clone());
+        });
+        own
+    }
+}

@@ -1,0 +1,103 @@
+//! Spans by OpenTelemetry's messaging conventions (1.44).
+
+use opentelemetry::{global, trace::TraceContextExt};
+use tracing::{Span, field::Empty, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::{Amqp, Received, headers::Headers};
+
+/// A PRODUCER span, child of the present one.
+pub(crate) fn send(amqp: &Amqp, exchange: &str, key: &str, id: &str, body_bytes: usize) -> Span {
+    let destination = destination(exchange, key, None);
+    info_span!(
+        "send",
+        otel.name = format!("send {destination}"),
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.type = Empty,
+        messaging.system = "rabbitmq",
+        messaging.operation.name = "send",
+        messaging.operation.type = "send",
+        messaging.destination.name = destination,
+        messaging.rabbitmq.destination.routing_key = key,
+        messaging.message.id = id,
+        messaging.message.body.size = number(body_bytes),
+        server.address = amqp.host(),
+        server.port = i64::from(amqp.port()),
+    )
+}
+
+/// Where a delivery came from.
+#[derive(Debug)]
+pub(crate) struct Origin<'a> {
+    pub(crate) exchange: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) queue: &'a str,
+}
+
+/// A CONSUMER span, child of the one that published and linked to it.
+pub(crate) fn process(amqp: &Amqp, origin: &Origin<'_>, event: &Received, headers: &Headers) -> Span {
+    let destination = destination(origin.exchange, origin.key, Some(origin.queue));
+    let span = info_span!(
+        parent: None,
+        "process",
+        otel.name = format!("process {destination}"),
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.type = Empty,
+        messaging.system = "rabbitmq",
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = destination,
+        messaging.rabbitmq.destination.routing_key = origin.key,
+        messaging.message.id = event.id,
+        messaging.message.body.size = number(event.data.len()),
+        weft.event.type = event.kind,
+        weft.event.attempts = i64::from(event.attempts),
+        server.address = amqp.host(),
+        server.port = i64::from(amqp.port()),
+    );
+    let context = global::get_text_map_propagator(|propagator| propagator.extract(headers));
+    let producer = context.span().span_context().clone();
+    if producer.is_valid() {
+        // It fails only where no tracing is set up.
+        let _ = span.set_parent(context);
+        span.add_link(producer);
+    }
+    span
+}
+
+/// Marks a span as failed: the kind of error and a text for a person.
+pub(crate) fn failed(span: &Span, error: Option<(&'static str, String)>) {
+    if let Some((kind, text)) = error {
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", text);
+        span.record("error.type", kind);
+    }
+}
+
+/// tracing-opentelemetry writes unsigned numbers as text.
+fn number(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// `{exchange}:{routing key}:{queue}`, without what is empty or said already.
+fn destination(exchange: &str, key: &str, queue: Option<&str>) -> String {
+    let queue = queue.filter(|queue| *queue != key);
+    let parts = [Some(exchange), Some(key), queue];
+    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::destination;
+
+    #[test]
+    fn a_destination_leaves_out_what_is_empty_or_said_already() {
+        assert_eq!(destination("events", "log.INFO", None), "events:log.INFO");
+        assert_eq!(destination("events", "log.INFO", Some("listener.log")), "events:log.INFO:listener.log");
+        assert_eq!(destination("", "listener.log", Some("listener.log")), "listener.log");
+    }
+}

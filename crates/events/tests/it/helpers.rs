@@ -1,0 +1,243 @@
+//! A RabbitMQ that the tests of one run share, with a virtual host for each test.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use lapin::{
+    Channel, Connection, ConnectionProperties,
+    message::{BasicGetMessage, Delivery},
+    options::{BasicGetOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use uuid::Uuid;
+use weft_devstack::{RabbitMq, StateDir};
+use weft_events::{
+    Amqp, Consumer, ConsumerOptions, Event, EventMetrics, Handler, Outcome, Publisher, Queue, Received,
+};
+use weft_runtime::{clock, clock::Clock, clock::SystemClock, lifecycle::Shutdown, metrics::Metrics};
+
+/// Long enough for a machine that compiles something else at the same time.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// A RabbitMQ with its folder; the folder goes after the process.
+#[derive(Debug)]
+pub(crate) struct Rabbit {
+    pub(crate) server: RabbitMq,
+    _state: StateDir,
+}
+
+impl Rabbit {
+    /// One for this test alone, to be killed.
+    pub(crate) async fn own() -> Arc<Self> {
+        let state = StateDir::temporary().unwrap();
+        Arc::new(Self { server: RabbitMq::start(state.path()).await.unwrap(), _state: state })
+    }
+
+    /// The one that tests share while any of them runs.
+    async fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Rabbit>> = Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(rabbit) = shared.upgrade() {
+            return rabbit;
+        }
+        let rabbit = Self::own().await;
+        *shared = Arc::downgrade(&rabbit);
+        rabbit
+    }
+}
+
+/// A virtual host, so that tests do not see each other's queues.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) rabbit: Arc<Rabbit>,
+    pub(crate) uri: String,
+}
+
+impl Place {
+    pub(crate) async fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let rabbit = Rabbit::shared().await;
+        let host = format!("v{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let uri = format!("{}{host}", rabbit.server.uri().strip_suffix("%2f").unwrap());
+        let make = format!(
+            "rabbit_vhost:add(<<\"{host}\">>, <<\"test\">>), \
+             rabbit_auth_backend_internal:set_permissions(<<\"weft\">>, <<\"{host}\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)."
+        );
+        let of_task = rabbit.clone();
+        tokio::task::spawn_blocking(move || of_task.server.ctl(&["eval", &make]).unwrap()).await.unwrap();
+        Self { rabbit, uri }
+    }
+
+    /// The default virtual host of a RabbitMQ of one's own.
+    pub(crate) async fn own() -> Self {
+        let rabbit = Rabbit::own().await;
+        let uri = rabbit.server.uri().to_owned();
+        Self { rabbit, uri }
+    }
+
+    pub(crate) fn amqp(&self) -> Amqp {
+        amqp(&self.uri)
+    }
+
+    pub(crate) fn publisher(&self) -> Publisher {
+        publisher(self.amqp())
+    }
+
+    /// A channel past this crate, for what others do to the queues.
+    pub(crate) async fn channel(&self) -> Raw {
+        let connection = Connection::connect(&self.uri, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        Raw { channel, _connection: connection }
+    }
+
+    pub(crate) fn consume(&self, options: ConsumerOptions, handler: impl Handler) -> Running {
+        let publisher = self.publisher();
+        let metrics = EventMetrics::register(&Metrics::default());
+        let consumer =
+            Consumer::new(Queue::Log, options, handler, publisher.clone(), clock::system(), metrics);
+        let shutdown = Shutdown::default();
+        let status = consumer.watch();
+        let task = tokio::spawn(consumer.run(shutdown.clone()));
+        Running { shutdown, status, publisher, task }
+    }
+}
+
+pub(crate) fn amqp(uri: &str) -> Amqp {
+    Amqp::parse(&uri.to_owned().into()).unwrap()
+}
+
+pub(crate) fn publisher(amqp: Amqp) -> Publisher {
+    Publisher::start(amqp, EventMetrics::register(&Metrics::default()))
+}
+
+/// A consumer at work.
+pub(crate) struct Running {
+    pub(crate) shutdown: Shutdown,
+    pub(crate) status: tokio::sync::watch::Receiver<weft_events::ConsumerStatus>,
+    pub(crate) publisher: Publisher,
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) async fn consuming(mut self) -> Self {
+        timeout(SOON, self.status.wait_for(|status| status.consuming))
+            .await
+            .expect("it never consumes")
+            .unwrap();
+        self
+    }
+
+    /// Ends it in order.
+    pub(crate) async fn end(self) {
+        self.shutdown.request();
+        timeout(SOON, self.task).await.expect("it never ends").unwrap();
+    }
+
+    /// Ends it as a crash would: what is in hand goes back to the queue.
+    pub(crate) async fn crash(self) {
+        self.shutdown.cut_now();
+        timeout(SOON, self.task).await.expect("it never ends").unwrap();
+    }
+}
+
+/// A handler that does as a function says, and tells of each event.
+pub(crate) struct Doing<F>(F, mpsc::UnboundedSender<Seen>);
+
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) event: Received,
+    pub(crate) at: Instant,
+}
+
+pub(crate) fn doing<F>(act: F) -> (Doing<F>, mpsc::UnboundedReceiver<Seen>)
+where
+    F: Fn(&Received) -> Outcome + Send + Sync + 'static,
+{
+    let (tell, seen) = mpsc::unbounded_channel();
+    (Doing(act, tell), seen)
+}
+
+#[async_trait]
+impl<F: Fn(&Received) -> Outcome + Send + Sync + 'static> Handler for Doing<F> {
+    async fn handle(&self, event: &Received) -> Outcome {
+        let _ = self.1.send(Seen { event: event.clone(), at: Instant::now() });
+        (self.0)(event)
+    }
+}
+
+pub(crate) async fn next(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
+    timeout(SOON, seen.recv()).await.expect("no event came").expect("the consumer has ended")
+}
+
+pub(crate) fn event(kind: &str) -> Event {
+    let data = serde_json::json!({ "name": "test", "data": "d" });
+    let clock = SystemClock;
+    Event::json(Uuid::new_v4().to_string(), kind.into(), "test".into(), clock.now(), &data).unwrap()
+}
+
+pub(crate) fn soon() -> Instant {
+    Instant::now() + SOON
+}
+
+pub(crate) struct Raw {
+    pub(crate) channel: Channel,
+    _connection: Connection,
+}
+
+impl Raw {
+    /// Messages that wait in a queue, not counting those in a consumer's hands.
+    pub(crate) async fn waiting(&self, queue: &str) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        self.channel
+            .queue_declare(queue.into(), passive, FieldTable::default())
+            .await
+            .unwrap()
+            .message_count()
+    }
+
+    /// Waits until so many messages wait in a queue.
+    pub(crate) async fn until_waiting(&self, queue: &str, count: u32) {
+        let deadline = soon();
+        loop {
+            let now = self.waiting(queue).await;
+            if now == count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{queue} has {now} messages, not {count}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Takes the next message, without acknowledging it.
+    pub(crate) async fn take(&self, queue: &str) -> Delivery {
+        let deadline = soon();
+        loop {
+            let got: Option<BasicGetMessage> =
+                self.channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap();
+            if let Some(message) = got {
+                return message.delivery;
+            }
+            assert!(Instant::now() < deadline, "no message came to {queue}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+pub(crate) fn header(delivery: &Delivery, name: &str) -> Option<String> {
+    match delivery.properties.headers().as_ref()?.inner().get(name)? {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::LongLongInt(number) => Some(number.to_string()),
+        other => panic!("the header {name} is {other:?}"),
+    }
+}

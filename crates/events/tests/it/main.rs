@@ -1,0 +1,13 @@
+//! Events through a real RabbitMQ.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test")]
+
+mod consume;
+mod dead_letters;
+mod drain;
+mod helpers;
+mod outages;
+mod publish;
+mod rate;
+mod retries;
+mod traces;

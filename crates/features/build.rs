@@ -1,0 +1,3 @@
+//! Lets build-dependencies have their one set of features too.
+
+fn main() {}

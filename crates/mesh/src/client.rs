@@ -1,0 +1,189 @@
+//! Calling another service by its name.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::transport::{self, Endpoint};
+use tonic::{Code, Status, TimeoutExpired};
+use tower::Service;
+use tracing::{Instrument as _, Span, field};
+use weft_runtime::metrics::Metrics;
+use weft_runtime::telemetry::chain;
+use weft_runtime::trace;
+
+use crate::config::{MeshConfig, Security};
+use crate::deadline::Deadline;
+use crate::metrics::Calls;
+use crate::observed::{Observation, ObservedBody};
+
+/// A peer that vanished without a word is noticed within this plus [`KEEPALIVE_TIMEOUT`].
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The services that this process can call.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    config: Arc<MeshConfig>,
+    calls: Calls,
+}
+
+/// A service that can't be called, whatever the network does.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// Neither the list nor the domain has it.
+    #[error(
+        "no address is known for service `{service}`: set WEFT_MESH_DOMAIN, or list it in WEFT_MESH_ADDRESSES"
+    )]
+    UnknownService {
+        /// Its name.
+        service: String,
+    },
+    /// Its address is none.
+    #[error("`{address}` is no address for service `{service}`")]
+    Address {
+        /// Its name.
+        service: String,
+        /// As configured.
+        address: String,
+        /// Why.
+        #[source]
+        source: transport::Error,
+    },
+}
+
+impl Mesh {
+    /// The mesh of this process.
+    pub fn new(config: MeshConfig, metrics: &Metrics) -> Self {
+        Self { config: Arc::new(config), calls: Calls::register(metrics, "client") }
+    }
+
+    /// A channel to a service. Connects at the first call, and again whenever the connection is lost.
+    ///
+    /// # Errors
+    /// When no address is known for it; never because it is away.
+    pub fn channel(&self, service: &str) -> Result<Channel, MeshError> {
+        let address = self
+            .config
+            .address(service)
+            .ok_or_else(|| MeshError::UnknownService { service: service.to_owned() })?;
+        let scheme = match self.config.security {
+            Security::Plaintext => "http",
+        };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+            .map_err(|source| MeshError::Address { service: service.to_owned(), address: address.clone(), source })?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE_EVERY)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
+        let peer = Peer { service: service.to_owned(), host: host.to_owned(), port: port.parse().unwrap_or_default() };
+        Ok(Channel {
+            inner: endpoint.connect_lazy(),
+            peer: Arc::new(peer),
+            calls: self.calls.clone(),
+            timeout: self.config.timeout,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Peer {
+    service: String,
+    host: String,
+    port: u16,
+}
+
+/// Calls to one service. Cheap to clone; clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    inner: transport::Channel,
+    peer: Arc<Peer>,
+    calls: Calls,
+    timeout: Duration,
+}
+
+impl Channel {
+    /// The same channel with another deadline for calls whose caller brings none.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.inner.poll_ready(context).map_err(|error| unreachable(&self.peer, &error))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let deadline = Deadline::within(self.timeout);
+        let span = client_span(&self.peer, request.uri().path());
+        let observation = Observation::start(span.clone(), self.calls.clone(), request.uri().path(), false);
+        trace::inject(&span, request.headers_mut());
+        deadline.to_headers(request.headers_mut());
+        let peer = Arc::clone(&self.peer);
+        let reply = self.inner.call(request);
+        exchange(reply, peer, deadline, observation).instrument(span).boxed()
+    }
+}
+
+async fn exchange(
+    reply: transport::channel::ResponseFuture,
+    peer: Arc<Peer>,
+    deadline: Deadline,
+    mut observation: Observation,
+) -> Result<Response<Body>, Status> {
+    match tokio::time::timeout_at(deadline.instant(), reply).await {
+        Ok(Ok(response)) => {
+            observation.read(response.headers());
+            Ok(response.map(|body| Body::new(ObservedBody::new(body, observation))))
+        }
+        // tonic reads the header that carries the deadline, and may be the first to see it pass.
+        Ok(Err(error)) if !timed_out(&error) => {
+            observation.end(Code::Unavailable);
+            Err(unreachable(&peer, &error))
+        }
+        Ok(Err(_)) | Err(_) => {
+            observation.end(Code::DeadlineExceeded);
+            Err(Status::deadline_exceeded(format!("{} did not answer in time", peer.service)))
+        }
+    }
+}
+
+fn timed_out(error: &transport::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<TimeoutExpired>())
+}
+
+/// Nothing came back: the connection could not be made, or was lost before the answer.
+fn unreachable(peer: &Peer, error: &transport::Error) -> Status {
+    let Peer { service, host, port } = peer;
+    tracing::debug!(service, host, port, error = chain(error), "call without an answer");
+    Status::unavailable(format!("{service} can't be reached at {host}:{port}: {}", chain(error)))
+}
+
+fn client_span(peer: &Peer, path: &str) -> Span {
+    let method = path.trim_start_matches('/');
+    tracing::info_span!(
+        "client",
+        otel.kind = "client",
+        otel.name = method,
+        otel.status_code = field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        rpc.response.status_code = field::Empty,
+        "error.type" = field::Empty,
+        server.address = peer.host,
+        server.port = peer.port,
+    )
+}

@@ -1,0 +1,191 @@
+//! A client and a server of `weft.log.v1`, and the spans that both made.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanKind, TraceId, TracerProvider as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tonic::{Request, Response, Status};
+use tracing_subscriber::layer::SubscriberExt as _;
+use weft_mesh::{Channel, Deadline, Mesh, MeshConfig, Server};
+use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
+use weft_proto::weft::log::v1::log_service_server::{LogService, LogServiceServer};
+use weft_proto::weft::log::v1::{
+    QueryRequest, QueryResponse, WriteManyRequest, WriteManyResponse, WriteRequest, WriteResponse,
+};
+use weft_runtime::config::{Fixed, Settings};
+use weft_runtime::lifecycle::Shutdown;
+use weft_runtime::metrics::Metrics;
+
+static SPANS: LazyLock<InMemorySpanExporter> = LazyLock::new(|| {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::set_global_default(subscriber).expect("one subscriber for the test binary");
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    exporter
+});
+
+/// What the server does with a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Behaviour {
+    Answer,
+    AnswerWhenTold,
+    Refuse,
+    Hang,
+    Panic,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    deadline: Mutex<Option<Duration>>,
+    entered: Notify,
+    told: Notify,
+    dropped: Notify,
+}
+
+#[derive(Debug, Clone)]
+struct Logger {
+    behaviour: Behaviour,
+    seen: Arc<Seen>,
+}
+
+struct OnDrop(Arc<Seen>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.dropped.notify_one();
+    }
+}
+
+#[tonic::async_trait]
+impl LogService for Logger {
+    async fn write(&self, _: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
+        *self.seen.deadline.lock().unwrap() = Deadline::current().map(Deadline::left);
+        let _dropped = OnDrop(Arc::clone(&self.seen));
+        self.seen.entered.notify_one();
+        match self.behaviour {
+            Behaviour::Answer => {}
+            Behaviour::AnswerWhenTold => self.seen.told.notified().await,
+            Behaviour::Refuse => return Err(Status::invalid_argument("no")),
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Panic => panic!("on purpose"),
+        }
+        Ok(Response::new(WriteResponse { created: true }))
+    }
+
+    async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+}
+
+/// A server and a channel to it.
+pub(crate) struct Pair {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    shutdown: Shutdown,
+    serving: Option<JoinHandle<()>>,
+    channel: Channel,
+}
+
+impl Pair {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        LazyLock::force(&SPANS);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let settings = Settings::new(Fixed::new([
+            ("WEFT_MESH_SECURITY", "plaintext"),
+            ("WEFT_MESH_ADDRESSES", &format!("logger={address}")),
+        ]));
+        let mesh = Mesh::new(MeshConfig::from_settings(&settings).unwrap(), &Metrics::default());
+        let channel = mesh.channel("logger").unwrap();
+        let seen = Arc::default();
+        let mut pair = Self { address, seen, shutdown: Shutdown::default(), serving: None, channel };
+        pair.serve(listener, behaviour);
+        pair
+    }
+
+    fn serve(&mut self, listener: TcpListener, behaviour: Behaviour) {
+        self.shutdown = Shutdown::default();
+        let logger = Logger { behaviour, seen: Arc::clone(&self.seen) };
+        let server = Server::new(&Metrics::default(), self.shutdown.clone()).add(LogServiceServer::new(logger));
+        self.serving = Some(tokio::spawn(async move { server.serve(listener).await.unwrap() }));
+    }
+
+    pub(crate) async fn start_server(&mut self, behaviour: Behaviour) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.serve(listener, behaviour);
+    }
+
+    pub(crate) async fn stop_server(&mut self) {
+        self.shutdown.request();
+        let serving = self.serving.take().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), serving).await.expect("the server did not end").unwrap();
+    }
+
+    pub(crate) fn client(&self) -> LogServiceClient<Channel> {
+        LogServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn request_shutdown(&self) {
+        self.shutdown.request();
+    }
+
+    pub(crate) fn cut(&self) {
+        self.shutdown.cut_now();
+    }
+
+    pub(crate) fn tell_handler(&self) {
+        self.seen.told.notify_one();
+    }
+
+    pub(crate) async fn handler_entered(&self) {
+        self.seen.entered.notified().await;
+    }
+
+    pub(crate) async fn handler_dropped(&self) {
+        self.seen.dropped.notified().await;
+    }
+
+    pub(crate) async fn deadline_seen(&self) -> Option<Duration> {
+        self.handler_entered().await;
+        *self.seen.deadline.lock().unwrap()
+    }
+}
+
+pub(crate) fn request() -> WriteRequest {
+    WriteRequest::default()
+}
+
+/// The spans that the mesh made in this trace, once there are this many.
+pub(crate) async fn spans_of(trace: TraceId, count: usize) -> Vec<SpanData> {
+    let collect = async {
+        loop {
+            let spans = SPANS.get_finished_spans().unwrap();
+            let ours: Vec<_> = spans
+                .into_iter()
+                .filter(|span| span.span_context.trace_id() == trace && span.span_kind != SpanKind::Internal)
+                .collect();
+            if ours.len() >= count {
+                return ours;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), collect).await.expect("the spans did not come")
+}
+
+pub(crate) fn attribute(span: &SpanData, key: &str) -> String {
+    let found = span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
+    found.map(|attribute| attribute.value.to_string()).unwrap_or_default()
+}

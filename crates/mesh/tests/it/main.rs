@@ -1,0 +1,105 @@
+//! Two services on loopback, the way every service of ours speaks to another.
+
+mod helpers;
+
+use std::time::Duration;
+
+use helpers::{Behaviour, Pair, spans_of};
+use opentelemetry::trace::SpanKind;
+use tonic::Code;
+use tracing::Instrument as _;
+use weft_mesh::Deadline;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_one_trace_on_both_sides() {
+    let pair = Pair::start(Behaviour::Answer).await;
+    let root = tracing::info_span!(target: "weft_test", "root");
+    let reply = pair.client().write(helpers::request()).instrument(root.clone()).await.unwrap();
+    let trace = weft_runtime::trace::span_context(&root).unwrap().trace_id();
+    assert!(reply.metadata().get("traceresponse").unwrap().to_str().unwrap().contains(&trace.to_string()));
+    drop(reply);
+
+    let spans = spans_of(trace, 2).await;
+    let client = spans.iter().find(|span| span.span_kind == SpanKind::Client).unwrap();
+    let server = spans.iter().find(|span| span.span_kind == SpanKind::Server).unwrap();
+    assert_eq!(server.parent_span_id, client.span_context.span_id());
+    for span in [client, server] {
+        assert_eq!(span.name, "weft.log.v1.LogService/Write");
+        assert_eq!(helpers::attribute(span, "rpc.system.name"), "grpc");
+        assert_eq!(helpers::attribute(span, "rpc.method"), "weft.log.v1.LogService/Write");
+        assert_eq!(helpers::attribute(span, "rpc.response.status_code"), "OK");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_an_error_to_the_client_and_none_to_the_server() {
+    let pair = Pair::start(Behaviour::Refuse).await;
+    let root = tracing::info_span!(target: "weft_test", "root");
+    let status = pair.client().write(helpers::request()).instrument(root.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+
+    let spans = spans_of(weft_runtime::trace::span_context(&root).unwrap().trace_id(), 2).await;
+    for span in spans {
+        assert_eq!(helpers::attribute(&span, "rpc.response.status_code"), "INVALID_ARGUMENT", "{span:?}");
+        let is_error = matches!(span.status, opentelemetry::trace::Status::Error { .. });
+        assert_eq!(is_error, span.span_kind == SpanKind::Client);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_callers_deadline_is_carried_and_ends_the_call_on_both_sides() {
+    let pair = Pair::start(Behaviour::Hang).await;
+    let call = async { pair.client().write(helpers::request()).await };
+    let started = tokio::time::Instant::now();
+    let status = Deadline::within(Duration::from_millis(200)).scope(call).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(started.elapsed() < Duration::from_secs(1), "took {:?}", started.elapsed());
+    let left = pair.deadline_seen().await.expect("the server saw no deadline");
+    assert!(left <= Duration::from_millis(200), "the server saw {left:?}");
+    pair.handler_dropped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_away_is_unavailable_and_comes_back_by_itself() {
+    let mut pair = Pair::start(Behaviour::Answer).await;
+    pair.client().write(helpers::request()).await.unwrap();
+    pair.stop_server().await;
+    let status = pair.client().write(helpers::request()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().starts_with("logger can't be reached at 127.0.0.1:"), "{}", status.message());
+    pair.start_server(Behaviour::Answer).await;
+    pair.client().write(helpers::request()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handlers_panic_fails_its_own_call_only() {
+    let pair = Pair::start(Behaviour::Panic).await;
+    for _ in 0..3 {
+        let status = pair.client().write(helpers::request()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("on purpose"), "the panic's text got out: {}", status.message());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_in_flight_ends_before_the_server_does() {
+    let mut pair = Pair::start(Behaviour::AnswerWhenTold).await;
+    let mut client = pair.client();
+    let call = tokio::spawn(async move { client.write(helpers::request()).await });
+    pair.handler_entered().await;
+    pair.request_shutdown();
+    pair.tell_handler();
+    call.await.unwrap().unwrap();
+    pair.stop_server().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_ends_is_cut_when_the_drain_time_has_passed() {
+    let mut pair = Pair::start(Behaviour::Hang).await;
+    let mut client = pair.client();
+    let call = tokio::spawn(async move { client.write(helpers::request()).await });
+    pair.handler_entered().await;
+    pair.cut();
+    pair.stop_server().await;
+    assert!(call.await.unwrap().is_err());
+}

@@ -1,0 +1,264 @@
+//! Settings: read once, typed, from a source that tests can fake.
+//!
+//! Every error names the variable and what it wanted. A value that is set but empty counts as not set, which is
+//! what a Kubernetes manifest with an empty `value` means.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use secrecy::{ExposeSecret, SecretString};
+
+/// Where settings come from.
+pub trait Source: Send + Sync {
+    /// The value of one setting.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The process's environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Environment;
+
+impl Source for Environment {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    }
+}
+
+/// Settings written in a test.
+#[derive(Debug, Clone, Default)]
+pub struct Fixed(HashMap<String, String>);
+
+impl Fixed {
+    /// Settings from name and value.
+    pub fn new<const N: usize>(values: [(&str, &str); N]) -> Self {
+        Self(values.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
+impl Source for Fixed {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+}
+
+/// A setting that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It is required and not there.
+    #[error("{name} is not set: it wants {wanted}")]
+    Missing {
+        /// The setting.
+        name: String,
+        /// What it wants, in words.
+        wanted: &'static str,
+    },
+    /// It is there and can't be read as what it should be.
+    #[error("{name} is `{value}`, but wants {wanted}: {reason}")]
+    Invalid {
+        /// The setting.
+        name: String,
+        /// What was given; never a secret.
+        value: String,
+        /// What it wants, in words.
+        wanted: &'static str,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// A secret that can't be read as what it should be; its value is not shown.
+    #[error("the value of {name} can't be used: it wants {wanted}")]
+    InvalidSecret {
+        /// The setting.
+        name: String,
+        /// What it wants, in words.
+        wanted: &'static str,
+    },
+    /// The file that `NAME_FILE` names can't be read.
+    #[error("failed to read the file {path} that {name} names")]
+    File {
+        /// The setting, with its `_FILE`.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Both `NAME` and `NAME_FILE` are set.
+    #[error("{name} and {name}_FILE are both set: give one of them")]
+    Both {
+        /// The setting, without `_FILE`.
+        name: String,
+    },
+}
+
+/// Reads settings from a [`Source`].
+#[derive(Clone)]
+pub struct Settings(Arc<dyn Source>);
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Settings")
+    }
+}
+
+impl Settings {
+    /// Settings from this source.
+    pub fn new(source: impl Source + 'static) -> Self {
+        Self(Arc::new(source))
+    }
+
+    /// A text, when it is set and not empty.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// A text that has to be there.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn required_text(&self, name: &str, wanted: &'static str) -> Result<String, ConfigError> {
+        self.text(name).ok_or_else(|| ConfigError::Missing { name: name.to_owned(), wanted })
+    }
+
+    /// A value of any type that reads from text, when it is set.
+    ///
+    /// # Errors
+    /// When it does not read as a `T`.
+    pub fn optional<T>(&self, name: &str, wanted: &'static str) -> Result<Option<T>, ConfigError>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.text(name)
+            .map(|value| {
+                value.parse().map_err(|error: T::Err| ConfigError::Invalid {
+                    name: name.to_owned(),
+                    reason: error.to_string(),
+                    wanted,
+                    value,
+                })
+            })
+            .transpose()
+    }
+
+    /// A value of any type that reads from text, or this default.
+    ///
+    /// # Errors
+    /// When it is set and does not read as a `T`.
+    pub fn or<T>(&self, name: &str, wanted: &'static str, default: T) -> Result<T, ConfigError>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        Ok(self.optional(name, wanted)?.unwrap_or(default))
+    }
+
+    /// A duration with its unit, such as `250ms`, `2s`, `30d`, or this default.
+    ///
+    /// # Errors
+    /// When it is set and is no duration.
+    pub fn duration(&self, name: &str, default: Duration) -> Result<Duration, ConfigError> {
+        const WANTED: &str = "a duration with its unit, such as 250ms, 2s or 30d";
+        let Some(value) = self.text(name) else { return Ok(default) };
+        parse_duration(&value).map_err(|reason| ConfigError::Invalid {
+            name: name.to_owned(),
+            value,
+            wanted: WANTED,
+            reason,
+        })
+    }
+
+    /// A secret, from `NAME` or from the file that `NAME_FILE` names (one trailing line end is cut).
+    ///
+    /// # Errors
+    /// When both are set, or the file can't be read.
+    pub fn secret(&self, name: &str) -> Result<Option<SecretString>, ConfigError> {
+        let file_setting = format!("{name}_FILE");
+        match (self.text(name), self.text(&file_setting)) {
+            (Some(_), Some(_)) => Err(ConfigError::Both { name: name.to_owned() }),
+            (Some(value), None) => Ok(Some(value.into())),
+            (None, None) => Ok(None),
+            (None, Some(path)) => {
+                let path = PathBuf::from(path);
+                let value = std::fs::read_to_string(&path)
+                    .map_err(|source| ConfigError::File { name: file_setting, path, source })?;
+                Ok(Some(value.trim_end_matches(['\n', '\r']).to_owned().into()))
+            }
+        }
+    }
+
+    /// A secret that has to be there.
+    ///
+    /// # Errors
+    /// As [`Self::secret`], and when it is not set.
+    pub fn required_secret(&self, name: &str, wanted: &'static str) -> Result<SecretString, ConfigError> {
+        self.secret(name)?.ok_or_else(|| ConfigError::Missing { name: format!("{name} (or {name}_FILE)"), wanted })
+    }
+}
+
+/// `2s` and the like; a day is 24 hours, so that `30d` means the same in every month.
+fn parse_duration(value: &str) -> Result<Duration, String> {
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "it does not start with a whole number".to_owned())?;
+    let seconds = |each: u64| number.checked_mul(each).ok_or_else(|| "it is too long".to_owned());
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => seconds(60).map(Duration::from_secs),
+        "h" => seconds(3_600).map(Duration::from_secs),
+        "d" => seconds(86_400).map(Duration::from_secs),
+        "" if number == 0 => Ok(Duration::ZERO),
+        "" => Err("the unit is missing".to_owned()),
+        other => Err(format!("`{other}` is none of the units ms, s, m, h, d")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings<const N: usize>(values: [(&str, &str); N]) -> Settings {
+        Settings::new(Fixed::new(values))
+    }
+
+    #[test]
+    fn an_error_names_the_variable_and_what_it_wanted() {
+        let error = settings([("SMTP_PORT", "x")]).or::<u16>("SMTP_PORT", "a port", 25).unwrap_err();
+        assert_eq!(error.to_string(), "SMTP_PORT is `x`, but wants a port: invalid digit found in string");
+        let error = settings([]).required_text("MONGODB_URI", "a URI").unwrap_err();
+        assert_eq!(error.to_string(), "MONGODB_URI is not set: it wants a URI");
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_not_set() {
+        assert_eq!(settings([("X", "")]).or("X", "a number", 7).unwrap(), 7);
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let read = |value: &str| settings([("D", value)]).duration("D", Duration::ZERO);
+        assert_eq!(read("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(read("30d").unwrap(), Duration::from_secs(30 * 86_400));
+        assert_eq!(read("0").unwrap(), Duration::ZERO);
+        for wrong in ["5", "s", "5 s", "-1s", "1w", "99999999999999999999d"] {
+            assert!(read(wrong).is_err(), "{wrong} was taken");
+        }
+    }
+
+    #[test]
+    fn a_secret_comes_from_a_file_and_is_never_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hunter2\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let secret = settings([("P_FILE", path)]).required_secret("P", "a password").unwrap();
+        assert_eq!(secret.expose_secret(), "hunter2");
+        assert!(!format!("{secret:?}").contains("hunter2"));
+        assert!(settings([("P_FILE", path), ("P", "y")]).secret("P").is_err());
+        assert!(settings([("P_FILE", "/nonexistent")]).secret("P").is_err());
+    }
+}

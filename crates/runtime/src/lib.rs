@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod admin;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod lifecycle;
+mod log_line;
+pub mod metrics;
+pub mod process;
+mod sampler;
+pub mod status;
+pub mod telemetry;
+pub mod trace;
+
+pub use process::{Process, run};

@@ -1,0 +1,145 @@
+//! A process from its first line to its exit code.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::admin::{self, Admin};
+use crate::clock::{self, Clock};
+use crate::config::{ConfigError, Environment, Settings};
+use crate::health::Health;
+use crate::lifecycle::{self, Drain, Shutdown};
+use crate::metrics::Metrics;
+use crate::status::StatusBoard;
+use crate::telemetry::{Telemetry, TelemetryError, chain};
+
+/// What a service gets from its surroundings.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// The service's name, such as `logger`.
+    pub name: &'static str,
+    /// Where its settings come from.
+    pub settings: Settings,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What `/readyz` shows.
+    pub health: Health,
+    /// What `/status` shows.
+    pub status: StatusBoard,
+    /// When to end.
+    pub shutdown: Shutdown,
+}
+
+/// Why a process could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Logs or traces could not be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// An address could not be listened on.
+    #[error("failed to listen on {setting}={address}")]
+    Listen {
+        /// The setting that holds the address.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Listens on the address in this setting.
+///
+/// # Errors
+/// When the setting is no address, or the address can't be listened on.
+pub async fn listen(
+    settings: &Settings,
+    setting: &'static str,
+    default: SocketAddr,
+) -> Result<TcpListener, ProcessError> {
+    let address = settings.or(setting, "an address such as 0.0.0.0:8080", default)?;
+    TcpListener::bind(address).await.map_err(|source| ProcessError::Listen { setting, address, source })
+}
+
+/// Runs a service: settings from the environment, telemetry, the admin port, signals, and at the end a flush.
+///
+/// The exit code is 0 when `body` returns `Ok`, else 1, with the error logged.
+pub fn run<F, Fut, E>(name: &'static str, version: &'static str, body: F) -> ExitCode
+where
+    F: FnOnce(Process) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: std::error::Error + 'static,
+{
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(name, &error),
+    };
+    runtime.block_on(async {
+        let settings = Settings::new(Environment);
+        let telemetry = match Telemetry::start(name, version, &settings) {
+            Ok(telemetry) => telemetry,
+            Err(error) => return refuse(name, &error),
+        };
+        let outcome = start(name, settings, body).await;
+        if let Err(reason) = &outcome {
+            tracing::error!(reason, "{name} can't go on");
+        }
+        telemetry.flush().await;
+        if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
+}
+
+async fn start<F, Fut, E>(name: &'static str, settings: Settings, body: F) -> Result<(), String>
+where
+    F: FnOnce(Process) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: std::error::Error + 'static,
+{
+    let process = Process {
+        name,
+        clock: clock::system(),
+        metrics: Metrics::default(),
+        health: Health::default(),
+        status: StatusBoard::default(),
+        shutdown: Shutdown::default(),
+        settings,
+    };
+    surroundings(&process).await.map_err(|error| chain(&error))?;
+    tracing::info!("{name} starts");
+    body(process).await.map_err(|error| chain(&error))?;
+    tracing::info!("{name} has ended");
+    Ok(())
+}
+
+/// Opens the admin port and listens for signals, both until the process ends.
+async fn surroundings(process: &Process) -> Result<(), ProcessError> {
+    let Process { settings, health, metrics, status, shutdown, .. } = process.clone();
+    let drain = Drain::from_settings(&settings)?;
+    let listener = listen(&settings, "WEFT_ADMIN_ADDR", SocketAddr::from(([0, 0, 0, 0], 9090))).await?;
+    let router = admin::router(Admin { health: health.clone(), metrics, status });
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(error = chain(&error), "the admin port has ended");
+        }
+    });
+    tokio::spawn(async move {
+        if let Err(error) = lifecycle::listen(shutdown, health, drain).await {
+            tracing::error!(error = chain(&error), "signals can't be listened to");
+        }
+    });
+    Ok(())
+}
+
+/// Before telemetry stands there is only standard error.
+fn refuse(name: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    eprintln!("{name}: {}", chain(error));
+    ExitCode::FAILURE
+}

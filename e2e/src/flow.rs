@@ -1,0 +1,185 @@
+//! Entries that go in at a steady rate while something breaks, each with an id of its own, and the count at the end.
+//!
+//! A client here does what a careful one does: it repeats a request that was not acknowledged, with the same key. So a
+//! request that was carried out but whose answer was lost is sent twice, and has to be stored once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, ensure};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use uuid::Uuid;
+
+use crate::road::unique;
+use crate::{Broker, Reply, until};
+
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
+/// The time that each request has until it is acknowledged, repeats included.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
+const STORED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Which way entries go in.
+#[derive(Clone, Copy, Debug)]
+pub enum Door {
+    /// By gRPC.
+    Log,
+    /// Through RabbitMQ.
+    Event,
+    /// In turn.
+    Both,
+}
+
+/// A running flow.
+#[derive(Debug)]
+pub struct Flow {
+    broker: Broker,
+    name: String,
+    stop: watch::Sender<bool>,
+    acknowledged: Arc<AtomicU64>,
+    sending: JoinHandle<Result<Sent>>,
+}
+
+/// What a flow came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Entries that were acknowledged, each of which was found stored once.
+    pub acknowledged: usize,
+    /// Requests that had to be sent more than once.
+    pub repeated: usize,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    ids: BTreeSet<Uuid>,
+    repeated: usize,
+}
+
+impl Flow {
+    /// Begins to send this many entries each second.
+    #[must_use]
+    pub fn start(broker: &Broker, door: Door, per_second: u32) -> Self {
+        let name = unique("flow");
+        let (stop, stopped) = watch::channel(false);
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let one = One { broker: broker.clone(), name: name.clone(), acknowledged: Arc::clone(&acknowledged) };
+        let sending = tokio::spawn(send(one, door, Duration::from_secs(1) / per_second, stopped));
+        Self { broker: broker.clone(), name, stop, acknowledged, sending }
+    }
+
+    /// Waits until this many more have been acknowledged: the proof that the road is open again.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub async fn advance(&self, more: u64, within: Duration) -> Result<()> {
+        let goal = self.acknowledged.load(Ordering::Relaxed) + more;
+        until(&format!("{more} more acknowledged entries"), within, async || {
+            let now = self.acknowledged.load(Ordering::Relaxed);
+            ensure!(now >= goal, "{now} of {goal}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops sending, waits until everything is acknowledged, and counts it in the store.
+    ///
+    /// # Errors
+    /// When a request is never acknowledged, or an acknowledged entry is lost, doubled or was never sent.
+    pub async fn finish(self) -> Result<Outcome> {
+        self.stop.send_replace(true);
+        let sent = self.sending.await??;
+        let (broker, name) = (&self.broker, self.name.as_str());
+        until("every acknowledged entry in the store, once", STORED_WITHIN, async || {
+            check(&sent.ids, &counted(broker, name).await?)
+        })
+        .await?;
+        Ok(Outcome { acknowledged: sent.ids.len(), repeated: sent.repeated })
+    }
+}
+
+/// How often each id is in the store. The data holds it too, so that a copy under another id is told.
+async fn counted(broker: &Broker, name: &str) -> Result<BTreeMap<Uuid, usize>> {
+    let mut counts = BTreeMap::new();
+    for entry in broker.entries(&[("text", name)]).await? {
+        ensure!(entry["id"] == entry["data"], "stored under an id that is not its own: {entry}");
+        let id = entry["id"].as_str().unwrap_or_default();
+        *counts.entry(Uuid::parse_str(id)?).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+fn check(acknowledged: &BTreeSet<Uuid>, stored: &BTreeMap<Uuid, usize>) -> Result<()> {
+    let lost = acknowledged.iter().filter(|id| !stored.contains_key(id)).count();
+    let doubled = stored.values().filter(|count| **count > 1).count();
+    let strange = stored.keys().filter(|id| !acknowledged.contains(id)).count();
+    ensure!(
+        lost + doubled + strange == 0,
+        "of {} acknowledged: {lost} lost, {doubled} doubled, {strange} never sent",
+        acknowledged.len()
+    );
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+struct One {
+    broker: Broker,
+    name: String,
+    acknowledged: Arc<AtomicU64>,
+}
+
+async fn send(one: One, door: Door, every: Duration, mut stopped: watch::Receiver<bool>) -> Result<Sent> {
+    let mut ticks = interval(every);
+    // Late ones are not made up for: the rate is bounded above, whatever the machine does.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut requests, mut sent, mut turn) = (JoinSet::new(), Sent::default(), 0_u64);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => break,
+        }
+        turn += 1;
+        let action = match door {
+            Door::Log => "log",
+            Door::Event => "event",
+            Door::Both if turn.is_multiple_of(2) => "log",
+            Door::Both => "event",
+        };
+        requests.spawn(one.clone().deliver(action));
+    }
+    while let Some(request) = requests.join_next().await {
+        let (id, attempts) = request??;
+        sent.ids.insert(id);
+        sent.repeated += usize::from(attempts > 1);
+    }
+    Ok(sent)
+}
+
+impl One {
+    async fn deliver(self, action: &'static str) -> Result<(Uuid, u32)> {
+        let id = Uuid::new_v4();
+        let body = json!({"action": action, action: {"name": self.name, "data": id}});
+        let deadline = Instant::now() + ACKNOWLEDGED_WITHIN;
+        for attempt in 1.. {
+            let request = self.broker.post("/handle", &body).header("idempotency-key", id.to_string());
+            let refused = match Reply::of(request).await {
+                Ok(reply) if reply.status == 202 => {
+                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                    return Ok((id, attempt));
+                }
+                Ok(reply) if reply.status == 503 => anyhow!("503: {}", reply.body),
+                // Any other answer would tell a client to give up.
+                Ok(reply) => return Err(anyhow!("{action} was answered {}: {}", reply.status, reply.body)),
+                Err(error) => error,
+            };
+            if Instant::now() > deadline {
+                return Err(refused.context(format!("not acknowledged within {ACKNOWLEDGED_WITHIN:?}")));
+            }
+            sleep(REPEAT_AFTER).await;
+        }
+        Err(anyhow!("unreachable: the loop has no end"))
+    }
+}

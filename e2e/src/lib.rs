@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod broker;
+mod flow;
+mod jaeger;
+pub mod raw;
+pub mod road;
+mod seed;
+mod trace;
+
+pub use broker::{Broker, Reply};
+pub use flow::{Door, Flow, Outcome};
+pub use jaeger::Jaeger;
+pub use seed::seeded;
+pub use trace::{Kind, Span, Trace};
+pub use weft_devcluster::until;

@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use weft_e2e::{road, until};
+
+use crate::place::{Place, READY_WITHIN, ROAD, STACK};
+
+const EVENTS: usize = 20;
+
+async fn replace(place: &Place, store: &str) -> Result<()> {
+    let old = place.ready_pod(ROAD, store, None).await?;
+    let name = old["metadata"]["name"].as_str().context("a pod without a name")?;
+    place.kubectl().run(&["--namespace", ROAD, "delete", "pod", name]).await?;
+    place.ready_pod(ROAD, store, old["metadata"]["uid"].as_str()).await?;
+    Ok(())
+}
+
+pub(crate) async fn mongodb_s_pod_is_replaced_and_its_entries_are_there(place: &Place) -> Result<()> {
+    let name = road::unique("kept");
+    let reply = place.broker()?.log(&name, "before").await?;
+    ensure!(reply.status == 202, "{}", reply.body);
+    replace(place, "mongodb").await?;
+    let entry = place.broker()?.entry(&[("text", &name)], READY_WITHIN).await?;
+    ensure!(entry["data"] == "before", "it is {entry}");
+    Ok(())
+}
+
+/// Events that nobody has consumed yet are on RabbitMQ's volume and nowhere else.
+pub(crate) async fn rabbitmq_s_pod_is_replaced_and_its_events_are_there(place: &Place) -> Result<()> {
+    set_listeners(place, Some(0)).await?;
+    until("the listener to be gone", READY_WITHIN, async || {
+        let pods = place.kubectl().list(ROAD, &["pods", "-l", "app.kubernetes.io/name=listener"]).await?;
+        ensure!(pods.is_empty(), "{} pods", pods.len());
+        Ok(())
+    })
+    .await?;
+    let name = road::unique("queued");
+    for _ in 0..EVENTS {
+        let reply = place.broker()?.event(&name, "before").await?;
+        ensure!(reply.status == 202, "{}", reply.body);
+    }
+    replace(place, "rabbitmq").await?;
+    let early = place.broker()?.entries(&[("text", &name)]).await?;
+    ensure!(early.is_empty(), "{} were consumed without a listener", early.len());
+    set_listeners(place, None).await?;
+    place.ready().await?;
+    until("every event in the store", Duration::from_secs(60), async || {
+        let stored = place.broker()?.entries(&[("text", &name)]).await?;
+        ensure!(stored.len() == EVENTS, "{} of {EVENTS}", stored.len());
+        Ok(())
+    })
+    .await
+}
+
+async fn set_listeners(place: &Place, replicas: Option<u32>) -> Result<()> {
+    let patch = json!({"spec": {"services": {"listener": {"replicas": replicas}}}}).to_string();
+    place.kubectl().run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &patch]).await?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Every process and pod on the road killed while entries flow.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rand::seq::SliceRandom as _;
+use weft_devcluster::of_container;
+use weft_e2e::{Door, Flow, seeded};
+
+use crate::place::{Place, ROAD};
+
+/// Low: the two cores also run the cluster.
+const PER_SECOND: u32 = 20;
+const BACK_WITHIN: Duration = Duration::from_secs(180);
+/// Acknowledged between two kills.
+const BETWEEN: u64 = 40;
+
+/// How something is killed.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// SIGKILL of its process: kubelet starts it again in the same pod.
+    Process,
+    /// The pod deleted without a grace period: another takes its place.
+    Pod,
+}
+
+pub(crate) async fn killed_pods_and_processes_lose_nothing_and_double_nothing(place: &Place) -> Result<()> {
+    let operator = place.release();
+    let mut kills = vec![(operator, "weft-operator", Way::Process), (operator, "weft-operator", Way::Pod)];
+    for app in ["broker", "logger", "listener", "mongodb", "rabbitmq"] {
+        kills.extend([(ROAD, app, Way::Process), (ROAD, app, Way::Pod)]);
+    }
+    kills.shuffle(&mut seeded("kills"));
+
+    let flow = Flow::start(place.broker()?, Door::Both, PER_SECOND);
+    for (namespace, app, way) in kills {
+        flow.advance(BETWEEN, BACK_WITHIN).await?;
+        eprintln!("killing {app} ({way:?})");
+        kill(place, namespace, app, way).await?;
+    }
+    flow.advance(BETWEEN, BACK_WITHIN).await?;
+    place.ready().await?;
+    let outcome = flow.finish().await?;
+    eprintln!("kills: {outcome:?}");
+    ensure!(outcome.acknowledged >= 400, "{outcome:?}");
+    ensure!(outcome.repeated > 0, "no request met a killed process: {outcome:?}");
+    Ok(())
+}
+
+async fn kill(place: &Place, namespace: &str, app: &str, way: Way) -> Result<()> {
+    let pod = place.ready_pod(namespace, app, None).await?;
+    let uid = pod["metadata"]["uid"].as_str();
+    match way {
+        Way::Process => {
+            for pid in of_container(&pod)? {
+                // One of them may have ended with another.
+                Command::new("kill").args(["-KILL", &pid.to_string()]).output()?;
+            }
+            // Ready again only after kubelet has seen the death.
+            let before = restarts(&pod);
+            weft_e2e::until(&format!("{app} to be started again"), BACK_WITHIN, async || {
+                let pods = place.pods(namespace, app).await?;
+                ensure!(pods.iter().any(|pod| restarts(pod) > before), "kubelet has not seen it");
+                Ok(())
+            })
+            .await?;
+            place.ready_pod(namespace, app, None).await?;
+        }
+        Way::Pod => {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            place.kubectl().run(&["--namespace", namespace, "delete", "pod", name, "--grace-period=0", "--force"]).await?;
+            place.ready_pod(namespace, app, uid).await?;
+        }
+    }
+    Ok(())
+}
+
+fn restarts(pod: &serde_json::Value) -> u64 {
+    pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
+}

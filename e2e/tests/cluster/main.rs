@@ -1,0 +1,69 @@
+//! The road on Kubernetes, and everything on it broken in turn. One release serves all tests, so they run one by one, in
+//! this order, and it is removed after the last, pass or fail.
+
+mod heals;
+mod keeps_data;
+mod kills;
+mod place;
+mod refuses;
+mod restricted;
+mod walks;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Runtime;
+
+use crate::place::Place;
+
+/// A test's name, and how it starts; `$test` is an async function of the place.
+macro_rules! tests {
+    ($($module:ident :: $test:ident),* $(,)?) => {
+        fn trials(runtime: &Arc<Runtime>, place: &Option<Arc<Place>>) -> Vec<Trial> {
+            vec![$({
+                let (runtime, place) = (Arc::clone(runtime), place.clone());
+                Trial::test(stringify!($test), move || {
+                    // Without a place nothing runs: the tests are only listed.
+                    let Some(place) = place else { return Err("there is no cluster".into()) };
+                    runtime.block_on(place.told($module::$test(&place))).map_err(Into::into)
+                })
+            }),*]
+        }
+    };
+}
+
+tests![
+    walks::an_entry_goes_in_by_rpc_and_comes_out_with_its_trace,
+    walks::an_event_goes_through_rabbitmq_and_comes_out_with_its_trace,
+    restricted::every_container_is_restricted,
+    refuses::a_stack_with_an_unknown_field_is_refused_by_its_name,
+    refuses::a_stack_with_a_wrong_value_is_refused,
+    refuses::an_unknown_version_stalls_and_names_the_known_ones,
+    heals::deleted_objects_come_back_and_secrets_stay,
+    kills::killed_pods_and_processes_lose_nothing_and_double_nothing,
+    keeps_data::mongodb_s_pod_is_replaced_and_its_entries_are_there,
+    keeps_data::rabbitmq_s_pod_is_replaced_and_its_events_are_there,
+];
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let runtime = Arc::new(Runtime::new()?);
+    if arguments.list {
+        return Ok(libtest_mimic::run(&arguments, trials(&runtime, &None)).exit_code());
+    }
+    eprintln!("installing a release of our own");
+    let place = Arc::new(runtime.block_on(Place::make())?);
+    let conclusion = match runtime.block_on(place.open()) {
+        Ok(()) => libtest_mimic::run(&arguments, trials(&runtime, &Some(Arc::clone(&place)))),
+        Err(error) => {
+            eprintln!("the Stack did not become Ready: {error}");
+            runtime.block_on(place.remove())?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    runtime.block_on(place.remove())?;
+    Ok(conclusion.exit_code())
+}

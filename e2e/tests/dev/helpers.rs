@@ -1,0 +1,55 @@
+//! One stack that the tests share which disturb nothing, and one of its own for each that does.
+
+use std::fs;
+use std::path::Path;
+
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use weft_devstack::{DevStack, Options};
+use weft_e2e::{Broker, Jaeger};
+
+static SHARED: OnceCell<DevStack> = OnceCell::const_new();
+/// Two of them at once would time each other out on a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// The stack that is only used, never disturbed.
+pub(crate) async fn shared() -> &'static DevStack {
+    SHARED.get_or_init(|| async { DevStack::start(shared_options()).await.unwrap() }).await
+}
+
+/// A stack of one's own, to break.
+pub(crate) struct Own {
+    pub(crate) stack: DevStack,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Own {
+    pub(crate) async fn start() -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        Self { stack: DevStack::start(Options::default()).await.unwrap(), _turn: turn }
+    }
+
+    pub(crate) fn broker(&self) -> Broker {
+        broker(&self.stack)
+    }
+}
+
+pub(crate) fn broker(stack: &DevStack) -> Broker {
+    Broker::new(stack.broker_url()).unwrap()
+}
+
+pub(crate) fn jaeger(stack: &DevStack) -> Jaeger {
+    Jaeger::new(stack.jaeger_url().expect("the stack runs with Jaeger")).unwrap()
+}
+
+/// The shared stack ends with this process and not before, so nothing can erase its folder then: the next run does.
+fn shared_options() -> Options {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev");
+    fs::create_dir_all(&parent).unwrap();
+    for entry in fs::read_dir(&parent).unwrap().flatten() {
+        let owner = entry.file_name().to_string_lossy().into_owned();
+        if !Path::new("/proc").join(owner).exists() {
+            fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    Options { state: Some(parent.join(std::process::id().to_string())), ..Options::default() }
+}

@@ -1,0 +1,26 @@
+use weft_e2e::road;
+
+use crate::helpers::{broker, jaeger, shared};
+
+#[tokio::test]
+async fn an_entry_goes_in_by_rpc_and_comes_out_with_its_trace() {
+    let stack = shared().await;
+    road::by_rpc(&broker(stack), &jaeger(stack)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_goes_through_rabbitmq_and_comes_out_with_its_trace() {
+    let stack = shared().await;
+    road::by_event(&broker(stack), &jaeger(stack)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_original_s_log_grpc_button_works() {
+    let stack = shared().await;
+    let (broker, name) = (broker(stack), road::unique("grpc"));
+    let body = serde_json::json!({"action": "log", "log": {"name": name, "data": "button"}});
+    let reply = weft_e2e::Reply::of(broker.post("/log-grpc", &body)).await.unwrap();
+    assert_eq!((reply.status, reply.body["message"].as_str()), (202, Some("logged")));
+    let entry = broker.entry(&[("text", &name)], std::time::Duration::from_secs(10)).await.unwrap();
+    assert_eq!(entry["data"], "button");
+}

@@ -1,0 +1,194 @@
+//! The workspace against design.md: who may import whom, who owns which driver, what a service's folder looks like.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+/// A driver and the packages that may name it.
+const OWNERS: [(&str, &[&str]); 6] = [
+    ("sqlx", &["weft-authentication"]),
+    ("mongodb", &["weft-logger"]),
+    ("lettre", &["weft-mail"]),
+    ("lapin", &["weft-events"]),
+    ("kube", &["weft-operator", "weft-operator-api", "weft-cli"]),
+    ("rustls", &["weft-mesh"]),
+];
+
+/// Has no code, only the features that all shared dependencies are built with: everyone may name it, and it owns nothing.
+const FEATURES: &str = "weft-features";
+
+/// Tools for tests and benchmarks. What ships never depends on them.
+const FOR_TESTS: [&str; 2] = ["weft-devcluster", "weft-devstack"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().other_options(["--offline".into()]).exec().unwrap()
+}
+
+fn ours(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
+    let wanted = package.dependencies.iter().filter(|dependency| kinds.contains(&dependency.kind));
+    let names = wanted.map(|dependency| dependency.name.clone());
+    names.filter(|name| name.starts_with("weft-") && name != FEATURES).collect()
+}
+
+/// The packages of ours that this one may depend on; nothing for one that has no row, which then fails.
+fn may_import(package: &str, folder: &str) -> Option<Vec<&'static str>> {
+    Some(match (package, folder) {
+        ("weft-proto" | "weft-runtime" | "weft-operator-api" | FEATURES, _) => vec![],
+        ("weft-devstack" | "weft-devcluster", _) => vec![],
+        ("weft-mesh" | "weft-events", _) => vec!["weft-runtime", "weft-proto"],
+        (_, folder) if folder.starts_with("services/") => vec!["weft-proto", "weft-runtime", "weft-mesh", "weft-events"],
+        ("weft-operator" | "weft-cli", _) => vec!["weft-operator-api", "weft-proto", "weft-runtime", "weft-mesh"],
+        ("weft-bench", _) => vec!["weft-proto", "weft-runtime", "weft-devstack", "weft-devcluster"],
+        _ => return None,
+    })
+}
+
+fn folder_of(package: &Package) -> String {
+    let manifest = package.manifest_path.as_std_path().canonicalize().unwrap();
+    manifest.parent().unwrap().strip_prefix(root()).unwrap().display().to_string()
+}
+
+fn services() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("services")).unwrap().map(|entry| entry.unwrap().path());
+    let found: Vec<PathBuf> = entries.filter(|path| path.join("Cargo.toml").is_file()).collect();
+    assert!(found.len() >= 3, "the road has three services, and services/ has {found:?}");
+    found
+}
+
+#[test]
+fn each_outside_driver_has_one_owner() {
+    let metadata = metadata();
+    let mut named = BTreeSet::new();
+    for package in metadata.packages.iter().filter(|package| package.name.as_str() != FEATURES) {
+        for dependency in &package.dependencies {
+            let Some((driver, owners)) = OWNERS.iter().find(|(driver, _)| *driver == dependency.name) else { continue };
+            named.insert(*driver);
+            assert!(owners.contains(&package.name.as_str()), "{} may not depend on {driver}: {owners:?} own it", package.name);
+        }
+    }
+    // A driver under another name would pass unseen.
+    for driver in ["mongodb", "lapin", "kube"] {
+        assert!(named.contains(driver), "nobody depends on {driver}: does this test still see the dependencies?");
+    }
+}
+
+#[test]
+fn the_crate_of_features_has_no_code() {
+    let code = fs::read_to_string(root().join("crates/features/src/lib.rs")).unwrap();
+    let comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with("//") || line.starts_with("#![");
+    assert!(code.lines().all(comment), "weft-features may own a driver only as long as it can't use it:\n{code}");
+}
+
+#[test]
+fn nobody_imports_whom_it_may_not() {
+    for package in &metadata().packages {
+        let folder = folder_of(package);
+        if package.name.as_str() == "weft-e2e" {
+            continue;
+        }
+        let allowed = may_import(&package.name, &folder);
+        let allowed = allowed.unwrap_or_else(|| panic!("{} ({folder}) has no row in design.md's table", package.name));
+        for import in ours(package, &[DependencyKind::Normal, DependencyKind::Build]) {
+            assert!(allowed.contains(&import.as_str()), "{} may not depend on {import}", package.name);
+        }
+        for import in ours(package, &[DependencyKind::Development]) {
+            let fine = allowed.contains(&import.as_str()) || FOR_TESTS.contains(&import.as_str());
+            assert!(fine, "the tests of {} may not depend on {import}", package.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_imports_the_end_to_end_tests() {
+    let metadata = metadata();
+    assert!(metadata.packages.iter().any(|package| package.name.as_str() == "weft-e2e"));
+    for package in &metadata.packages {
+        let named = package.dependencies.iter().any(|dependency| dependency.name == "weft-e2e");
+        assert!(!named, "{} depends on weft-e2e", package.name);
+    }
+}
+
+#[test]
+fn every_service_has_the_rooms_of_the_house() {
+    for service in services() {
+        for room in ["README.md", "src/main.rs", "src/lib.rs", "src/config.rs", "src/app.rs", "tests/it/main.rs"] {
+            assert!(service.join(room).is_file(), "{} has no {room}", service.display());
+        }
+        let main = fs::read_to_string(service.join("src/main.rs")).unwrap();
+        assert!(main.lines().count() < 40, "{}/src/main.rs is more than a table of contents", service.display());
+        let lib = fs::read_to_string(service.join("src/lib.rs")).unwrap();
+        assert!(lib.contains("include_str!(\"../README.md\")"), "the README of {} is not its crate's docs", service.display());
+    }
+}
+
+#[test]
+fn a_package_is_named_after_its_folder() {
+    for package in &metadata().packages {
+        let folder = folder_of(package);
+        let wanted = match folder.as_str() {
+            "operator/controller" => "weft-operator".to_owned(),
+            "operator/api" => "weft-operator-api".to_owned(),
+            other => format!("weft-{}", other.rsplit('/').next().unwrap_or_default()),
+        };
+        assert_eq!(package.name.as_str(), wanted, "in {folder}");
+        assert!(package.publish.as_ref().is_some_and(Vec::is_empty), "{} could be published", package.name);
+    }
+}
+
+/// Every text file that is ours to write: no build output, no lock files, no hidden folders but `.ci`.
+fn texts() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let skipped = name == "target" || name == "node_modules" || (name.starts_with('.') && name != ".ci");
+            if path.is_symlink() || skipped || ["Cargo.lock", "go.sum", "go.mod", "package-lock.json"].contains(&name.as_str()) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() > 50, "this does not see the checkout: {} files", found.len());
+    found
+}
+
+#[test]
+fn no_file_names_a_package_registry_or_a_place_on_somebody_s_machine() {
+    // In two parts each, or this file would be the one that names them.
+    let unwanted = [
+        concat!("proxy.golang", ".org"),
+        concat!("sum.golang", ".org"),
+        concat!("index.crates", ".io"),
+        concat!("static.crates", ".io"),
+        concat!("registry.npmjs", ".org"),
+        concat!("pypi", ".org"),
+        concat!("deb.debian", ".org"),
+        concat!("/work", "/main"),
+        concat!("/work", "/shared"),
+        concat!("/root", "/"),
+    ];
+    for (path, text) in texts() {
+        for unwanted in unwanted {
+            assert!(!text.contains(unwanted), "{} names {unwanted}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_module_is_called_mod_rs() {
+    for (path, _) in texts() {
+        assert!(!path.ends_with("mod.rs"), "{}: name it after its folder", path.display());
+    }
+}

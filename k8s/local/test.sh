@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# `make test`: every check, then every test, from the weakest to the cluster. The first failing stage ends it and is named.
+# The end to end part uses the node of a running `make up`, without touching its release; without one it starts a node
+# from nothing in a state folder of its own, and takes it down again, pass or fail.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+export WEFT_REQUIRE_STORES=1
+manifest=(--manifest-path "$WEFT_ROOT/Cargo.toml")
+
+start_own_node() {
+  export WEFT_STATE=/var/lib/weft-test
+  # What an earlier test run left, running or not, is nobody's.
+  step "old test node away" "$WEFT_LOCAL/node.sh" down
+  mkdir -p "$WEFT_STATE/run"
+  process_identity $$ > "$WEFT_STATE/run/owner.pid"
+  trap '"$WEFT_LOCAL/node.sh" down' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  step "node" "$WEFT_LOCAL/node.sh" up
+  export WEFT_NODE_IS_OURS=1
+}
+
+end_to_end() {
+  # One that runs but is not well, or is of another version, is mended: two nodes do not fit one machine.
+  local found
+  found=$("$WEFT_LOCAL/node.sh" status || true)
+  if grep -q '=running$' <<< "$found"; then
+    say "    the tests share the node in $WEFT_STATE"
+    step "node" "$WEFT_LOCAL/node.sh" up
+  else
+    start_own_node
+  fi
+  step "images" "$WEFT_LOCAL/images.sh"
+  KUBECONFIG=$("$WEFT_LOCAL/node.sh" env | sed -n 's/^KUBECONFIG=//p')
+  export KUBECONFIG WEFT_VALUES=$WEFT_STATE/values.yaml
+  step "end to end" cargo test --release --locked "${manifest[@]}" -p weft-e2e --features cluster -- --test-threads=1
+}
+
+started=$SECONDS
+step "Debian packages" "$WEFT_LOCAL/packages.sh" dev node lint
+step "tools" "$WEFT_LOCAL/tools/build.sh" > /dev/null
+WEFT_TOOLS_BIN=$("$WEFT_LOCAL/tools/build.sh" --where)
+export WEFT_TOOLS_BIN WEFT_HELM=$WEFT_TOOLS_BIN/helm PATH=$WEFT_TOOLS_BIN:$PATH
+step "lint" "$WEFT_LOCAL/lint.sh"
+step "compile" cargo build --quiet --release --locked "${manifest[@]}" --workspace --bins
+step "unit and integration tests" cargo test --release --locked "${manifest[@]}" --workspace --exclude weft-e2e
+end_to_end
+say "every test passed in $((SECONDS - started)) s"

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+#![expect(clippy::duplicated_attributes, reason = "each printer column has a type of its own")]
+#![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
+
+mod quantity;
+mod service;
+mod stack;
+mod status;
+mod store;
+mod tracing;
+
+pub use quantity::Quantity;
+pub use service::{EnvVar, RESERVED_ENV, ResourceList, Resources, Service, Services};
+pub use stack::{Stack, StackSpec};
+pub use status::{Condition, ConditionStatus, ServiceStatus, StackStatus};
+pub use store::{ExternalStore, ManagedStore, SecretRef, Store, Stores};
+pub use tracing::{ManagedTracing, Otlp, Tracing};
+
+/// The API group of every resource here.
+pub const GROUP: &str = "weft.dev";

@@ -1,0 +1,117 @@
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::Quantity;
+
+/// The built-in services.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Services {
+    /// The single entry point: HTTP in, RPC and events out.
+    #[serde(default)]
+    pub broker: Service,
+    /// Keeps and finds log entries. Needs the store `mongodb`.
+    #[serde(default)]
+    pub logger: Service,
+    /// Consumes events and starts what each asks for. Needs the store `rabbitmq`.
+    #[serde(default)]
+    pub listener: Service,
+}
+
+/// One built-in service.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// False removes the service. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+
+    /// How many pods. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 50))]
+    pub replicas: Option<i32>,
+
+    /// What each pod asks for and may take. What is not named keeps the service's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+
+    /// Settings of the service, such as LOG_RETENTION of the logger. Those that the operator writes itself (addresses,
+    /// stores, tracing) are refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub env: Vec<EnvVar>,
+}
+
+/// Environment variables that the operator writes: a Stack may not.
+pub const RESERVED_ENV: [&str; 15] = [
+    "AMQP_URI",
+    "AMQP_URI_FILE",
+    "BROKER_TRUST_INCOMING_TRACES",
+    "MONGODB_URI",
+    "MONGODB_URI_FILE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "POD_NAME",
+    "WEFT_ADMIN_ADDR",
+    "WEFT_GRPC_ADDR",
+    "WEFT_HTTP_ADDR",
+    "WEFT_MESH_ADDRESSES",
+    "WEFT_MESH_DOMAIN",
+    "WEFT_MESH_SECURITY",
+];
+
+/// One setting.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(
+    validation = Rule::new(format!("!(self.name in {RESERVED_ENV:?})"))
+        .message("the operator writes this variable itself: use spec.stores and spec.tracing")
+        .field_path(".name")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvVar {
+    /// The variable's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// Its value, as it stands. Don't put secrets here: whoever may read the Stack reads them.
+    #[serde(default)]
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// What a pod asks for and may take.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What the scheduler keeps free for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<ResourceList>,
+    /// What it may take at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ResourceList>,
+}
+
+/// Processor and memory.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceList {
+    /// Processor time, such as 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Quantity>,
+    /// Memory, such as 128Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+}
+
+impl Service {
+    /// True unless it is switched off.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+
+    /// How many pods it shall have.
+    pub fn replicas(&self) -> i32 {
+        self.replicas.unwrap_or(1)
+    }
+}

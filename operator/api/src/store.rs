@@ -1,0 +1,73 @@
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::Quantity;
+
+/// Where the services keep their data.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Stores {
+    /// MongoDB, for the logger's entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mongodb: Option<Store>,
+    /// RabbitMQ, for events between broker and listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rabbitmq: Option<Store>,
+}
+
+/// A store: run by the operator, or somewhere else.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.managed) != has(self.external)").message("give exactly one of managed and external"))]
+#[serde(rename_all = "camelCase")]
+pub struct Store {
+    /// The operator runs it, makes its password (a Secret named as the store), and keeps its volume and that Secret
+    /// when the Stack goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedStore>,
+    /// It runs somewhere else; a Secret says where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalStore>,
+}
+
+/// A store that the operator runs.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("self.storage == oldSelf.storage").message("a volume's size can't be changed in place").field_path(".storage"))]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedStore {
+    /// The size of its volume. Default: 1Gi.
+    #[serde(default = "one_gibibyte")]
+    pub storage: Quantity,
+}
+
+/// A store that runs somewhere else.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalStore {
+    /// The Secret that says how to reach it.
+    pub secret_ref: SecretRef,
+}
+
+/// A Secret in the Stack's namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Which of its keys holds the connection URI. Without it: uri, else connection_string, else the URI is made from
+    /// host, port, username and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: Option<String>,
+}
+
+impl Default for ManagedStore {
+    fn default() -> Self {
+        Self { storage: one_gibibyte() }
+    }
+}
+
+fn one_gibibyte() -> Quantity {
+    Quantity::new("1Gi")
+}

@@ -1,0 +1,90 @@
+//! The definition of Stack: what the API server holds a Stack to, and what `kubectl explain` shows.
+
+use kube::CustomResourceExt as _;
+use serde_json::{Value, json};
+use weft_operator_api::{RESERVED_ENV, Stack};
+
+fn schema() -> Value {
+    let definition = serde_json::to_value(Stack::crd()).unwrap();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// Calls `visit` with the path and schema of every field below this one.
+fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, schema);
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        walk(&format!("{path}.{name}"), field, visit);
+    }
+    if schema["items"].is_object() {
+        walk(&format!("{path}[]"), &schema["items"], visit);
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    walk("stack", &schema(), &mut |path, field| {
+        let item = path.ends_with("[]");
+        assert!(
+            item || field["description"].as_str().is_some_and(|text| !text.is_empty()),
+            "{path}: {field}"
+        );
+    });
+}
+
+#[test]
+fn every_field_of_the_spec_has_bounds() {
+    walk("spec", &schema()["properties"]["spec"], &mut |path, field| {
+        let bounded = match field["type"].as_str() {
+            Some("string") => field["maxLength"].is_number() || field["enum"].is_array(),
+            Some("integer" | "number") => field["minimum"].is_number() && field["maximum"].is_number(),
+            Some("array") => field["maxItems"].is_number(),
+            None => field["x-kubernetes-int-or-string"] == true && field["maxLength"].is_number(),
+            _ => true,
+        };
+        assert!(bounded, "{path} has no bounds: {field}");
+    });
+}
+
+#[test]
+fn what_no_type_can_say_is_a_rule_with_words() {
+    let mut rules = Vec::new();
+    walk("spec", &schema()["properties"]["spec"], &mut |path, field| {
+        for rule in field["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            assert!(rule["message"].is_string(), "{path}: {rule}");
+            rules.push(path.to_owned());
+        }
+    });
+    for path in
+        ["spec.stores.mongodb", "spec.stores.rabbitmq.managed", "spec.services.broker.env[]", "spec.tracing"]
+    {
+        assert!(rules.iter().any(|found| found == path), "{path} has no rule: {rules:?}");
+    }
+    let text = schema().to_string();
+    for name in RESERVED_ENV {
+        assert!(text.contains(&format!("\\\"{name}\\\"")), "{name}");
+    }
+}
+
+#[test]
+fn it_is_named_and_printed_as_the_documentation_says() {
+    let definition = serde_json::to_value(Stack::crd()).unwrap();
+    let names = &definition["spec"]["names"];
+    assert_eq!(names["shortNames"], json!(["st"]));
+    assert_eq!(names["categories"], json!(["weft"]));
+    assert_eq!(definition["spec"]["scope"], "Namespaced");
+    let version = &definition["spec"]["versions"][0];
+    assert!(version["subresources"]["status"].is_object());
+    let columns: Vec<_> =
+        version["additionalPrinterColumns"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+    assert_eq!(columns, ["Ready", "Reason", "Version", "Services", "Age", "Message"]);
+}
+
+#[test]
+fn a_quantity_may_be_a_number() {
+    let spec =
+        json!({ "version": "1", "services": { "broker": { "resources": { "limits": { "cpu": 2 } } } } });
+    let object = json!({ "apiVersion": "weft.dev/v1alpha1", "kind": "Stack", "metadata": { "name": "a" }, "spec": spec });
+    let stack: Stack = serde_json::from_value(object).unwrap();
+    let limits = stack.spec.services.broker.resources.unwrap().limits.unwrap();
+    assert_eq!(limits.cpu.unwrap().0, "2");
+}

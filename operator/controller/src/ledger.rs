@@ -1,0 +1,151 @@
+//! What our last apply of each object left behind, so that nothing is applied twice.
+//!
+//! Server-side apply of what is there already changes nothing, but it is a request all the same. An object is
+//! applied again only when what we want differs from what we applied, or what is now seen of it from what our apply
+//! left: another uid, another generation (or resource version, for kinds without one), or one of our labels,
+//! annotations or owners gone. The ledger lives in memory: after a restart each object is applied once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use kube::core::ObjectMeta;
+use sha2::{Digest as _, Sha256};
+
+/// Namespace and name of a Stack.
+pub type StackKey = (String, String);
+/// Kind and name of an object in its namespace.
+pub type ObjectKey = (&'static str, String);
+
+/// What we sent, told apart without keeping it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent([u8; 32]);
+
+impl Sent {
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    sent: Sent,
+    uid: Option<String>,
+    revision: Revision,
+}
+
+/// What changes when others change an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Revision {
+    Generation(i64),
+    ResourceVersion(Option<String>),
+}
+
+impl Revision {
+    fn of(meta: &ObjectMeta) -> Self {
+        // A kind that counts no generations says none, or 0.
+        match meta.generation {
+            Some(generation) if generation > 0 => Self::Generation(generation),
+            _ => Self::ResourceVersion(meta.resource_version.clone()),
+        }
+    }
+}
+
+/// What our last apply of each object left behind.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<HashMap<StackKey, HashMap<ObjectKey, Entry>>>);
+
+impl Ledger {
+    /// True when the object that is seen now is what our apply of this very body left behind.
+    pub fn is_settled(
+        &self,
+        stack: &StackKey,
+        object: &ObjectKey,
+        sent: Sent,
+        wanted: &ObjectMeta,
+        seen: &ObjectMeta,
+    ) -> bool {
+        let ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = ledger.get(stack).and_then(|objects| objects.get(object)) else { return false };
+        entry.sent == sent
+            && entry.uid == seen.uid
+            && entry.revision == Revision::of(seen)
+            && carries(wanted, seen)
+    }
+
+    /// Notes what the API server answered to our apply.
+    pub fn note(&self, stack: &StackKey, object: ObjectKey, sent: Sent, answered: &ObjectMeta) {
+        let entry = Entry { sent, uid: answered.uid.clone(), revision: Revision::of(answered) };
+        let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.entry(stack.clone()).or_default().insert(object, entry);
+    }
+
+    /// Forgets a Stack that is gone.
+    pub fn forget(&self, stack: &StackKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+    }
+}
+
+/// True when all labels, annotations and owners that we want are there; others may be there too.
+fn carries(wanted: &ObjectMeta, seen: &ObjectMeta) -> bool {
+    let has = |wanted: &Option<std::collections::BTreeMap<String, String>>,
+               seen: &Option<std::collections::BTreeMap<String, String>>| {
+        wanted
+            .iter()
+            .flatten()
+            .all(|(key, value)| seen.as_ref().and_then(|seen| seen.get(key)) == Some(value))
+    };
+    let owners = |owner: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| {
+        seen.owner_references
+            .iter()
+            .flatten()
+            .any(|seen| seen.uid == owner.uid && seen.controller == owner.controller)
+    };
+    has(&wanted.labels, &seen.labels)
+        && has(&wanted.annotations, &seen.annotations)
+        && wanted.owner_references.iter().flatten().all(owners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(generation: Option<i64>, resource_version: &str, label: Option<&str>) -> ObjectMeta {
+        ObjectMeta {
+            uid: Some("u1".to_owned()),
+            generation,
+            resource_version: Some(resource_version.to_owned()),
+            labels: label.map(|label| [("ours".to_owned(), label.to_owned())].into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn only_what_changes_our_object_unsettles_it() {
+        let (ledger, stack) = (Ledger::default(), ("shop".to_owned(), "shop".to_owned()));
+        let object = ("Deployment", "broker".to_owned());
+        let (sent, wanted) = (Sent::of(b"body"), seen(None, "", Some("yes")));
+        let settled = |sent, now: &ObjectMeta| ledger.is_settled(&stack, &object, sent, &wanted, now);
+        let left = seen(Some(3), "10", Some("yes"));
+        assert!(!settled(sent, &left), "never applied");
+        ledger.note(&stack, object.clone(), sent, &left);
+        assert!(settled(sent, &seen(Some(3), "11", Some("yes"))), "a status was written");
+        assert!(!settled(sent, &seen(Some(4), "11", Some("yes"))), "the spec was edited");
+        assert!(!settled(sent, &seen(Some(3), "11", Some("no"))), "our label was edited");
+        assert!(!settled(sent, &seen(Some(3), "11", None)), "our label was removed");
+        assert!(!settled(Sent::of(b"other"), &left), "we want something else");
+        let reborn = ObjectMeta { uid: Some("u2".to_owned()), ..left.clone() };
+        assert!(!settled(sent, &reborn), "it was deleted and made by someone else");
+        ledger.forget(&stack);
+        assert!(!settled(sent, &left));
+    }
+
+    #[test]
+    fn kinds_without_generations_are_told_apart_by_resource_version() {
+        let (ledger, stack) = (Ledger::default(), ("shop".to_owned(), "shop".to_owned()));
+        let object = ("Service", "broker".to_owned());
+        let (sent, left) = (Sent::of(b"body"), seen(None, "10", None));
+        ledger.note(&stack, object.clone(), sent, &left);
+        assert!(ledger.is_settled(&stack, &object, sent, &ObjectMeta::default(), &left));
+        assert!(!ledger.is_settled(&stack, &object, sent, &ObjectMeta::default(), &seen(None, "11", None)));
+    }
+}

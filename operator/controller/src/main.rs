@@ -1,0 +1,27 @@
+//! The operator's process: `weft-operator` runs it, `weft-operator crd` prints the definition of Stack.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the operator (the default).
+    Run,
+    /// Prints the CustomResourceDefinition of Stack as YAML.
+    Crd,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command.unwrap_or(Command::Run) {
+        Command::Run => weft_runtime::run("weft-operator", env!("CARGO_PKG_VERSION"), weft_operator::run),
+        Command::Crd => weft_operator::crd::print(),
+    }
+}

@@ -1,0 +1,62 @@
+//! Names that the operator gives: objects, labels, annotations, ports.
+
+use std::collections::BTreeMap;
+
+pub const MANAGER: &str = "weft-operator";
+
+pub const BROKER: &str = "broker";
+pub const LOGGER: &str = "logger";
+pub const LISTENER: &str = "listener";
+pub const MONGODB: &str = "mongodb";
+pub const RABBITMQ: &str = "rabbitmq";
+pub const JAEGER: &str = "jaeger";
+
+/// Every object of ours has it with the value [`MANAGER`]; watches select by it.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The Stack that an object belongs to.
+pub const STACK: &str = "weft.dev/stack";
+/// On what holds data, or opens it: never pruned, owned by nobody.
+pub const DATA: &str = "weft.dev/data";
+/// On a namespace: the release whose operator looks after it.
+pub const OPERATOR: &str = "weft.dev/operator";
+/// On a pod template: a digest of the ConfigMaps and Secrets that it uses, so that their change rolls it.
+pub const INPUTS: &str = "weft.dev/inputs";
+
+pub const HTTP_PORT: i32 = 8080;
+pub const GRPC_PORT: i32 = 50051;
+pub const ADMIN_PORT: i32 = 9090;
+pub const MONGODB_PORT: i32 = 27017;
+pub const AMQP_PORT: i32 = 5672;
+pub const OTLP_GRPC_PORT: i32 = 4317;
+pub const OTLP_HTTP_PORT: i32 = 4318;
+pub const JAEGER_QUERY_PORT: i32 = 16686;
+
+/// The claim that the StatefulSet controller makes for a store.
+pub fn claim(store: &str) -> String {
+    format!("data-{store}-0")
+}
+
+/// The DNS name of a Service.
+pub fn host(service: &str, namespace: &str) -> String {
+    format!("{service}.{}", domain(namespace))
+}
+
+/// Where the Services of a namespace are found.
+pub fn domain(namespace: &str) -> String {
+    format!("{namespace}.svc.cluster.local")
+}
+
+/// What pods are selected by. It can't be changed once a Deployment stands.
+pub fn selector(name: &str, stack: &str) -> BTreeMap<String, String> {
+    [("app.kubernetes.io/name", name), (STACK, stack)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// The labels of an object.
+pub fn labels(name: &str, stack: &str) -> BTreeMap<String, String> {
+    let mut labels = selector(name, stack);
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels.insert("app.kubernetes.io/part-of".to_owned(), stack.to_owned());
+    labels
+}

@@ -1,0 +1,126 @@
+//! One pass over one Stack: `dereference -> validate -> build -> apply -> status`.
+
+pub mod apply;
+pub mod build;
+pub mod dereference;
+pub mod status;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Resource as _;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use tokio::time::Instant;
+use weft_operator_api::{Stack, Store, Stores};
+
+use crate::cache::GuardedStack;
+use crate::context::Context;
+use apply::ApplyError;
+use dereference::DereferenceError;
+use status::{Outcome, StatusError};
+use validate::Refusal;
+
+/// Even without an event, each Stack is looked at this often.
+const AGAIN: Duration = Duration::from_secs(600);
+/// While a Stack is not ready, pods and stores are asked this often.
+const WHILE_NOT_READY: Duration = Duration::from_secs(10);
+/// Secrets that a Stack names are not watched, since the operator may watch none but its own.
+const EXTERNAL_SECRETS: Duration = Duration::from_secs(30);
+const MISSING_SECRET: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Dereference(#[from] DereferenceError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Status(#[from] StatusError),
+}
+
+impl ReconcileError {
+    /// For the metric of errors by kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Dereference(_) => "dereference",
+            Self::Apply(error) => error.label(),
+            Self::Status(_) => "status",
+        }
+    }
+}
+
+/// Brings the cluster nearer to what the Stack says, and says in its status how far it is.
+///
+/// # Errors
+/// When the API server does not answer, or refuses what we want; the Stack is then tried again later.
+///
+/// # Cancellation
+/// Safe at any point: every write is one of its own, and the next pass goes on from what is there.
+pub async fn reconcile(stack: Arc<GuardedStack>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let namespace = stack.meta().namespace.clone().unwrap_or_default();
+    let foreign = context.cache.is_foreign(&namespace, &context.installation.release);
+    if foreign || stack.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let started = Instant::now();
+    let done = pass(&stack, &context).await;
+    let result = if done.is_ok() { "ok" } else { "error" };
+    context.metrics.reconciled(result, started.elapsed());
+    if done.is_ok() {
+        context.retries.forget(&ObjectRef::from_obj(stack.as_ref()));
+    }
+    done
+}
+
+async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, ReconcileError> {
+    let stack = match &guarded.0 {
+        Ok(stack) => stack,
+        Err(invalid) => {
+            let outcome = Outcome::Refused(Refusal::Unreadable { error: invalid.error.clone() });
+            status::report(&invalid.metadata, None, outcome, context).await?;
+            return Ok(Action::requeue(AGAIN));
+        }
+    };
+    let found = match dereference::dereference(stack, context).await {
+        Ok(found) => found,
+        Err(error) => {
+            let outcome =
+                Outcome::Failed { reason: "ReadFailed", message: weft_runtime::telemetry::chain(&error) };
+            status::report(&stack.metadata, stack.status.as_ref(), outcome, context).await?;
+            return Err(error.into());
+        }
+    };
+    let validated = match validate::validate(stack, found, &context.installation) {
+        Ok(validated) => validated,
+        Err(refusal) => return refuse(stack, refusal, context).await,
+    };
+    let plan = build::build(&validated);
+    let applied = apply::apply(&validated, plan, context).await;
+    let ready = status::observe(stack, &validated, &applied, context).await?;
+    match applied.failure {
+        Some(failure) => Err(failure.into()),
+        None if !ready.is_ready => {
+            Ok(Action::requeue(if ready.is_near { MISSING_SECRET } else { WHILE_NOT_READY }))
+        }
+        None if names_secrets(stack) => Ok(Action::requeue(EXTERNAL_SECRETS)),
+        None => Ok(Action::requeue(AGAIN)),
+    }
+}
+
+async fn refuse(stack: &Stack, refusal: Refusal, context: &Context) -> Result<Action, ReconcileError> {
+    let again = if matches!(refusal, Refusal::Secret { .. } | Refusal::CredentialsLost { .. }) {
+        MISSING_SECRET
+    } else {
+        AGAIN
+    };
+    status::report(&stack.metadata, stack.status.as_ref(), Outcome::Refused(refusal), context).await?;
+    Ok(Action::requeue(again))
+}
+
+fn names_secrets(stack: &Stack) -> bool {
+    let Stores { mongodb, rabbitmq } = &stack.spec.stores;
+    let external = |store: &Option<Store>| store.as_ref().is_some_and(|store| store.external.is_some());
+    external(mongodb) || external(rabbitmq)
+}

@@ -1,0 +1,194 @@
+//! From a plan to the cluster: what is missing or differs is applied, what is no longer wanted is deleted.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::ObjectMeta;
+use kube::{Api, ResourceExt as _};
+
+use super::build::Plan;
+use super::validate::Validated;
+use crate::cache::Kind;
+use crate::context::Context;
+use crate::ledger::{Sent, StackKey};
+use crate::names::{DATA, MANAGER, STACK};
+
+/// What was applied.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The generation that each Deployment now has; none when it could not be applied.
+    pub deployments: BTreeMap<String, Option<i64>>,
+    /// The same of StatefulSets.
+    pub stateful_sets: BTreeMap<String, Option<i64>>,
+    /// The first of what went wrong.
+    pub failure: Option<ApplyError>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("failed to {verb} {kind} {name}")]
+    Write { verb: &'static str, kind: &'static str, name: String, source: Box<kube::Error> },
+    #[error(
+        "{kind} {name} is there already and does not belong to this Stack: rename or delete it, or label it \
+         {STACK}={stack} to hand it over"
+    )]
+    NotOurs { kind: &'static str, name: String, stack: String },
+    #[error("failed to write {kind} {name} as JSON")]
+    Encode { kind: &'static str, name: String, source: serde_json::Error },
+}
+
+impl ApplyError {
+    /// For the metric of errors by kind.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Write { .. } => "write",
+            Self::NotOurs { .. } => "not_ours",
+            Self::Encode { .. } => "encode",
+        }
+    }
+
+    fn write<K: Kind>(verb: &'static str, name: &str, source: kube::Error) -> Self {
+        Self::Write { verb, kind: K::KIND, name: name.to_owned(), source: Box::new(source) }
+    }
+}
+
+/// Applies the plan. One object's failure stops no other, except that nothing runs before the Secrets that it needs.
+pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied {
+    let Plan {
+        data_secrets,
+        derived_secrets,
+        service_accounts,
+        config_maps,
+        services,
+        deployments,
+        stateful_sets,
+    } = plan;
+    let mut pass = Pass { stack, context, key: (stack.namespace.clone(), stack.name.clone()), failure: None };
+    for secret in data_secrets {
+        if let Err(error) = pass.create_once(&secret).await {
+            return Applied { failure: Some(error), ..Applied::default() };
+        }
+    }
+    pass.settle_all::<Secret>(&derived_secrets).await;
+    pass.settle_all::<ServiceAccount>(&service_accounts).await;
+    pass.settle_all::<ConfigMap>(&config_maps).await;
+    pass.settle_all::<Service>(&services).await;
+    let stateful_sets = pass.settle_all::<StatefulSet>(&stateful_sets).await;
+    let deployments = pass.settle_all::<Deployment>(&deployments).await;
+    Applied { deployments, stateful_sets, failure: pass.failure }
+}
+
+struct Pass<'a> {
+    stack: &'a Validated,
+    context: &'a Context,
+    key: StackKey,
+    failure: Option<ApplyError>,
+}
+
+impl Pass<'_> {
+    fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.context.client.clone(), &self.stack.namespace)
+    }
+
+    /// A password is made once: what is there is never written over.
+    async fn create_once(&self, secret: &Secret) -> Result<(), ApplyError> {
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        self.context.metrics.wrote("create", "Secret");
+        let created = self.api::<Secret>().create(&parameters, secret).await;
+        created
+            .map(|_| ())
+            .map_err(|source| ApplyError::write::<Secret>("create", &secret.name_any(), source))
+    }
+
+    /// Applies what is wanted of a kind and prunes the rest. Gives the generation of each.
+    async fn settle_all<K: Kind>(&mut self, wanted: &[K]) -> BTreeMap<String, Option<i64>> {
+        let mut generations = BTreeMap::new();
+        for object in wanted {
+            let generation = match self.settle(object).await {
+                Ok(meta) => Some(meta.generation.unwrap_or_default()),
+                Err(error) => self.note(error),
+            };
+            generations.insert(object.name_any(), generation);
+        }
+        for unwanted in K::owned(&self.context.cache, &self.stack.namespace, &self.stack.owner.uid) {
+            if let Err(error) = self.prune::<K>(&unwanted, &generations).await {
+                self.note::<()>(error);
+            }
+        }
+        generations
+    }
+
+    fn note<T>(&mut self, error: ApplyError) -> Option<T> {
+        self.failure.get_or_insert(error);
+        None
+    }
+
+    /// Makes one object as it is wanted, and gives its metadata.
+    async fn settle<K: Kind>(&self, object: &K) -> Result<ObjectMeta, ApplyError> {
+        let name = object.name_any();
+        let encode = |source| ApplyError::Encode { kind: K::KIND, name: name.clone(), source };
+        let sent = Sent::of(&serde_json::to_vec(object).map_err(encode)?);
+        let id = (K::KIND, name.clone());
+        match K::seen(&self.context.cache, &self.stack.namespace, &name) {
+            Some(seen) if self.context.ledger.is_settled(&self.key, &id, sent, object.meta(), &seen) => {
+                return Ok(seen);
+            }
+            Some(seen) => self.refuse_foreign::<K>(&seen)?,
+            None => self.refuse_unseen_foreign::<K>(&name).await?,
+        }
+        self.context.metrics.wrote("apply", K::KIND);
+        // What others changed of ours is put back: hence force.
+        let parameters = PatchParams::apply(MANAGER).force();
+        let answer = self.api::<K>().patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
+        let answer = answer.map_err(|source| ApplyError::write::<K>("apply", &name, source))?.metadata;
+        self.context.ledger.note(&self.key, id, sent, &answer);
+        Ok(answer)
+    }
+
+    /// Only objects with our label are watched; one without it may stand in our way all the same.
+    async fn refuse_unseen_foreign<K: Kind>(&self, name: &str) -> Result<(), ApplyError> {
+        let found = self.api::<K>().get_metadata_opt(name).await;
+        match found.map_err(|source| ApplyError::write::<K>("read", name, source))? {
+            Some(found) => self.refuse_foreign::<K>(&found.metadata),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_foreign<K: Kind>(&self, seen: &ObjectMeta) -> Result<(), ApplyError> {
+        let stack = &self.stack.name;
+        let labelled = seen.labels.as_ref().and_then(|labels| labels.get(STACK)) == Some(stack);
+        let owned = seen.owner_references.iter().flatten().any(|owner| owner.uid == self.stack.owner.uid);
+        if labelled || owned {
+            return Ok(());
+        }
+        let name = seen.name.clone().unwrap_or_default();
+        Err(ApplyError::NotOurs { kind: K::KIND, name, stack: stack.clone() })
+    }
+
+    /// Deletes what is no longer wanted, if it is still as it was seen; never data.
+    async fn prune<K: Kind>(
+        &self,
+        seen: &ObjectMeta,
+        wanted: &BTreeMap<String, Option<i64>>,
+    ) -> Result<(), ApplyError> {
+        let name = seen.name.clone().unwrap_or_default();
+        let data = seen.labels.as_ref().is_some_and(|labels| labels.contains_key(DATA));
+        if wanted.contains_key(&name) || data || seen.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let preconditions =
+            Preconditions { uid: seen.uid.clone(), resource_version: seen.resource_version.clone() };
+        self.context.metrics.wrote("delete", K::KIND);
+        let (namespace, stack) = (&self.stack.namespace, &self.stack.name);
+        tracing::info!(stack, namespace, kind = K::KIND, name, "deleting what the Stack no longer asks for");
+        let parameters = DeleteParams::background().preconditions(preconditions);
+        match self.api::<K>().delete(&name, &parameters).await {
+            Ok(_) => Ok(()),
+            // Gone already, or changed since it was seen: the event of that brings the next pass.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(source) => Err(ApplyError::write::<K>("delete", &name, source)),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! MongoDB: where the logger finds it, and its objects when we run it.
+
+use k8s_openapi::api::core::v1::Container;
+
+use super::pod::{self, Defaults, Pod, Rhythm};
+use super::secret::{self, Access, UriSource};
+use super::stateful_set::{self, DATA_VOLUME};
+use super::{Plan, service};
+use crate::installation::{Flavour, MongoDb};
+use crate::names::{self, MONGODB, MONGODB_PORT};
+use crate::reconcile::dereference::mongodb_uri;
+use crate::reconcile::validate::{Password, StorePlan, Validated};
+use crate::view::ContentDigest;
+
+/// Of the official image.
+const UID: i64 = 999;
+const RESOURCES: Defaults = Defaults { cpu: ("10m", "2"), memory: ("128Mi", "1Gi") };
+const CREDENTIALS: &str = "/etc/mongodb-credentials";
+
+pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>) {
+    match store {
+        StorePlan::External(connection) => {
+            plan.derived_secrets.extend(secret::external(stack, MONGODB, connection).1);
+        }
+        StorePlan::Managed { installed, storage, credentials } => {
+            if let Password::Fresh(password) = credentials {
+                plan.data_secrets.push(access_secret(stack, installed.flavour, password));
+            }
+            plan.services.push(service::build(stack, MONGODB, &[("mongodb", MONGODB_PORT)]));
+            let template = pod(installed).template(stack);
+            plan.stateful_sets.push(stateful_set::build(stack, MONGODB, storage, template));
+        }
+    }
+}
+
+/// Where the logger finds the URI.
+pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
+    let managed = |digest| UriSource { secret: MONGODB.to_owned(), key: "uri".to_owned(), digest };
+    Some(match stack.mongodb.as_ref()? {
+        StorePlan::External(connection) => secret::external(stack, MONGODB, connection).0,
+        StorePlan::Managed { credentials: Password::Kept(digest), .. } => managed(digest.clone()),
+        StorePlan::Managed { credentials: Password::Fresh(password), installed, .. } => {
+            managed(fresh_digest(stack, installed.flavour, password))
+        }
+    })
+}
+
+fn fresh_digest(stack: &Validated, flavour: Flavour, password: &str) -> ContentDigest {
+    secret::digest(&access_secret(stack, flavour, password).data.unwrap_or_default())
+}
+
+fn access_secret(stack: &Validated, flavour: Flavour, password: &str) -> k8s_openapi::api::core::v1::Secret {
+    let host = names::host(MONGODB, &stack.namespace);
+    let uri = mongodb_uri(flavour, secret::USERNAME, password, &host);
+    secret::data(stack, MONGODB, &Access { password, host: &host, port: MONGODB_PORT, uri: &uri })
+}
+
+fn pod(installed: &MongoDb) -> Pod<'static> {
+    let (mut volumes, mut mounts, mut env) =
+        (Vec::new(), vec![pod::mount(DATA_VOLUME, "/data/db")], Vec::new());
+    let mut add = |(volume, mount)| {
+        volumes.push(volume);
+        mounts.push(mount);
+    };
+    add(pod::scratch("tmp", "/tmp"));
+    if installed.flavour == Flavour::MongoDb {
+        add(pod::scratch("configdb", "/data/configdb"));
+        add(pod::secret_files(
+            "credentials",
+            MONGODB,
+            &[("username", "username"), ("password", "password")],
+            CREDENTIALS,
+        ));
+        env.push(pod::env("MONGO_INITDB_ROOT_USERNAME_FILE", &format!("{CREDENTIALS}/username")));
+        env.push(pod::env("MONGO_INITDB_ROOT_PASSWORD_FILE", &format!("{CREDENTIALS}/password")));
+    }
+    let container = Container {
+        image: Some(installed.image.clone()),
+        env: (!env.is_empty()).then_some(env),
+        ports: Some(pod::ports(&[("mongodb", MONGODB_PORT)])),
+        resources: Some(pod::resources(&RESOURCES, None)),
+        security_context: Some(pod::security(false)),
+        startup_probe: Some(pod::tcp_probe("mongodb", &Rhythm { period_s: 1, failures: 120 })),
+        liveness_probe: Some(pod::tcp_probe("mongodb", &Rhythm { period_s: 10, failures: 6 })),
+        readiness_probe: Some(pod::tcp_probe("mongodb", &Rhythm { period_s: 2, failures: 2 })),
+        volume_mounts: Some(mounts),
+        ..Container::default()
+    };
+    Pod {
+        name: MONGODB,
+        uid: UID,
+        container,
+        volumes,
+        inputs: Vec::new(),
+        labels: Default::default(),
+        grace_s: 60,
+    }
+}

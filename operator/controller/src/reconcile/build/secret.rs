@@ -1,0 +1,76 @@
+//! Connection Secrets: username, password, host, port and uri, as clients and other operators expect them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+
+use super::meta;
+use crate::names;
+use crate::reconcile::validate::{Connection, Validated};
+use crate::view::ContentDigest;
+
+pub(super) const USERNAME: &str = "weft";
+
+/// How a managed store is reached.
+pub(super) struct Access<'a> {
+    pub(super) password: &'a str,
+    pub(super) host: &'a str,
+    pub(super) port: i32,
+    pub(super) uri: &'a str,
+}
+
+/// The Secret that opens a managed store's data.
+pub(super) fn data(stack: &Validated, store: &str, access: &Access<'_>) -> Secret {
+    let Access { password, host, port, uri } = access;
+    let port = port.to_string();
+    let entries =
+        [("username", USERNAME), ("password", password), ("host", host), ("port", &port), ("uri", uri)];
+    let mut metadata = meta::data(stack, store);
+    metadata.labels.get_or_insert_default().insert(names::DATA.to_owned(), "true".to_owned());
+    Secret { metadata, data: Some(bytes(&entries)), type_: Some("Opaque".to_owned()), ..Secret::default() }
+}
+
+/// Where a service's pod finds a URI, and the Secret to make for it, if any.
+pub(super) struct UriSource {
+    pub(super) secret: String,
+    pub(super) key: String,
+    pub(super) digest: ContentDigest,
+}
+
+/// Where the URI of an external store is found.
+pub(super) fn external(
+    stack: &Validated,
+    store: &str,
+    connection: &Connection,
+) -> (UriSource, Option<Secret>) {
+    match connection {
+        Connection::Key { secret, key, digest } => {
+            (UriSource { secret: secret.clone(), key: key.clone(), digest: digest.clone() }, None)
+        }
+        Connection::Made { uri } => {
+            let name = format!("{store}-external");
+            let data = bytes(&[("uri", uri)]);
+            let source = UriSource { secret: name.clone(), key: "uri".to_owned(), digest: digest(&data) };
+            let metadata = meta::owned(stack, &name);
+            (
+                source,
+                Some(Secret {
+                    metadata,
+                    data: Some(data),
+                    type_: Some("Opaque".to_owned()),
+                    ..Secret::default()
+                }),
+            )
+        }
+    }
+}
+
+/// What a Secret's content is told apart by.
+pub(super) fn digest(data: &BTreeMap<String, ByteString>) -> ContentDigest {
+    ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0)))
+}
+
+fn bytes(entries: &[(&str, &str)]) -> BTreeMap<String, ByteString> {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
+}

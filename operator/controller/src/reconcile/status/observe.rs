@@ -1,0 +1,183 @@
+//! Looks at what runs, and says how far it is.
+
+use kube::Api;
+use kube::api::ListParams;
+use kube::runtime::reflector::ObjectRef;
+use weft_operator_api::{ConditionStatus, ServiceStatus, Stack, StackStatus};
+
+use super::stores::{self, StoreState};
+use super::{Observation, Outcome, Progress, READY, StatusError, progress, report, store_condition};
+use crate::context::Context;
+use crate::names::{BROKER, JAEGER, LISTENER, LOGGER, MONGODB, RABBITMQ, STACK};
+use crate::reconcile::apply::Applied;
+use crate::reconcile::validate::{Run, StorePlan, Validated};
+use crate::view::PodView;
+
+/// Whether a Stack is ready, or nearly.
+#[derive(Clone, Copy, Debug)]
+pub struct Readiness {
+    pub is_ready: bool,
+    /// What is left ends without an event that we would see.
+    pub is_near: bool,
+}
+
+/// Looks at what runs, and writes the status that follows.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub async fn observe(
+    stack: &Stack,
+    validated: &Validated,
+    applied: &Applied,
+    context: &Context,
+) -> Result<Readiness, StatusError> {
+    let Validated { namespace, version, broker, logger, listener, mongodb, rabbitmq, tracing, .. } =
+        validated;
+    let mut look = Look { context, namespace, pending: Vec::new(), stuck: false, all_complete: true };
+    let mut services = Vec::new();
+    for (name, run) in [(BROKER, broker), (LOGGER, logger), (LISTENER, listener)] {
+        services.extend(run.as_ref().map(|run| look.service(name, run, applied)));
+    }
+    if tracing.jaeger.is_some() {
+        let jaeger = look.deployment(JAEGER, 1, applied);
+        look.note(JAEGER, &jaeger);
+    }
+    let mut complete = std::collections::BTreeMap::new();
+    for (name, managed) in [(MONGODB, is_managed(mongodb)), (RABBITMQ, is_managed(rabbitmq))] {
+        if managed {
+            let store = look.stateful_set(name, applied);
+            look.note(name, &store);
+            complete.insert(name, store.complete);
+        }
+    }
+    let kept = stack.status.as_ref().filter(|status| look.all_complete && is_settled(stack, status));
+    let pods = if kept.is_some() { Vec::new() } else { look.pods(&validated.name).await? };
+    look.explain(&pods);
+    let mut states = Vec::new();
+    for (store, owner, used) in [
+        (MONGODB, LOGGER, mongodb.is_some().then_some(logger.is_some())),
+        (RABBITMQ, LISTENER, rabbitmq.is_some().then_some(listener.is_some())),
+    ] {
+        let Some(owner_runs) = used else { continue };
+        let state = match kept.and_then(|status| keep(status, store)) {
+            Some(state) => state,
+            None if owner_runs => ask(owner, store, &pods, !look.all_complete, context).await,
+            None => unowned(owner, complete.get(store).copied()),
+        };
+        states.push((store, state));
+    }
+    let Look { pending, stuck, all_complete, .. } = look;
+    let told = states.iter().all(|(_, state)| state.status == ConditionStatus::True);
+    let broken = states.iter().any(|(_, state)| state.status == ConditionStatus::False);
+    let is_ready = pending.is_empty() && !broken && applied.failure.is_none();
+    let failure = applied.failure.as_ref().map(|error| weft_runtime::telemetry::chain(error));
+    let observation =
+        Observation { version: version.clone(), services, pending, stuck, failure, stores: states };
+    report(&stack.metadata, stack.status.as_ref(), Outcome::Observed(observation), context).await?;
+    Ok(Readiness { is_ready: is_ready && told, is_near: all_complete })
+}
+
+fn is_managed<I>(store: &Option<StorePlan<I>>) -> bool {
+    matches!(store, Some(StorePlan::Managed { .. }))
+}
+
+/// True when the status says that this very spec is ready and all its stores are: then pods need not be asked.
+fn is_settled(stack: &Stack, status: &StackStatus) -> bool {
+    let holds = |type_: &str| status.condition(type_).is_none_or(|one| one.status == ConditionStatus::True);
+    status.observed_generation == stack.metadata.generation
+        && status.condition(READY).is_some()
+        && [READY, store_condition(MONGODB), store_condition(RABBITMQ)].into_iter().all(holds)
+}
+
+/// What was said of a store stays said while nothing has changed.
+fn keep(status: &StackStatus, store: &str) -> Option<StoreState> {
+    let before = status.condition(store_condition(store))?;
+    let reason = if before.reason == "Running" { "Running" } else { "Usable" };
+    Some(StoreState::new(before.status, reason, before.message.clone()))
+}
+
+async fn ask(owner: &str, store: &str, pods: &[PodView], rolling: bool, context: &Context) -> StoreState {
+    let of_owner: Vec<_> = pods.iter().filter(|pod| app(pod) == Some(owner)).collect();
+    stores::ask(owner, store, &of_owner, rolling, &context.ask_stores).await
+}
+
+/// Nobody is there to ask: of a store that we run, its own probes say something.
+fn unowned(owner: &str, complete: Option<bool>) -> StoreState {
+    match complete {
+        Some(true) => {
+            StoreState::new(true, "Running", format!("it runs; {owner}, which would use it, is switched off"))
+        }
+        Some(false) => StoreState::new(ConditionStatus::Unknown, "Starting", "it is not ready yet"),
+        None => StoreState::new(
+            true,
+            "Running",
+            format!("not looked at: {owner}, which would use it, is switched off"),
+        ),
+    }
+}
+
+fn app(pod: &PodView) -> Option<&str> {
+    pod.metadata.labels.as_ref()?.get("app.kubernetes.io/name").map(String::as_str)
+}
+
+struct Look<'a> {
+    context: &'a Context,
+    namespace: &'a str,
+    /// What and why.
+    pending: Vec<String>,
+    stuck: bool,
+    all_complete: bool,
+}
+
+impl Look<'_> {
+    fn service(&mut self, name: &str, run: &Run, applied: &Applied) -> ServiceStatus {
+        let desired = run.spec.replicas();
+        let progress = self.deployment(name, desired, applied);
+        self.note(name, &progress);
+        ServiceStatus { name: name.to_owned(), desired, updated: progress.updated, ready: progress.ready }
+    }
+
+    fn deployment(&self, name: &str, desired: i32, applied: &Applied) -> Progress {
+        let view = self.context.cache.deployments.get(&ObjectRef::new(name).within(self.namespace));
+        let generation = applied.deployments.get(name).copied().flatten();
+        progress(view.as_deref().map(|view| (&view.metadata, &view.status)), generation, desired)
+    }
+
+    fn stateful_set(&self, name: &str, applied: &Applied) -> Progress {
+        let view = self.context.cache.stateful_sets.get(&ObjectRef::new(name).within(self.namespace));
+        let generation = applied.stateful_sets.get(name).copied().flatten();
+        progress(view.as_deref().map(|view| (&view.metadata, &view.status)), generation, 1)
+    }
+
+    fn note(&mut self, name: &str, progress: &Progress) {
+        self.all_complete &= progress.complete;
+        self.stuck |= progress.stuck;
+        self.pending.extend(progress.message.as_ref().map(|message| format!("{name}: {message}")));
+    }
+
+    async fn pods(&self, stack: &str) -> Result<Vec<PodView>, StatusError> {
+        let api = Api::<PodView>::namespaced(self.context.client.clone(), self.namespace);
+        let parameters = ListParams::default().labels(&format!("{STACK}={stack}"));
+        let pods = api.list(&parameters).await.map_err(|error| StatusError::Pods(Box::new(error)))?;
+        Ok(pods.items)
+    }
+
+    /// Adds what the pods themselves say, and waits for those that are still ending: they may still serve.
+    fn explain(&mut self, pods: &[PodView]) {
+        for pod in pods {
+            let name = app(pod).unwrap_or_default();
+            let trouble = pod.trouble();
+            match self.pending.iter_mut().find(|pending| pending.starts_with(&format!("{name}: "))) {
+                Some(pending) => {
+                    if let Some(trouble) = trouble.filter(|trouble| !pending.contains(trouble.as_str())) {
+                        pending.push_str(&format!(" ({trouble})"));
+                    }
+                }
+                None if pod.metadata.deletion_timestamp.is_some() => {
+                    self.pending.push(format!("{name}: a former pod is still ending"));
+                }
+                None => {}
+            }
+        }
+    }
+}

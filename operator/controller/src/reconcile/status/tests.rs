@@ -1,0 +1,105 @@
+use super::*;
+use crate::reconcile::dereference::SecretProblem;
+
+const THEN: &str = "2026-01-01T00:00:00Z";
+const NOW: &str = "2026-01-01T00:01:00Z";
+
+fn running() -> Observation {
+    Observation {
+        version: "0.1.0".to_owned(),
+        services: vec![ServiceStatus { name: "broker".to_owned(), desired: 2, updated: 2, ready: 2 }],
+        stores: vec![(
+            "mongodb",
+            StoreState { status: ConditionStatus::True, reason: "Usable", message: String::new() },
+        )],
+        ..Observation::default()
+    }
+}
+
+fn is(status: &StackStatus, type_: &str) -> ConditionStatus {
+    status.condition(type_).unwrap().status
+}
+
+/// Ready, Reconciling, Stalled.
+fn triple(status: &StackStatus) -> [ConditionStatus; 3] {
+    [READY, RECONCILING, STALLED].map(|type_| is(status, type_))
+}
+
+const YES: ConditionStatus = ConditionStatus::True;
+const NO: ConditionStatus = ConditionStatus::False;
+
+#[test]
+fn kstatus_reads_current_in_progress_and_failed() {
+    let from = |outcome| compute(Some(3), &StackStatus::default(), outcome, NOW);
+    let ready = from(Outcome::Observed(running()));
+    assert_eq!(triple(&ready), [YES, NO, NO]);
+    assert_eq!(ready.observed_generation, Some(3));
+    assert_eq!(ready.summary.as_deref(), Some("broker 2/2"));
+    let pending = Observation { pending: vec!["broker: 1 of 2 pods ready".to_owned()], ..running() };
+    assert_eq!(triple(&from(Outcome::Observed(pending.clone()))), [NO, YES, NO]);
+    let stuck = Observation { stuck: true, ..pending };
+    assert_eq!(triple(&from(Outcome::Observed(stuck))), [NO, NO, YES]);
+    let unknown = Refusal::UnknownVersion { wanted: "9".to_owned(), known: "0.1.0".to_owned() };
+    let unknown = from(Outcome::Refused(unknown));
+    assert_eq!(triple(&unknown), [NO, NO, YES]);
+    assert!(unknown.condition(STALLED).unwrap().message.contains("it knows 0.1.0"));
+    let failed = Outcome::Failed { reason: "ReadFailed", message: "forbidden".to_owned() };
+    assert_eq!(triple(&from(failed)), [NO, YES, NO]);
+}
+
+#[test]
+fn a_missing_secret_is_waited_for_and_shown_at_its_store() {
+    let problem = SecretProblem::Missing { name: "my-mongo".to_owned() };
+    let status = compute(
+        Some(1),
+        &StackStatus::default(),
+        Outcome::Refused(Refusal::Secret { store: "mongodb", problem }),
+        NOW,
+    );
+    assert_eq!(triple(&status), [NO, YES, NO]);
+    assert_eq!(is(&status, "MongoDBReady"), NO);
+    assert!(status.condition("MongoDBReady").unwrap().message.contains("my-mongo"));
+}
+
+#[test]
+fn a_store_that_is_away_makes_the_stack_unready() {
+    let away = StoreState { status: NO, reason: "Unreachable", message: "connection refused".to_owned() };
+    let observation = Observation { stores: vec![("rabbitmq", away)], ..running() };
+    let status = compute(Some(1), &StackStatus::default(), Outcome::Observed(observation), NOW);
+    assert_eq!(is(&status, READY), NO);
+    assert!(status.condition(READY).unwrap().message.contains("rabbitmq: connection refused"));
+}
+
+#[test]
+fn what_has_not_changed_keeps_its_time_and_so_the_status_stays_equal() {
+    let first = compute(Some(1), &StackStatus::default(), Outcome::Observed(running()), THEN);
+    let second = compute(Some(1), &first, Outcome::Observed(running()), NOW);
+    assert_eq!(first, second);
+    let pending = Observation { pending: vec!["broker: 1 of 2 pods ready".to_owned()], ..running() };
+    let third = compute(Some(1), &second, Outcome::Observed(pending), NOW);
+    assert_eq!(third.condition(READY).unwrap().last_transition_time, NOW);
+    assert_eq!(third.condition(STALLED).unwrap().last_transition_time, THEN);
+}
+
+#[test]
+fn the_version_that_serves_is_the_former_one_until_the_new_one_is_ready() {
+    let first = compute(Some(1), &StackStatus::default(), Outcome::Observed(running()), THEN);
+    let moving =
+        Observation { version: "0.2.0".to_owned(), pending: vec!["broker: 0".to_owned()], ..running() };
+    let second = compute(Some(2), &first, Outcome::Observed(moving), NOW);
+    assert_eq!(second.version.as_deref(), Some("0.1.0"));
+    let third = compute(
+        Some(2),
+        &second,
+        Outcome::Observed(Observation { version: "0.2.0".to_owned(), ..running() }),
+        NOW,
+    );
+    assert_eq!(third.version.as_deref(), Some("0.2.0"));
+}
+
+#[test]
+fn messages_are_bounded() {
+    let failed = Outcome::Failed { reason: "ReadFailed", message: "ü".repeat(5_000) };
+    let status = compute(Some(1), &StackStatus::default(), failed, NOW);
+    assert!(status.condition(READY).unwrap().message.len() < 1_100);
+}

@@ -1,0 +1,163 @@
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::channel::mpsc::unbounded;
+use http::request::Parts;
+use http::{Method, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use serde_json::{Value, json};
+
+use super::state::{Id, Selector, State, Watcher, event};
+use super::{Reply, json as reply};
+
+/// Where a request goes.
+struct Target {
+    plural: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    status: bool,
+}
+
+fn target(path: &str) -> Target {
+    let mut segments = path.trim_matches('/').split('/');
+    // `api/v1` or `apis/<group>/<version>`.
+    if segments.next() == Some("apis") {
+        segments.next();
+    }
+    segments.next();
+    let mut rest: Vec<_> = segments.map(str::to_owned).collect();
+    let namespace = (rest.len() > 2 && rest[0] == "namespaces").then(|| rest.drain(..2).nth(1)).flatten();
+    let mut rest = rest.into_iter();
+    let (plural, name, sub) = (rest.next().unwrap(), rest.next(), rest.next());
+    Target { plural, namespace, name, status: sub.as_deref() == Some("status") }
+}
+
+pub(crate) fn answer(state: &mut State, parts: &Parts, body: &Bytes) -> Reply {
+    let Target { plural, namespace, name, status } = target(parts.uri.path());
+    let query: Vec<(String, String)> = query(parts.uri.query().unwrap_or_default());
+    let Some(name) = name.or_else(|| created_name(&parts.method, body)) else {
+        let selector = selector(plural, namespace, &query);
+        let watch = query.iter().any(|(key, value)| key == "watch" && (value == "true" || value == "1"));
+        return if watch { start_watch(state, selector, &query) } else { list(state, &selector) };
+    };
+    let id = Id(plural.clone(), namespace.unwrap_or_default(), name.clone());
+    if parts.method == Method::GET {
+        return state.objects.get(&id).map_or_else(|| failure(404, "NotFound"), |object| reply(200, object));
+    }
+    let verb = if parts.method == Method::PATCH { "apply" } else { &parts.method.as_str().to_lowercase() };
+    let write = format!("{verb} {plural}/{name}{}", if status { "/status" } else { "" });
+    state.writes.push(write.clone());
+    if state.broken.as_ref().is_some_and(|broken| write.contains(broken.as_str())) {
+        return failure(500, "InternalError");
+    }
+    change(state, &parts.method, &id, status, body)
+}
+
+fn change(state: &mut State, method: &Method, id: &Id, status: bool, body: &Bytes) -> Reply {
+    let sent: Value = serde_json::from_slice(body).unwrap_or_default();
+    let there = state.objects.get(id).cloned();
+    match (method, there) {
+        (&Method::POST, Some(_)) => failure(409, "AlreadyExists"),
+        (&Method::POST, None) => reply(201, &state.put(id, sent)),
+        (&Method::PATCH, None) if status => failure(404, "NotFound"),
+        (&Method::PATCH, Some(there)) if differs(&sent["metadata"]["uid"], &there["metadata"]["uid"]) => {
+            failure(409, "Conflict")
+        }
+        (&Method::PATCH, _) => {
+            let mut sent = sent;
+            if let Some(meta) = sent["metadata"].as_object_mut() {
+                meta.remove("uid");
+            }
+            reply(200, &state.apply(id, &sent, status))
+        }
+        (&Method::DELETE, None) => failure(404, "NotFound"),
+        (&Method::DELETE, Some(there)) => {
+            let (wanted, meta) = (&sent["preconditions"], &there["metadata"]);
+            if differs(&wanted["uid"], &meta["uid"])
+                || differs(&wanted["resourceVersion"], &meta["resourceVersion"])
+            {
+                return failure(409, "Conflict");
+            }
+            reply(200, &state.delete(id).unwrap())
+        }
+        _ => failure(405, "MethodNotAllowed"),
+    }
+}
+
+fn differs(wanted: &Value, there: &Value) -> bool {
+    !wanted.is_null() && wanted != there
+}
+
+fn created_name(method: &Method, body: &Bytes) -> Option<String> {
+    let sent: Value = (method == Method::POST).then(|| serde_json::from_slice(body).ok()).flatten()?;
+    sent["metadata"]["name"].as_str().map(str::to_owned)
+}
+
+fn list(state: &State, selector: &Selector) -> Reply {
+    let items: Vec<_> =
+        state.objects.iter().filter(|(id, object)| selector.takes(id, object)).map(|(_, o)| o).collect();
+    reply(
+        200,
+        &json!({
+            "apiVersion": "v1", "kind": "List",
+            "metadata": { "resourceVersion": state.revision.to_string() },
+            "items": items,
+        }),
+    )
+}
+
+fn start_watch(state: &mut State, selector: Selector, query: &[(String, String)]) -> Reply {
+    let since =
+        query.iter().find(|(key, _)| key == "resourceVersion").and_then(|(_, value)| value.parse().ok());
+    let since: u64 = since.unwrap_or_default();
+    let (events, stream) = unbounded();
+    for (_, id, past) in state.history.iter().filter(|(revision, ..)| *revision > since) {
+        let before = (!past["before"].is_null()).then_some(&past["before"]);
+        let kind = past["type"].as_str().unwrap_or_default();
+        if let Some(event) = event(&selector, id, kind, before, &past["object"]) {
+            events.unbounded_send(event).unwrap();
+        }
+    }
+    state.watchers.push(Watcher { selector, events });
+    let frames = stream.map(|event: Value| Ok(Frame::data(Bytes::from(format!("{event}\n")))));
+    Response::builder().status(200).body(StreamBody::new(frames).boxed_unsync()).unwrap()
+}
+
+fn selector(plural: String, namespace: Option<String>, query: &[(String, String)]) -> Selector {
+    let value = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let labels = value("labelSelector").unwrap_or_default();
+    let label = |pair: &str| match pair.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (pair.to_owned(), None),
+    };
+    let name =
+        value("fieldSelector").and_then(|field| field.strip_prefix("metadata.name=").map(str::to_owned));
+    Selector {
+        plural,
+        namespace,
+        labels: labels.split(',').filter(|one| !one.is_empty()).map(label).collect(),
+        name,
+    }
+}
+
+fn query(text: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        text.replace("%3D", "=")
+            .replace("%2F", "/")
+            .replace("%2C", ",")
+            .replace("%3d", "=")
+            .replace("%2f", "/")
+    };
+    text.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.to_owned(), decode(value)))
+        .collect()
+}
+
+fn failure(code: u16, reason: &str) -> Reply {
+    let status = json!({
+        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+        "message": reason, "reason": reason, "code": code,
+    });
+    reply(code, &status)
+}

@@ -1,0 +1,18 @@
+//! Compiles the .proto files with protox, so that no `protoc` has to be installed.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+const FILES: [&str; 2] = ["weft/log/v1/log.proto", "logs/logs.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let set = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(set)?;
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Reading a request's body: one JSON value, bounded in size, depth and time.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::reply::ApiError;
+
+/// The largest body taken, as in the Go original: 1 MiB.
+pub(crate) const LIMIT: usize = 1 << 20;
+/// Past the limit this much more is read and thrown away. A client that writes its whole body before it reads would
+/// else find its connection reset instead of the 413.
+const DRAIN_LIMIT: usize = 64 << 20;
+/// The time a client has for its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Flattened into a struct, it makes serde want an object: else an array with the fields in their order would do.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Rest {}
+
+/// The request's body as a `T`.
+///
+/// # Errors
+/// 400 with what is wrong and where, 408 when it takes too long, 413 when it is too large.
+pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, ApiError> {
+    let (parts, body) = request.into_parts();
+    let slow = || ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 15 seconds").closing();
+    let bytes = tokio::time::timeout(READ_TIMEOUT, read(&parts.headers, body)).await.map_err(|_| slow())??;
+    parse(&bytes)
+}
+
+async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    // A client that asks first has sent nothing yet: there is nothing to drain.
+    if announced.is_some_and(|length| length > LIMIT) && headers.contains_key(EXPECT) {
+        return Err(too_large().closing());
+    }
+    let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(LIMIT));
+    while let Some(chunk) = next_chunk(&mut body).await? {
+        if bytes.len() + chunk.len() > LIMIT {
+            return Err(drain(body).await);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::bad_request("the body ended before its end").closing())?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a bounded rest, and says whether the connection can go on.
+async fn drain(mut body: Body) -> ApiError {
+    let mut drained = 0;
+    loop {
+        match next_chunk(&mut body).await {
+            Ok(None) => return too_large(),
+            Ok(Some(chunk)) if drained + chunk.len() <= DRAIN_LIMIT => drained += chunk.len(),
+            Ok(Some(_)) | Err(_) => return too_large().closing(),
+        }
+    }
+}
+
+fn too_large() -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 1 MiB (1048576 bytes)")
+}
+
+/// One JSON value and nothing after it. serde_json refuses more than 128 levels by itself.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        ApiError::bad_request(format!("the body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
+    })?;
+    if text.trim().is_empty() {
+        return Err(ApiError::bad_request("the body is empty: it must have one JSON object"));
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(&error))?;
+    json.end().map_err(|_| ApiError::bad_request("the body must have only a single JSON value"))?;
+    Ok(value)
+}
+
+fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    let (path, inner) = (error.path().to_string(), error.inner());
+    if inner.is_data() && path != "." {
+        ApiError::bad_request(format!("the body's field {path} is wrong: {inner}"))
+    } else if inner.is_eof() {
+        ApiError::bad_request(format!("the body is cut short: {inner}"))
+    } else {
+        ApiError::bad_request(format!("the body is not the JSON that is wanted: {inner}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(expecting = "an object with a name")]
+    struct Named {
+        name: String,
+        #[serde(flatten)]
+        _rest: Rest,
+    }
+
+    fn message(body: &[u8]) -> String {
+        let error = parse::<Named>(body).unwrap_err();
+        assert_eq!(error.status, StatusCode::BAD_REQUEST);
+        error.message
+    }
+
+    #[test]
+    fn rubbish_is_refused_with_what_is_wrong_and_where() {
+        assert!(message(b"").contains("empty"));
+        assert!(message(b" \n").contains("empty"));
+        assert!(message(br#"{"name":"x"#).contains("cut short"));
+        assert!(message(br#"{"name":"x"}{"name":"x"}"#).contains("single JSON value"));
+        assert!(message(b"{\"name\":\"\xff\"}").contains("byte 10"));
+        assert!(message(br#"{"name":5}"#).contains("field name is wrong: invalid type: integer `5`"));
+        assert!(message(br#"{"name":null}"#).contains("field name"));
+        assert!(message(b"null").contains("expected an object with a name"));
+        assert!(message(br#"["x"]"#).contains("expected an object with a name"));
+        assert!(message(br#"{"name":"a","name":"b"}"#).contains("duplicate field"));
+        assert!(message("[".repeat(50_000).as_bytes()).contains("expected an object"));
+        assert!(message(format!("{{\"name\":{}", "[".repeat(50_000)).as_bytes()).contains("field name"));
+    }
+
+    #[test]
+    fn one_object_and_white_space_is_taken() {
+        assert_eq!(parse::<Named>(b" {\"name\":\"x\",\"more\":1}\n").unwrap().name, "x");
+    }
+
+    async fn read_all(body: Body, headers: HeaderMap) -> Result<usize, ApiError> {
+        read(&headers, body).await.map(|bytes| bytes.len())
+    }
+
+    #[tokio::test]
+    async fn more_than_1_mib_is_413_after_its_rest_was_read() {
+        assert_eq!(read_all(Body::from(vec![b'x'; LIMIT]), HeaderMap::new()).await, Ok(LIMIT));
+        let error = read_all(Body::from(vec![b'x'; LIMIT + 1]), HeaderMap::new()).await.unwrap_err();
+        assert_eq!(error.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(!error.close, "all of it was read, so the connection goes on");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_first_is_answered_at_once() {
+        let headers = HeaderMap::from_iter([
+            (CONTENT_LENGTH, "2000000".parse().unwrap()),
+            (EXPECT, "100-continue".parse().unwrap()),
+        ]);
+        let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        assert!(read_all(never, headers).await.unwrap_err().close);
+    }
+}

@@ -1,0 +1,74 @@
+//! The id of what a request makes: the client's key, or a new one.
+
+use axum::http::HeaderMap;
+use uuid::Uuid;
+use weft_runtime::clock::Clock;
+
+use crate::reply::ApiError;
+
+/// The header of the IETF's draft `draft-ietf-httpapi-idempotency-key-header`.
+const HEADER: &str = "idempotency-key";
+const LONGEST: usize = 256;
+/// The namespace of ids made from keys; drawn once, and never to change.
+const NAMESPACE: Uuid = Uuid::from_u128(0x5b1f_3c6e_9d2a_4e0b_8f77_21c4_a0d9_63e5);
+
+/// The id that the request's key stands for, else a new one.
+///
+/// # Errors
+/// When the key is empty, longer than 256 characters, not printable ASCII, or given twice.
+pub(crate) fn id(headers: &HeaderMap, clock: &dyn Clock) -> Result<Uuid, ApiError> {
+    let mut keys = headers.get_all(HEADER).iter();
+    let Some(key) = keys.next() else { return Ok(clock.new_id()) };
+    let key = key.to_str().map_err(|_| refused("has characters other than printable ASCII"))?;
+    // The draft writes the key as a quoted string; most clients send it bare.
+    let key = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(key).trim();
+    if keys.next().is_some() {
+        return Err(refused("is given twice"));
+    }
+    if key.is_empty() {
+        return Err(refused("is empty"));
+    }
+    if key.len() > LONGEST {
+        return Err(refused("has more than 256 characters"));
+    }
+    Ok(Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&NAMESPACE, key.as_bytes())))
+}
+
+fn refused(what: &str) -> ApiError {
+    ApiError::bad_request(format!("the header Idempotency-Key {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_runtime::clock::SystemClock;
+
+    use super::*;
+
+    fn id_of(key: &str) -> Result<Uuid, ApiError> {
+        let headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), key.parse().unwrap())]);
+        id(&headers, &SystemClock)
+    }
+
+    #[test]
+    fn a_uuid_is_the_id_itself_and_any_other_key_always_makes_the_same() {
+        let uuid = "0191d4b0-7d2a-7c3e-8f00-000000000001";
+        assert_eq!(id_of(uuid).unwrap().to_string(), uuid);
+        assert_eq!(id_of(&format!("\"{uuid}\"")).unwrap().to_string(), uuid);
+        assert_eq!(id_of("order-17").unwrap(), id_of("order-17").unwrap());
+        assert_ne!(id_of("order-17").unwrap(), id_of("order-18").unwrap());
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused() {
+        assert!(id_of("").is_err());
+        assert!(id_of("\"\"").is_err());
+        assert!(id_of(&"x".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn without_a_key_each_id_is_new() {
+        let new = || id(&HeaderMap::new(), &SystemClock).unwrap();
+        assert_ne!(new(), new());
+        assert_eq!(new().get_version_num(), 7);
+    }
+}

@@ -1,0 +1,3 @@
+//! What each kind of event starts.
+
+pub(crate) mod log;

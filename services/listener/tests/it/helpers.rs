@@ -1,0 +1,115 @@
+//! RabbitMQ, logger with its store, and the listener, as processes.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+use weft_devstack::{FerretDb, RabbitMq, Service, ServiceOptions, StateDir};
+use weft_events::{Amqp, Event, EventMetrics, Publisher};
+use weft_mesh::{Channel, Mesh, MeshConfig};
+use weft_proto::weft::log::v1::{Entry, QueryRequest, log_service_client::LogServiceClient};
+use weft_runtime::{
+    config::{Fixed, Settings},
+    metrics::Metrics,
+};
+
+/// Long enough for a machine that compiles something else at the same time.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+pub(crate) fn soon() -> Instant {
+    Instant::now() + SOON
+}
+
+/// Everything that an event passes, in the order in which it ends.
+pub(crate) struct Road {
+    pub(crate) listener: Service,
+    pub(crate) logger: Service,
+    pub(crate) rabbitmq: RabbitMq,
+    pub(crate) mongodb: FerretDb,
+    pub(crate) publisher: Publisher,
+    pub(crate) client: LogServiceClient<Channel>,
+    _state: StateDir,
+}
+
+impl Road {
+    pub(crate) async fn start() -> Self {
+        let state = StateDir::temporary().unwrap();
+        let (mongodb, rabbitmq) =
+            tokio::try_join!(async { FerretDb::start(&state.folder("mongodb")?).await }, async {
+                RabbitMq::start(&state.folder("rabbitmq")?).await
+            },)
+            .unwrap();
+        let services = state.folder("services").unwrap();
+        let of_logger = ServiceOptions::default().env("MONGODB_URI", mongodb.uri());
+        let logger = Service::start("logger", &services, of_logger).await.unwrap();
+        let addresses = format!("logger={}", logger.grpc_address());
+        let of_listener = ServiceOptions::default()
+            .env("AMQP_URI", rabbitmq.uri())
+            .env("WEFT_MESH_ADDRESSES", addresses.clone());
+        let listener = Service::start("listener", &services, of_listener).await.unwrap();
+        let metrics = Metrics::default();
+        let amqp = Amqp::parse(&rabbitmq.uri().to_owned().into()).unwrap();
+        let publisher = Publisher::start(amqp, EventMetrics::register(&metrics));
+        let settings = Fixed::new([("WEFT_MESH_SECURITY", "plaintext"), ("WEFT_MESH_ADDRESSES", &addresses)]);
+        let mesh = Mesh::new(MeshConfig::from_settings(&Settings::new(settings)).unwrap(), &metrics);
+        let client =
+            LogServiceClient::new(mesh.channel("logger").unwrap().with_timeout(Duration::from_secs(10)));
+        Self { listener, logger, rabbitmq, mongodb, publisher, client, _state: state }
+    }
+
+    /// Every entry of a service, by id; an id that is stored twice ends the test.
+    pub(crate) async fn entries(&self, service: &str) -> Result<HashMap<String, Entry>, tonic::Status> {
+        let mut entries = HashMap::new();
+        let mut cursor = String::new();
+        loop {
+            let request =
+                QueryRequest { service: service.into(), limit: 1_000, cursor, ..QueryRequest::default() };
+            let page = self.client.clone().query(request).await?.into_inner();
+            for entry in page.items {
+                let id = entry.id.clone();
+                assert!(entries.insert(id.clone(), entry).is_none(), "{id} is stored twice");
+            }
+            if page.next_cursor.is_empty() {
+                return Ok(entries);
+            }
+            cursor = page.next_cursor;
+        }
+    }
+
+    /// Waits until a service has so many entries.
+    pub(crate) async fn until_entries(&self, service: &str, count: usize) -> HashMap<String, Entry> {
+        let deadline = soon();
+        loop {
+            let entries = self.entries(service).await.unwrap();
+            if entries.len() >= count {
+                return entries;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} entries, not {count}; {}",
+                entries.len(),
+                self.listener.log_tail()
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// How many messages a queue has.
+    pub(crate) fn messages(&self, queue: &str) -> u64 {
+        let list =
+            self.rabbitmq.ctl(&["list_queues", "--quiet", "--no-table-headers", "name", "messages"]).unwrap();
+        let line = list.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
+        line.unwrap_or_else(|| panic!("no queue {queue} in {list}")).trim().parse().unwrap()
+    }
+}
+
+pub(crate) fn event(source: &str, kind: &str, data: &str) -> Event {
+    Event {
+        id: Uuid::new_v4().to_string(),
+        kind: kind.into(),
+        source: source.into(),
+        time: Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_millis(1_767_323_045_678),
+        data: data.into(),
+    }
+}

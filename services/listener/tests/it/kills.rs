@@ -1,0 +1,73 @@
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+use weft_events::Publisher;
+
+use crate::helpers::{Road, event, soon};
+
+const SOURCE: &str = "kills";
+const BETWEEN_KILLS: usize = 40;
+
+/// Publishes until `end` is set, and returns the ids that were confirmed.
+async fn flow(publisher: Publisher, count: Arc<AtomicUsize>, end: Arc<AtomicBool>) -> HashSet<String> {
+    let mut confirmed = HashSet::new();
+    while !end.load(Ordering::SeqCst) {
+        let event = event(SOURCE, "log.INFO", r#"{"name":"n","data":"d"}"#);
+        if publisher.publish(&event, Instant::now() + Duration::from_secs(1)).await.is_ok() {
+            confirmed.insert(event.id);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        // Only to keep the number of events small.
+        sleep(Duration::from_millis(10)).await;
+    }
+    confirmed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_confirmed_event_is_stored_once_whatever_is_killed() {
+    let road = Road::start().await;
+    let (count, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let flow = tokio::spawn(flow(road.publisher.clone(), count.clone(), end.clone()));
+    let progress = async || {
+        let (before, deadline) = (count.load(Ordering::SeqCst), soon());
+        while count.load(Ordering::SeqCst) < before + BETWEEN_KILLS {
+            assert!(Instant::now() < deadline, "no event is confirmed any more");
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    progress().await;
+    for process in [&*road.listener, &*road.logger, &*road.mongodb, &*road.rabbitmq, &*road.listener] {
+        process.kill().await.unwrap();
+        process.start_unready().unwrap();
+        process.await_ready().await.unwrap();
+        progress().await;
+    }
+    end.store(true, Ordering::SeqCst);
+    let confirmed = flow.await.unwrap();
+
+    let deadline = soon();
+    loop {
+        // The logger may not have its store back yet.
+        let stored = road.entries(SOURCE).await.unwrap_or_default();
+        let missing: Vec<_> = confirmed.iter().filter(|id| !stored.contains_key(*id)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        let of = confirmed.len();
+        assert!(
+            Instant::now() < deadline,
+            "{} of {of} were lost: {missing:?}; {}",
+            missing.len(),
+            road.listener.log_tail()
+        );
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(road.messages("listener.log.dead"), 0);
+}

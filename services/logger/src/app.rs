@@ -1,0 +1,108 @@
+//! Puts the logger together.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use weft_mesh::Server;
+use weft_mesh::server::{self, ServeError};
+use weft_proto::logs::log_service_server::LogServiceServer as OriginalServer;
+use weft_proto::weft::log::v1::log_service_server::LogServiceServer;
+use weft_runtime::Process;
+use weft_runtime::config::ConfigError;
+use weft_runtime::lifecycle::Shutdown;
+use weft_runtime::process::ProcessError;
+
+use crate::config::Config;
+use crate::group::Writer;
+use crate::grpc::Api;
+use crate::grpc::original::Original;
+use crate::metrics::Metrics;
+use crate::store::LogStore;
+use crate::store::mongo::{self, MongoStore, StoreAddress};
+use crate::supervise::{STORE, Supervisor};
+use crate::trace::DatabaseSpans;
+
+/// Why the logger could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its port can't be listened on.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Its server could not go on.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// A logger, ready to serve.
+#[derive(Debug)]
+pub struct App {
+    server: Server,
+    listener: TcpListener,
+    supervisor: Supervisor,
+    commits: JoinHandle<()>,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Reads the settings and opens the port. The store need not be there.
+    ///
+    /// # Errors
+    /// When a setting is wrong, or the port can't be listened on.
+    pub async fn build(process: &Process) -> Result<Self, AppError> {
+        let config = Config::from_settings(&process.settings)?;
+        let address = store_address(&config)?;
+        let listener = server::listen(process).await?;
+        let store: Arc<dyn LogStore> = Arc::new(MongoStore::new(config.store.clone()));
+        let metrics = Metrics::register(&process.metrics);
+        let spans = DatabaseSpans::new(address, config.store.database.clone());
+        let (writer, commits) = Writer::start(
+            Arc::clone(&store),
+            spans.clone(),
+            &metrics,
+            config.group,
+            config.store.insert_timeout,
+        );
+        let supervisor = Supervisor {
+            store: Arc::clone(&store),
+            retention: config.retention,
+            clock: Arc::clone(&process.clock),
+            ready: process.health.condition(STORE),
+            status: process.status.clone(),
+            metrics: metrics.clone(),
+        };
+        let api = Api { writer, store, clock: Arc::clone(&process.clock), spans, metrics };
+        let server = Server::new(&process.metrics, process.shutdown.clone())
+            .add(LogServiceServer::new(api.clone()))
+            .add(OriginalServer::new(Original(api)));
+        Ok(Self { server, listener, supervisor, commits, shutdown: process.shutdown.clone() })
+    }
+
+    /// Serves until shutdown is requested, then until all that was taken is written or the drain time has passed.
+    ///
+    /// # Errors
+    /// When the server can't go on.
+    pub async fn run(self) -> Result<(), AppError> {
+        let Self { server, listener, supervisor, commits, shutdown } = self;
+        tokio::spawn(supervisor.run(shutdown.clone()));
+        server.serve(listener).await?;
+        tokio::select! {
+            _ = commits => {}
+            () = shutdown.cut() => {}
+        }
+        Ok(())
+    }
+}
+
+fn store_address(config: &Config) -> Result<StoreAddress, ConfigError> {
+    // The driver's message may quote the string, and the string has the password: only the setting is named.
+    let wrong = || ConfigError::InvalidSecret {
+        name: "MONGODB_URI".to_owned(),
+        wanted: "a connection string such as mongodb://user:password@mongodb:27017/?authSource=admin",
+    };
+    mongo::address(config.store.uri.expose_secret()).ok().flatten().ok_or_else(wrong)
+}

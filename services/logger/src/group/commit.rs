@@ -1,0 +1,69 @@
+//! One group on its way into the store.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Waiting;
+use crate::metrics::Metrics;
+use crate::store::{Cause, Inserted, LogStore, StoreError};
+use crate::trace::DatabaseSpans;
+
+/// Inserts a group and answers each of its calls. Each call gets a span of its own, in its own trace.
+pub(super) async fn run(
+    store: Arc<dyn LogStore>,
+    spans: DatabaseSpans,
+    metrics: Metrics,
+    mut group: Vec<Waiting>,
+) {
+    let counts: Vec<usize> = group.iter().map(|waiting| waiting.entries.len()).collect();
+    let entries: Vec<_> = group.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.entries)).collect();
+    let size = entries.len();
+    let started = Instant::now();
+    let opened: Vec<_> = group.iter().map(|waiting| spans.insert(&waiting.span, size)).collect();
+    let outcome = store.insert(entries).await;
+    metrics.inserted(size, started.elapsed());
+    let mut outcomes = match outcome {
+        Ok(all) if all.len() == size => Ok(all.into_iter()),
+        Ok(all) => {
+            let cause = format!("{} outcomes for {size} entries", all.len());
+            Err(StoreError::Failed(Cause::new(cause)))
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &outcomes {
+        // Once for all calls of the group, in the trace of its first.
+        let _first = group.first().map(|waiting| waiting.span.clone().entered());
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            calls = group.len(),
+            entries = size,
+            "failed to insert entries"
+        );
+    }
+    for ((waiting, count), span) in group.into_iter().zip(counts).zip(opened) {
+        let answer = match &mut outcomes {
+            Ok(all) => answer(all.take(count)),
+            Err(error) => Err(error.clone()),
+        };
+        span.end(answer.as_ref().err());
+        // The caller may have gone; its entries are stored all the same.
+        let _ = waiting.answer.send(answer);
+    }
+}
+
+/// For each entry whether it is new, or the first refusal.
+fn answer(entries: impl Iterator<Item = Inserted>) -> Result<Vec<bool>, StoreError> {
+    // Takes all of them, so that the next call's outcomes are in place.
+    let entries: Vec<Inserted> = entries.collect();
+    let each = entries.into_iter().map(|inserted| match inserted {
+        Inserted::Created => Ok(true),
+        Inserted::AlreadyThere => Ok(false),
+        Inserted::Refused(cause) => {
+            let error = StoreError::Failed(cause);
+            tracing::error!(error = &error as &dyn std::error::Error, "the store refused an entry");
+            Err(error)
+        }
+    });
+    each.collect()
+}

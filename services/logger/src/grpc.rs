@@ -1,0 +1,120 @@
+//! `weft.log.v1.LogService`: thin translation between the protocol and what the logger does.
+
+pub mod original;
+mod status;
+
+use std::sync::Arc;
+
+use prost_types::Timestamp;
+use tonic::{Request, Response, Status};
+use weft_proto::weft::log::v1 as pb;
+use weft_proto::weft::log::v1::log_service_server::LogService;
+use weft_runtime::clock::Clock;
+use weft_runtime::trace::current_trace_id;
+
+use crate::cursor;
+use crate::entry::{Entry, Level};
+use crate::group::Writer;
+use crate::metrics::Metrics;
+use crate::store::LogStore;
+use crate::trace::DatabaseSpans;
+use crate::validate::{self, Received};
+
+/// What both of the logger's faces need.
+#[derive(Clone)]
+pub struct Api {
+    /// Where writes go.
+    pub writer: Writer,
+    /// Where queries go.
+    pub store: Arc<dyn LogStore>,
+    /// The present moment.
+    pub clock: Arc<dyn Clock>,
+    /// Spans of queries.
+    pub spans: DatabaseSpans,
+    /// What the logger counts.
+    pub metrics: Metrics,
+}
+
+impl Api {
+    fn received(&self) -> Received {
+        Received { now_ms: self.clock.now().as_millisecond(), trace_id: current_trace_id() }
+    }
+}
+
+#[tonic::async_trait]
+impl LogService for Api {
+    async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteResponse>, Status> {
+        let entry = validate::single(request.into_inner(), &self.received()).map_err(status::invalid)?;
+        let created = self.writer.write(vec![entry]).await.map_err(status::unwritten)?;
+        Ok(Response::new(pb::WriteResponse { created: created.first().copied().unwrap_or_default() }))
+    }
+
+    async fn write_many(
+        &self,
+        request: Request<pb::WriteManyRequest>,
+    ) -> Result<Response<pb::WriteManyResponse>, Status> {
+        let entries = validate::many(request.into_inner(), &self.received()).map_err(status::invalid)?;
+        let created = self.writer.write(entries).await.map_err(status::unwritten)?;
+        let results = created.into_iter().map(|created| pb::WriteResponse { created }).collect();
+        Ok(Response::new(pb::WriteManyResponse { results }))
+    }
+
+    async fn query(&self, request: Request<pb::QueryRequest>) -> Result<Response<pb::QueryResponse>, Status> {
+        let query = validate::query(request.into_inner()).map_err(status::invalid)?;
+        let span = self.spans.find();
+        let outcome = self.store.query(query).await;
+        self.metrics.queried(outcome.as_ref().err());
+        span.end(outcome.as_ref().err());
+        let page = outcome.map_err(status::unread)?;
+        Ok(Response::new(pb::QueryResponse {
+            items: page.entries.into_iter().map(to_proto).collect(),
+            next_cursor: page.next.as_ref().map(cursor::encode).unwrap_or_default(),
+        }))
+    }
+}
+
+fn to_proto(entry: Entry) -> pb::Entry {
+    let Entry { id, time_ms, received_ms: _, service, level, name, data, trace_id, attributes } = entry;
+    let nanos = i32::try_from(time_ms.rem_euclid(1_000) * 1_000_000).unwrap_or_default();
+    pb::Entry {
+        id: id.to_string(),
+        time: Some(Timestamp { seconds: time_ms.div_euclid(1_000), nanos }),
+        service,
+        level: level_to_proto(level).into(),
+        name,
+        data,
+        trace_id: trace_id.unwrap_or_default(),
+        attributes: attributes.into_iter().collect(),
+    }
+}
+
+fn level_to_proto(level: Level) -> pb::Level {
+    match level {
+        Level::Trace => pb::Level::Trace,
+        Level::Debug => pb::Level::Debug,
+        Level::Info => pb::Level::Info,
+        Level::Warning => pb::Level::Warning,
+        Level::Error => pb::Level::Error,
+        Level::Fatal => pb::Level::Fatal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::entry;
+
+    #[test]
+    fn a_time_before_1970_goes_out_as_the_protocol_wants_it() {
+        let time = to_proto(Entry { time_ms: -1, ..entry(1) }).time.unwrap();
+        assert_eq!((time.seconds, time.nanos), (-1, 999_000_000));
+    }
+
+    #[test]
+    fn every_level_comes_back_as_itself() {
+        for level in [Level::Trace, Level::Debug, Level::Info, Level::Warning, Level::Error, Level::Fatal] {
+            assert_eq!(level.as_str().parse(), Ok(level));
+            assert_eq!(level_to_proto(level).as_str_name(), format!("LEVEL_{}", level.as_str()));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `logs.LogService/WriteLog`, the interface of the Go course's logger, so that its broker can write to ours.
+//!
+//! The call brings no id, so the logger makes one: a repeat would be a second entry, and nobody repeats it. The entry
+//! is of service `unknown` and level INFO.
+
+use tonic::{Request, Response, Status};
+use weft_proto::logs::log_service_server::LogService;
+use weft_proto::logs::{LogRequest, LogResponse};
+
+use super::{Api, status};
+use crate::validate;
+
+/// The original's face of the logger.
+#[derive(Clone)]
+pub struct Original(pub Api);
+
+#[tonic::async_trait]
+impl LogService for Original {
+    async fn write_log(&self, request: Request<LogRequest>) -> Result<Response<LogResponse>, Status> {
+        let Self(api) = self;
+        let log = request.into_inner().log_entry;
+        let entry = validate::original(log, api.clock.new_id(), &api.received()).map_err(status::invalid)?;
+        api.writer.write(vec![entry]).await.map_err(status::unwritten)?;
+        Ok(Response::new(LogResponse { result: "logged!".to_owned() }))
+    }
+}

@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod app;
+pub mod config;
+pub mod cursor;
+pub mod entry;
+pub mod group;
+pub mod grpc;
+pub mod metrics;
+pub mod paging;
+pub mod retention;
+pub mod store;
+pub mod supervise;
+#[cfg(test)]
+mod testing;
+pub mod trace;
+pub mod validate;
+
+use weft_runtime::Process;
+
+use app::{App, AppError};
+
+/// Runs the logger until its process is asked to end.
+///
+/// # Errors
+/// When a setting is wrong, or its port can't be served.
+pub async fn run(process: Process) -> Result<(), AppError> {
+    App::build(&process).await?.run().await
+}

@@ -1,0 +1,113 @@
+//! An entry as a BSON document.
+//!
+//! `_id`, `name`, `data`, `created_at` and `updated_at` are the original's. Attributes are an array of `{k, v}`:
+//! keys such as `http.method` are none that every server takes as a field's name, and one index can serve them all.
+
+use mongodb::bson::raw::{RawArrayBuf, cstr};
+use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf};
+use uuid::Uuid;
+
+use crate::entry::{Entry, UnknownLevel};
+
+/// A stored document that is no entry.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DecodeError {
+    #[error("a field is missing or has another type: {0}")]
+    Field(#[from] mongodb::bson::error::Error),
+    #[error("the id is no UUID: {0}")]
+    Id(#[from] uuid::Error),
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
+}
+
+pub(super) fn encode(entry: &Entry) -> RawDocumentBuf {
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let received = DateTime::from_millis(entry.received_ms);
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("_id"), &*entry.id.hyphenated().encode_lower(&mut id));
+    document.append(cstr!("name"), entry.name.as_str());
+    document.append(cstr!("data"), entry.data.as_str());
+    document.append(cstr!("service"), entry.service.as_str());
+    document.append(cstr!("level"), entry.level.as_str());
+    document.append(cstr!("time"), DateTime::from_millis(entry.time_ms));
+    if let Some(trace_id) = &entry.trace_id {
+        document.append(cstr!("trace_id"), trace_id.as_str());
+    }
+    if !entry.attributes.is_empty() {
+        document.append(cstr!("attributes"), attributes(&entry.attributes));
+    }
+    document.append(cstr!("created_at"), received);
+    document.append(cstr!("updated_at"), received);
+    document
+}
+
+fn attributes(pairs: &[(String, String)]) -> RawArrayBuf {
+    let mut array = RawArrayBuf::new();
+    for (key, value) in pairs {
+        let mut pair = RawDocumentBuf::new();
+        pair.append(cstr!("k"), key.as_str());
+        pair.append(cstr!("v"), value.as_str());
+        array.push(pair);
+    }
+    array
+}
+
+pub(super) fn decode(document: &RawDocument) -> Result<Entry, DecodeError> {
+    let text = |key: &str| document.get_str(key).map(str::to_owned);
+    let optional = |key: &str| document.get(key).map(|value| value?.as_str().map(str::to_owned));
+    Ok(Entry {
+        id: Uuid::try_parse(document.get_str("_id")?)?,
+        time_ms: document.get_datetime("time")?.timestamp_millis(),
+        received_ms: document.get_datetime("created_at")?.timestamp_millis(),
+        service: text("service")?,
+        level: document.get_str("level")?.parse()?,
+        name: text("name")?,
+        data: text("data")?,
+        trace_id: optional("trace_id")?,
+        attributes: pairs(document)?,
+    })
+}
+
+fn pairs(document: &RawDocument) -> Result<Vec<(String, String)>, mongodb::bson::error::Error> {
+    let Some(array) = document.get("attributes")?.and_then(|value| value.as_array()) else {
+        return Ok(Vec::new());
+    };
+    array
+        .into_iter()
+        .filter_map(|item| item.map(|item| item.as_document()).transpose())
+        .map(|pair| pair.and_then(|pair| Ok((pair.get_str("k")?.to_owned(), pair.get_str("v")?.to_owned()))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Level, TIME_RANGE_MS};
+
+    #[test]
+    fn an_entry_comes_back_as_it_was_stored() {
+        let mut entry = Entry {
+            id: Uuid::from_u128(7),
+            time_ms: *TIME_RANGE_MS.start(),
+            received_ms: 5,
+            service: "shop".into(),
+            level: Level::Fatal,
+            name: "a\0b\u{7f}\n".into(),
+            data: "ünïcödé \u{10ffff} $.".into(),
+            trace_id: None,
+            attributes: Vec::new(),
+        };
+        assert_eq!(decode(&encode(&entry)).unwrap(), entry);
+        entry.trace_id = Some("0af7651916cd43dd8448eb211c80319c".into());
+        entry.attributes = vec![("$a.b\0".into(), String::new()), ("http.method".into(), "GET".into())];
+        assert_eq!(decode(&encode(&entry)).unwrap(), entry);
+    }
+
+    #[test]
+    fn what_the_original_stored_is_no_entry_of_ours() {
+        let mut document = RawDocumentBuf::new();
+        document.append(cstr!("_id"), mongodb::bson::oid::ObjectId::new());
+        document.append(cstr!("name"), "event");
+        assert!(decode(&document).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! The driver's errors as the port's.
+
+use mongodb::error::{Error, ErrorKind, InsertManyError};
+
+use crate::store::{Cause, Inserted, StoreError};
+
+pub(super) const NOT_IMPLEMENTED: i32 = 238;
+pub(super) const INDEX_OPTIONS_CONFLICT: i32 = 85;
+
+const DUPLICATE_KEY: i32 = 11_000;
+const UNAUTHORIZED: [i32; 2] = [13, 18];
+const NAMESPACE_NOT_FOUND: i32 = 26;
+const INDEX_NOT_FOUND: i32 = 27;
+const MAX_TIME_EXPIRED: i32 = 50;
+/// The server steps down, starts or ends, its peers are away, its disk is full; and 1, by which FerretDB says that its
+/// own store failed.
+const PASSING: [i32; 16] =
+    [1, 6, 7, 64, 89, 91, 100, 189, 262, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435, 14_031];
+
+/// The code of a command that the server refused.
+pub(super) fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// The index, or the whole collection, is not there.
+pub(super) fn nothing_to_drop(error: &Error) -> bool {
+    matches!(code(error), Some(NAMESPACE_NOT_FOUND | INDEX_NOT_FOUND))
+}
+
+/// The call went out on a connection that was lost, so that another connection may do.
+pub(super) fn connection_lost(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. })
+}
+
+pub(super) fn classify(error: Error) -> StoreError {
+    match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => StoreError::Unauthorized(cause(&error)),
+        ErrorKind::Command(command) if UNAUTHORIZED.contains(&command.code) => {
+            StoreError::Unauthorized(cause(&error))
+        }
+        ErrorKind::Command(command)
+            if PASSING.contains(&command.code) || command.code == MAX_TIME_EXPIRED =>
+        {
+            StoreError::Unavailable(cause(&error))
+        }
+        ErrorKind::ServerSelection { .. }
+        | ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::DnsResolve { .. } => StoreError::Unavailable(cause(&error)),
+        _ => StoreError::Failed(cause(&error)),
+    }
+}
+
+/// The outcome of an unordered insert of so many documents. A duplicate key is no failure: the entry is there.
+pub(super) fn inserted(count: usize, outcome: Result<(), Error>) -> Result<Vec<Inserted>, StoreError> {
+    let mut all = vec![Inserted::Created; count];
+    let Err(error) = outcome else { return Ok(all) };
+    let ErrorKind::InsertMany(InsertManyError { write_errors, write_concern_error, .. }) =
+        error.kind.as_ref()
+    else {
+        return Err(classify(error));
+    };
+    // Written, but not to as many as it takes to outlive a crash.
+    if write_concern_error.is_some() {
+        return Err(StoreError::Unavailable(cause(&error)));
+    }
+    for refused in write_errors.iter().flatten() {
+        let Some(one) = all.get_mut(refused.index) else { return Err(StoreError::Failed(cause(&error))) };
+        *one = match refused.code {
+            DUPLICATE_KEY => Inserted::AlreadyThere,
+            _ => Inserted::Refused(Cause::new(refused.message.clone())),
+        };
+    }
+    Ok(all)
+}
+
+/// What went wrong in the driver's words, without the server's whole reply.
+fn cause(error: &Error) -> Cause {
+    Cause::new(error.kind.to_string())
+}

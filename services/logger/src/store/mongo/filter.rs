@@ -1,0 +1,74 @@
+//! A query as a MongoDB filter.
+
+use mongodb::bson::{Bson, DateTime, Document, doc};
+
+use crate::entry::{Query, TIME_RANGE_MS};
+
+pub(super) fn of(query: &Query) -> Document {
+    let Query { service, level, trace_id, text, from_ms, to_ms, limit: _, after } = query;
+    // A document without a time is none of ours, so there is always a lower bound.
+    let mut time = doc! { "$gte": DateTime::from_millis(from_ms.unwrap_or(*TIME_RANGE_MS.start())) };
+    if let Some(to_ms) = to_ms {
+        time.insert("$lt", DateTime::from_millis(*to_ms));
+    }
+    let mut filter = doc! { "time": time };
+    if let Some(service) = service {
+        filter.insert("service", service);
+    }
+    if let Some(level) = level {
+        filter.insert("level", level.as_str());
+    }
+    if let Some(trace_id) = trace_id {
+        filter.insert("trace_id", trace_id);
+    }
+    let mut all: Vec<Bson> = Vec::new();
+    if let Some(text) = text {
+        let part = literal(text);
+        all.push(doc! { "$or": [{ "name": { "$regex": &part } }, { "data": { "$regex": &part } }] }.into());
+    }
+    if let Some(place) = after {
+        let time = DateTime::from_millis(place.time_ms);
+        let id = place.id.hyphenated().to_string();
+        all.push(
+            doc! { "$or": [{ "time": { "$lt": time } }, { "time": time, "_id": { "$lt": id } }] }.into(),
+        );
+    }
+    if !all.is_empty() {
+        filter.insert("$and", all);
+    }
+    filter
+}
+
+pub(super) fn received_before(before_ms: i64) -> Document {
+    doc! { "created_at": { "$lt": DateTime::from_millis(before_ms) } }
+}
+
+/// A pattern that matches exactly this text, for PCRE (MongoDB) and RE2 (FerretDB) alike.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            // BSON ends a pattern at NUL.
+            '\0' => pattern.push_str("\\x00"),
+            c if c.is_ascii_punctuation() => pattern.extend(['\\', c]),
+            c => pattern.push(c),
+        }
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_searched_for_as_it_stands() {
+        assert_eq!(literal("a.b*[ü] \0_"), r"a\.b\*\[ü\] \x00\_");
+    }
+
+    #[test]
+    fn filters_that_are_off_are_not_there() {
+        let filter = of(&Query { limit: 5, ..Query::default() });
+        assert_eq!(filter.keys().collect::<Vec<_>>(), ["time"]);
+    }
+}

@@ -1,0 +1,75 @@
+//! The spans of calls to the store, as OpenTelemetry's conventions for databases want them (1.44).
+
+use tracing::{Span, field, info_span};
+
+use crate::store::StoreError;
+use crate::store::mongo::{COLLECTION, StoreAddress};
+
+/// Makes spans for one store.
+#[derive(Debug, Clone)]
+pub struct DatabaseSpans(std::sync::Arc<Target>);
+
+#[derive(Debug)]
+struct Target {
+    address: StoreAddress,
+    database: String,
+}
+
+/// A call to the store that is under way.
+#[derive(Debug)]
+pub struct DatabaseSpan(Span);
+
+impl DatabaseSpans {
+    /// Spans for calls to this store.
+    pub fn new(address: StoreAddress, database: String) -> Self {
+        Self(std::sync::Arc::new(Target { address, database }))
+    }
+
+    /// One waiting call's share in a grouped insert, in that call's own trace.
+    pub fn insert(&self, parent: &Span, batch_size: usize) -> DatabaseSpan {
+        let Target { address: StoreAddress { host, port }, database } = &*self.0;
+        // The conventions leave the size out for a batch of one.
+        let batch_size = (batch_size > 1).then_some(batch_size);
+        DatabaseSpan(info_span!(
+            parent: parent,
+            "insert logs",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            db.system.name = "mongodb",
+            db.operation.name = "insert",
+            db.operation.batch.size = batch_size,
+            db.collection.name = COLLECTION,
+            db.namespace = database.as_str(),
+            server.address = host.as_str(),
+            server.port = port,
+            error.type = field::Empty,
+        ))
+    }
+
+    /// A query, in the present call's trace.
+    pub fn find(&self) -> DatabaseSpan {
+        let Target { address: StoreAddress { host, port }, database } = &*self.0;
+        DatabaseSpan(info_span!(
+            "find logs",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            db.system.name = "mongodb",
+            db.operation.name = "find",
+            db.collection.name = COLLECTION,
+            db.namespace = database.as_str(),
+            server.address = host.as_str(),
+            server.port = port,
+            error.type = field::Empty,
+        ))
+    }
+}
+
+impl DatabaseSpan {
+    /// Ends the span with its outcome.
+    pub fn end(self, error: Option<&StoreError>) {
+        if let Some(error) = error {
+            self.0.record("otel.status_code", "ERROR");
+            self.0.record("error.type", error.kind());
+        }
+    }
+}

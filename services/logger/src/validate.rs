@@ -1,0 +1,274 @@
+//! What a caller may send. Everything is checked before anything is written; an error names the field.
+//!
+//! Control characters and NUL in texts are data like any other: whoever shows an entry has to escape it.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+
+use prost_types::Timestamp;
+use uuid::Uuid;
+use weft_proto::weft::log::v1 as pb;
+
+use crate::cursor;
+use crate::entry::{Entry, Level, Query, TIME_RANGE_MS};
+
+const NAME_CHARACTERS: usize = 256;
+const SERVICE_CHARACTERS: usize = 128;
+const TEXT_CHARACTERS: usize = 256;
+const DATA_BYTES: usize = 1 << 20;
+const ATTRIBUTES: usize = 64;
+const KEY_BYTES: usize = 128;
+const VALUE_BYTES: usize = 4 << 10;
+const MANY: usize = 1_000;
+const LIMIT: u32 = 1_000;
+const DEFAULT_LIMIT: u32 = 100;
+const UNKNOWN_SERVICE: &str = "unknown";
+
+/// A request that can't be served, whatever the store does.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct Invalid {
+    /// The field, such as `entries[3].time`.
+    pub field: String,
+    /// What is wrong with it, and what is wanted.
+    pub reason: String,
+}
+
+/// Where an entry stands in its request.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Single,
+    Many(usize),
+}
+
+impl Place {
+    fn wrong(self, field: &str, reason: impl Into<String>) -> Invalid {
+        Invalid { field: format!("{self}{field}"), reason: reason.into() }
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single => f.write_str("entry"),
+            Self::Many(index) => write!(f, "entries[{index}]"),
+        }
+    }
+}
+
+/// What a call brings beside its entries.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    /// When it came, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// The trace it belongs to.
+    pub trace_id: Option<String>,
+}
+
+/// The entry of a `Write`.
+///
+/// # Errors
+/// Names the field that is wrong.
+pub fn single(request: pb::WriteRequest, received: &Received) -> Result<Entry, Invalid> {
+    let entry = request.entry.ok_or_else(|| Place::Single.wrong("", "is missing"))?;
+    check(entry, Place::Single, received)
+}
+
+/// The entries of a `WriteMany`.
+///
+/// # Errors
+/// Names the first field that is wrong.
+pub fn many(request: pb::WriteManyRequest, received: &Received) -> Result<Vec<Entry>, Invalid> {
+    let wrong = |reason: String| Invalid { field: "entries".to_owned(), reason };
+    match request.entries.len() {
+        0 => return Err(wrong(format!("is empty: give 1 to {MANY}"))),
+        count if count > MANY => return Err(wrong(format!("has {count}: give 1 to {MANY}"))),
+        _ => {}
+    }
+    let mut seen = HashMap::with_capacity(request.entries.len());
+    let checked = request.entries.into_iter().enumerate().map(|(index, entry)| {
+        let entry = check(entry, Place::Many(index), received)?;
+        match seen.insert(entry.id, index) {
+            Some(first) => Err(Place::Many(index).wrong(".id", format!("is that of entries[{first}] too"))),
+            None => Ok(entry),
+        }
+    });
+    checked.collect()
+}
+
+/// The entry of the original's `WriteLog`, which says neither who, when nor how grave, and has no id.
+///
+/// # Errors
+/// Names the field that is wrong.
+pub fn original(log: Option<weft_proto::logs::Log>, id: Uuid, received: &Received) -> Result<Entry, Invalid> {
+    let wrong = |field: &str, reason: String| Invalid { field: format!("logEntry{field}"), reason };
+    let log = log.ok_or_else(|| wrong("", "is missing".to_owned()))?;
+    name(&log.name).map_err(|reason| wrong(".name", reason))?;
+    data(&log.data).map_err(|reason| wrong(".data", reason))?;
+    Ok(Entry {
+        id,
+        time_ms: received.now_ms,
+        received_ms: received.now_ms,
+        service: UNKNOWN_SERVICE.to_owned(),
+        level: Level::Info,
+        name: log.name,
+        data: log.data,
+        trace_id: received.trace_id.clone(),
+        attributes: Vec::new(),
+    })
+}
+
+fn check(entry: pb::Entry, place: Place, received: &Received) -> Result<Entry, Invalid> {
+    let pb::Entry { id, time, service, level, name: called, data: rest, trace_id, attributes } = entry;
+    let checked = Entry {
+        id: self::id(&id).map_err(|reason| place.wrong(".id", reason))?,
+        time_ms: match time {
+            Some(time) => time_ms(&time).map_err(|reason| place.wrong(".time", reason))?,
+            None => received.now_ms,
+        },
+        received_ms: received.now_ms,
+        service: self::service(service).map_err(|reason| place.wrong(".service", reason))?,
+        level: self::level(level).map_err(|reason| place.wrong(".level", reason))?.unwrap_or(Level::Info),
+        trace_id: trace(trace_id)
+            .map_err(|reason| place.wrong(".trace_id", reason))?
+            .or_else(|| received.trace_id.clone()),
+        attributes: self::attributes(attributes).map_err(|reason| place.wrong(".attributes", reason))?,
+        name: called,
+        data: rest,
+    };
+    name(&checked.name).map_err(|reason| place.wrong(".name", reason))?;
+    data(&checked.data).map_err(|reason| place.wrong(".data", reason))?;
+    Ok(checked)
+}
+
+/// The query of a `Query`.
+///
+/// # Errors
+/// Names the field that is wrong.
+pub fn query(request: pb::QueryRequest) -> Result<Query, Invalid> {
+    let wrong = |field: &'static str| move |reason: String| Invalid { field: field.to_owned(), reason };
+    let pb::QueryRequest { service, level, trace_id, text, from, to, limit, cursor } = request;
+    let moment =
+        |time: Option<Timestamp>, field| time.map(|time| time_ms(&time).map_err(wrong(field))).transpose();
+    let query = Query {
+        service: filter(service, SERVICE_CHARACTERS).map_err(wrong("service"))?,
+        level: self::level(level).map_err(wrong("level"))?,
+        trace_id: trace(trace_id).map_err(wrong("trace_id"))?,
+        text: filter(text, TEXT_CHARACTERS).map_err(wrong("text"))?,
+        from_ms: moment(from, "from")?,
+        to_ms: moment(to, "to")?,
+        limit: self::limit(limit).map_err(wrong("limit"))?,
+        after: match cursor.as_str() {
+            "" => None,
+            text => Some(cursor::decode(text).ok_or_else(|| {
+                wrong("cursor")(
+                    "is none that this service gave: take next_cursor of the page before".to_owned(),
+                )
+            })?),
+        },
+    };
+    match (query.from_ms, query.to_ms) {
+        (Some(from), Some(to)) if from > to => Err(wrong("from")("lies after `to`".to_owned())),
+        _ => Ok(query),
+    }
+}
+
+fn id(text: &str) -> Result<Uuid, String> {
+    match Uuid::try_parse(text) {
+        Ok(id) if !id.is_nil() => Ok(id),
+        Ok(_) => Err("is the nil UUID: the caller makes one for each entry".to_owned()),
+        Err(_) if text.is_empty() => Err("is missing: the caller makes a UUID for each entry".to_owned()),
+        Err(_) => Err("is no UUID".to_owned()),
+    }
+}
+
+/// Whole milliseconds, rounded down.
+fn time_ms(time: &Timestamp) -> Result<i64, String> {
+    if !(0..1_000_000_000).contains(&time.nanos) {
+        return Err(format!("has {} nanoseconds: they go from 0 to 999999999", time.nanos));
+    }
+    let ms = time.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
+    ms.filter(|ms| TIME_RANGE_MS.contains(ms))
+        .ok_or_else(|| format!("is {} s after 1970: it has to lie in the years 1 to 9999", time.seconds))
+}
+
+fn service(text: String) -> Result<String, String> {
+    Ok(filter(text, SERVICE_CHARACTERS)?.unwrap_or_else(|| UNKNOWN_SERVICE.to_owned()))
+}
+
+fn level(number: i32) -> Result<Option<Level>, String> {
+    match pb::Level::try_from(number) {
+        Ok(pb::Level::Unspecified) => Ok(None),
+        Ok(pb::Level::Trace) => Ok(Some(Level::Trace)),
+        Ok(pb::Level::Debug) => Ok(Some(Level::Debug)),
+        Ok(pb::Level::Info) => Ok(Some(Level::Info)),
+        Ok(pb::Level::Warning) => Ok(Some(Level::Warning)),
+        Ok(pb::Level::Error) => Ok(Some(Level::Error)),
+        Ok(pb::Level::Fatal) => Ok(Some(Level::Fatal)),
+        Err(_) => Err(format!("is {number}, which is no level")),
+    }
+}
+
+fn name(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("is empty: say in a few words what happened".to_owned());
+    }
+    at_most(text, NAME_CHARACTERS)
+}
+
+fn data(text: &str) -> Result<(), String> {
+    if text.len() > DATA_BYTES {
+        return Err(format!("has {} bytes: at most {DATA_BYTES}", text.len()));
+    }
+    Ok(())
+}
+
+fn trace(text: String) -> Result<Option<String>, String> {
+    let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    match text.as_str() {
+        "" => Ok(None),
+        id if id.len() == 32 && id.bytes().all(digit) && id.bytes().any(|b| b != b'0') => Ok(Some(text)),
+        _ => Err("is no trace id: 32 lower-case hexadecimal digits, not all 0".to_owned()),
+    }
+}
+
+fn attributes(attributes: HashMap<String, String>) -> Result<Vec<(String, String)>, String> {
+    if attributes.len() > ATTRIBUTES {
+        return Err(format!("has {}: at most {ATTRIBUTES}", attributes.len()));
+    }
+    for (key, value) in &attributes {
+        if key.is_empty() || key.len() > KEY_BYTES {
+            return Err(format!("has a key of {} bytes: 1 to {KEY_BYTES}", key.len()));
+        }
+        if value.len() > VALUE_BYTES {
+            return Err(format!("has a value of {} bytes at {key:?}: at most {VALUE_BYTES}", value.len()));
+        }
+    }
+    let mut pairs: Vec<_> = attributes.into_iter().collect();
+    pairs.sort_unstable();
+    Ok(pairs)
+}
+
+fn filter(text: String, most: usize) -> Result<Option<String>, String> {
+    at_most(&text, most)?;
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn limit(limit: u32) -> Result<usize, String> {
+    match limit {
+        0 => Ok(DEFAULT_LIMIT as usize),
+        1..=LIMIT => Ok(limit as usize),
+        _ => Err(format!("is {limit}: 1 to {LIMIT}")),
+    }
+}
+
+fn at_most(text: &str, characters: usize) -> Result<(), String> {
+    // A character has at least one byte: only longer texts have to be counted.
+    if text.len() > characters && text.chars().count() > characters {
+        return Err(format!("has {} characters: at most {characters}", text.chars().count()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

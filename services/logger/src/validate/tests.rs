@@ -1,0 +1,136 @@
+use super::*;
+
+const NOW: i64 = 1_764_000_000_123;
+
+fn received() -> Received {
+    Received { now_ms: NOW, trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()) }
+}
+
+fn proto() -> pb::Entry {
+    pb::Entry { id: Uuid::from_u128(9).to_string(), name: "sold".into(), ..pb::Entry::default() }
+}
+
+fn write(change: impl FnOnce(&mut pb::Entry)) -> Result<Entry, Invalid> {
+    let mut entry = proto();
+    change(&mut entry);
+    single(pb::WriteRequest { entry: Some(entry) }, &received())
+}
+
+fn refused_field(change: impl FnOnce(&mut pb::Entry)) -> String {
+    write(change).unwrap_err().field
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let entry = write(|_| ()).unwrap();
+    assert_eq!((entry.time_ms, entry.received_ms, entry.level), (NOW, NOW, Level::Info));
+    assert_eq!((entry.service.as_str(), entry.data.as_str()), ("unknown", ""));
+    assert_eq!(entry.trace_id, received().trace_id);
+}
+
+#[test]
+fn an_error_names_the_field() {
+    let nothing = single(pb::WriteRequest { entry: None }, &received()).unwrap_err();
+    assert_eq!(nothing.to_string(), "entry: is missing");
+    assert_eq!(refused_field(|e| e.id.clear()), "entry.id");
+    assert_eq!(refused_field(|e| e.id = "7".into()), "entry.id");
+    assert_eq!(refused_field(|e| e.id = Uuid::nil().to_string()), "entry.id");
+    assert_eq!(refused_field(|e| e.name.clear()), "entry.name");
+    assert_eq!(refused_field(|e| e.name = " \n\t".into()), "entry.name");
+    assert_eq!(refused_field(|e| e.name = "n".repeat(257)), "entry.name");
+    assert_eq!(refused_field(|e| e.data = "d".repeat((1 << 20) + 1)), "entry.data");
+    assert_eq!(refused_field(|e| e.service = "s".repeat(129)), "entry.service");
+    assert_eq!(refused_field(|e| e.level = 7), "entry.level");
+    assert_eq!(refused_field(|e| e.level = -1), "entry.level");
+}
+
+#[test]
+fn lengths_count_characters_where_they_say_so() {
+    assert!(write(|e| e.name = "ü".repeat(256)).is_ok());
+    assert!(write(|e| e.data = "d".repeat(1 << 20)).is_ok());
+}
+
+#[test]
+fn control_characters_are_data() {
+    let text = "a\0b\u{1b}[2J\r\n\u{202e}";
+    assert_eq!(write(|e| e.name = text.into()).unwrap().name, text);
+}
+
+#[test]
+fn times_outside_the_years_1_to_9999_are_refused() {
+    let at = |seconds, nanos| write(|e| e.time = Some(Timestamp { seconds, nanos }));
+    assert_eq!(at(-62_135_596_800, 0).unwrap().time_ms, *TIME_RANGE_MS.start());
+    assert_eq!(at(253_402_300_799, 999_999_999).unwrap().time_ms, *TIME_RANGE_MS.end());
+    assert_eq!(at(-1, 999_999_999).unwrap().time_ms, -1, "rounded down");
+    for (seconds, nanos) in [
+        (253_402_300_800, 0),
+        (-62_135_596_801, 999_999_999),
+        (0, -1),
+        (0, 1_000_000_000),
+        (i64::MAX, 0),
+        (i64::MIN, 0),
+    ] {
+        assert_eq!(at(seconds, nanos).unwrap_err().field, "entry.time", "{seconds} {nanos}");
+    }
+}
+
+#[test]
+fn a_trace_id_has_32_lower_case_hexadecimal_digits() {
+    for wrong in ["0", "0AF7651916CD43DD8448EB211C80319C", &"0".repeat(32), &"g".repeat(32), &"a".repeat(33)]
+    {
+        assert_eq!(refused_field(|e| e.trace_id = wrong.into()), "entry.trace_id", "{wrong}");
+    }
+    assert_eq!(write(|e| e.trace_id = "a".repeat(32)).unwrap().trace_id, Some("a".repeat(32)));
+}
+
+#[test]
+fn attributes_are_bounded_and_sorted() {
+    let with = |pairs: &[(String, String)]| write(|e| e.attributes = pairs.iter().cloned().collect());
+    let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+    let entry = with(&[pair("b", "2"), pair("a", "1")]).unwrap();
+    assert_eq!(entry.attributes, [pair("a", "1"), pair("b", "2")]);
+    let crowd: Vec<_> = (0..65).map(|n| pair(&n.to_string(), "")).collect();
+    for wrong in
+        [&crowd[..], &[pair("", "x")], &[pair(&"k".repeat(129), "")], &[pair("k", &"v".repeat(4097))]]
+    {
+        assert_eq!(with(wrong).unwrap_err().field, "entry.attributes");
+    }
+}
+
+#[test]
+fn many_are_refused_as_a_whole_and_by_index() {
+    let many = |entries| super::many(pb::WriteManyRequest { entries }, &received());
+    let numbered = |n: u128| pb::Entry { id: Uuid::from_u128(n).to_string(), ..proto() };
+    assert_eq!(many((1..=1_000).map(numbered).collect()).unwrap().len(), 1_000);
+    assert_eq!(many((1..=1_001).map(numbered).collect()).unwrap_err().field, "entries");
+    assert_eq!(many(Vec::new()).unwrap_err().field, "entries");
+    let nameless = pb::Entry { name: String::new(), ..numbered(3) };
+    assert_eq!(many(vec![numbered(1), numbered(2), nameless]).unwrap_err().field, "entries[2].name");
+    let twice = many(vec![numbered(1), numbered(2), numbered(1)]).unwrap_err();
+    assert_eq!(twice.to_string(), "entries[2].id: is that of entries[0] too");
+}
+
+#[test]
+fn the_original_has_only_name_and_data() {
+    let log = |name: &str| Some(weft_proto::logs::Log { name: name.into(), data: "d".into() });
+    let entry = original(log("event"), Uuid::from_u128(4), &received()).unwrap();
+    assert_eq!((entry.id, entry.level, entry.service.as_str()), (Uuid::from_u128(4), Level::Info, "unknown"));
+    assert_eq!(original(log(""), Uuid::from_u128(4), &received()).unwrap_err().field, "logEntry.name");
+    assert_eq!(original(None, Uuid::from_u128(4), &received()).unwrap_err().field, "logEntry");
+}
+
+#[test]
+fn a_query_is_checked_too() {
+    let wrong = |request: pb::QueryRequest| query(request).unwrap_err().field;
+    let moment = |seconds| Some(Timestamp { seconds, nanos: 0 });
+    let none = pb::QueryRequest::default;
+    assert_eq!(query(none()).unwrap(), Query { limit: 100, ..Query::default() });
+    assert_eq!(query(pb::QueryRequest { limit: 1_000, ..none() }).unwrap().limit, 1_000);
+    assert_eq!(wrong(pb::QueryRequest { limit: 1_001, ..none() }), "limit");
+    assert_eq!(wrong(pb::QueryRequest { cursor: "zzz".into(), ..none() }), "cursor");
+    assert_eq!(wrong(pb::QueryRequest { text: "t".repeat(257), ..none() }), "text");
+    assert_eq!(wrong(pb::QueryRequest { level: 9, ..none() }), "level");
+    assert_eq!(wrong(pb::QueryRequest { trace_id: "x".into(), ..none() }), "trace_id");
+    assert_eq!(wrong(pb::QueryRequest { to: moment(i64::MAX), ..none() }), "to");
+    assert_eq!(wrong(pb::QueryRequest { from: moment(2), to: moment(1), ..none() }), "from");
+}

@@ -1,0 +1,8 @@
+//! The logger as a process, against a real FerretDB.
+
+mod helpers;
+mod query;
+mod rubbish;
+mod status;
+mod store_away;
+mod write;

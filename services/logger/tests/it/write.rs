@@ -1,0 +1,141 @@
+use std::collections::HashMap;
+
+use anyhow::Result;
+use prost_types::Timestamp;
+use uuid::Uuid;
+use weft_devstack::ServiceOptions;
+use weft_proto::logs::log_service_client::LogServiceClient as OriginalClient;
+use weft_proto::logs::{Log, LogRequest};
+use weft_proto::weft::log::v1::{Entry, Level, QueryRequest, WriteManyRequest};
+
+use crate::helpers::{Rig, entry, ids, sorted, until, write};
+
+#[tokio::test]
+async fn an_entry_comes_back_as_it_was_written() -> Result<()> {
+    let rig = Rig::start().await?;
+    let written = Entry {
+        id: Uuid::new_v4().to_string(),
+        time: Some(Timestamp { seconds: -62_135_596_800, nanos: 5_000_000 }),
+        service: "shop".to_owned(),
+        level: Level::Fatal.into(),
+        name: "a\0b \u{1b}[31m ü".to_owned(),
+        data: "{\"$set\": 1}\r\n\u{10ffff}".to_owned(),
+        trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+        attributes: HashMap::from([
+            ("$http.method\0".to_owned(), "GET".to_owned()),
+            ("empty".to_owned(), String::new()),
+        ]),
+    };
+    assert!(rig.client()?.write(write(written.clone())).await?.into_inner().created);
+    assert_eq!(rig.all(QueryRequest::default()).await?, [written]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repeat_is_no_second_entry_and_changes_nothing() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let first = entry("first");
+    assert!(client.write(write(first.clone())).await?.into_inner().created);
+    let repeat = Entry { name: "other".to_owned(), id: first.id.to_uppercase(), ..first.clone() };
+    assert!(!client.write(write(repeat)).await?.into_inner().created);
+    let all = rig.all(QueryRequest::default()).await?;
+    assert_eq!((all.len(), all[0].name.as_str()), (1, "first"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_filled_in() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut request = tonic::Request::new(write(entry("bare")));
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    request.metadata_mut().insert("traceparent", format!("00-{trace}-00f067aa0ba902b7-01").parse()?);
+    rig.client()?.write(request).await?;
+    let [found] = &rig.all(QueryRequest::default()).await?[..] else { anyhow::bail!("not one entry") };
+    assert_eq!(
+        (found.service.as_str(), found.level(), found.trace_id.as_str()),
+        ("unknown", Level::Info, trace)
+    );
+    assert!(found.time.is_some_and(|time| time.seconds > 1_700_000_000));
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_are_written_as_one_call_and_a_repeat_completes_it() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let entries: Vec<Entry> = (0..1_000).map(|n| entry(&format!("entry {n}"))).collect();
+    client.write(write(entries[7].clone())).await?;
+    let results =
+        client.write_many(WriteManyRequest { entries: entries.clone() }).await?.into_inner().results;
+    let created: Vec<bool> = results.iter().map(|result| result.created).collect();
+    assert_eq!(created, (0..1_000).map(|n| n != 7).collect::<Vec<_>>());
+    let results =
+        client.write_many(WriteManyRequest { entries: entries.clone() }).await?.into_inner().results;
+    assert!(results.iter().all(|result| !result.created));
+    let stored = rig.all(QueryRequest { limit: 300, ..QueryRequest::default() }).await?;
+    assert_eq!(sorted(ids(&stored)), sorted(ids(&entries)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_hundred_writers_at_once_store_each_entry_once() -> Result<()> {
+    let rig = Rig::start().await?;
+    let client = rig.client()?;
+    let tasks: Vec<_> = (0..200)
+        .map(|writer| {
+            let mut client = client.clone();
+            tokio::spawn(async move {
+                let mut written = Vec::new();
+                for n in 0..10 {
+                    let entry = entry(&format!("{writer}/{n}"));
+                    written.push(entry.id.clone());
+                    let (one, two) = (write(entry.clone()), write(entry));
+                    let mut twin = client.clone();
+                    // The same entry twice at once, as a retry that overtakes its first call.
+                    let (one, two) = tokio::try_join!(client.write(one), twin.write(two))?;
+                    anyhow::ensure!(
+                        one.into_inner().created != two.into_inner().created,
+                        "created twice or never"
+                    );
+                }
+                Ok(written)
+            })
+        })
+        .collect();
+    let mut written = Vec::new();
+    for task in tasks {
+        written.extend(task.await??);
+    }
+    let stored = rig.all(QueryRequest { limit: 1_000, ..QueryRequest::default() }).await?;
+    assert_eq!(sorted(ids(&stored)), sorted(written));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_originals_broker_can_write() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut original = OriginalClient::new(rig.channel()?);
+    let log =
+        |name: &str| LogRequest { log_entry: Some(Log { name: name.to_owned(), data: "d".to_owned() }) };
+    assert_eq!(original.write_log(log("event")).await?.into_inner().result, "logged!");
+    assert_eq!(original.write_log(log("event")).await?.into_inner().result, "logged!");
+    let refused = original.write_log(log("")).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(refused.message().contains("name"), "{refused}");
+    assert_eq!(rig.all(QueryRequest::default()).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn entries_are_deleted_when_they_have_been_kept_long_enough() -> Result<()> {
+    let rig = Rig::with(ServiceOptions::default().env("LOG_RETENTION", "3s")).await?;
+    // What it says of its own time does not count.
+    let old = Entry { time: Some(Timestamp { seconds: 0, nanos: 0 }), ..entry("of 1970") };
+    rig.client()?.write(write(old)).await?;
+    assert_eq!(rig.all(QueryRequest::default()).await?.len(), 1);
+    until("the entry is deleted", async || {
+        rig.all(QueryRequest::default()).await.is_ok_and(|all| all.is_empty())
+    })
+    .await
+}
