@@ -36,7 +36,9 @@ impl CpuWatch {
     /// In words: cores used on average by each.
     pub(crate) fn note(&self) -> String {
         let elapsed = self.started.elapsed().as_secs_f64();
-        let used = |(name, pid, before): &(&str, u32, f64)| format!("{name} {:.2}", (seconds(*pid) - before) / elapsed);
+        let used = |(name, pid, before): &(&str, u32, f64)| {
+            format!("{name} {:.2}", (seconds(*pid) - before) / elapsed)
+        };
         let all: Vec<String> = self.processes.iter().map(used).collect();
         format!("cores used: {}", all.join(", "))
     }
@@ -47,6 +49,7 @@ fn seconds(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The command's name is in brackets and may hold spaces.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
+    let ticks =
+        |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
     (ticks(11) + ticks(12)) / TICKS_PER_SECOND
 }

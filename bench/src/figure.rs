@@ -41,7 +41,12 @@ pub(crate) struct Measured {
 }
 
 impl Figure {
-    pub(crate) fn new(name: &'static str, unit: &'static str, goal: Goal, measured: Result<Measured>) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        unit: &'static str,
+        goal: Goal,
+        measured: Result<Measured>,
+    ) -> Self {
         let (at_most, bound) = match goal {
             Goal::AtMost(bound) => (true, bound),
             Goal::AtLeast(bound) => (false, bound),

@@ -57,22 +57,36 @@ impl Setup {
     }
 
     fn note(self) -> String {
-        if self.traces { format!("with traces, ratio {}", self.trace_ratio) } else { "without traces".to_owned() }
+        if self.traces {
+            format!("with traces, ratio {}", self.trace_ratio)
+        } else {
+            "without traces".to_owned()
+        }
     }
 }
 
-/// Measures these figures, one after the other.
+/// Measures these figures, one after the other: first those on the cluster, so that nothing of it is left to disturb the
+/// others.
 pub async fn measure(wanted: &[Name], setup: Setup) -> Vec<Figure> {
     let mut cluster = Cluster::default();
+    let (first, then): (Vec<Name>, Vec<Name>) = wanted.iter().partition(|name| name.is_on_cluster());
     let mut figures = Vec::new();
-    for name in wanted {
-        eprintln!("measuring {}", name.to_possible_value().map(|name| name.get_name().to_owned()).unwrap_or_default());
-        figures.push(one(*name, setup, &mut cluster).await);
+    for name in first {
+        figures.push(one(name, setup, &mut cluster).await);
     }
     if let Err(error) = cluster.remove().await {
         eprintln!("the release that was measured is not wholly gone: {error:#}");
     }
+    for name in then {
+        figures.push(one(name, setup, &mut Cluster::default()).await);
+    }
     figures
+}
+
+impl Name {
+    fn is_on_cluster(self) -> bool {
+        matches!(self, Self::ApplyToReady | Self::IdleRss)
+    }
 }
 
 async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
@@ -84,6 +98,7 @@ async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
         Name::EventStoredP99 => ("event_stored_p99", "ms", Goal::AtMost(50.0)),
         Name::IdleRss => ("idle_rss", "MiB", Goal::AtMost(60.0)),
     };
+    eprintln!("measuring {label}");
     let measuring = async {
         match name {
             Name::ApplyToReady => apply_to_ready::measure(cluster).await,
@@ -94,7 +109,8 @@ async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
             Name::IdleRss => idle_rss::measure(cluster).await,
         }
     };
-    let measured = timeout(WITHIN, measuring).await.with_context(|| format!("not within {WITHIN:?}")).flatten();
+    let measured =
+        timeout(WITHIN, measuring).await.with_context(|| format!("not within {WITHIN:?}")).flatten();
     Figure::new(label, unit, goal, measured)
 }
 
@@ -110,7 +126,13 @@ fn p99_ms(latencies: impl Iterator<Item = Duration>) -> Result<Measured> {
         histogram.record(u64::try_from(latency.as_micros())?)?;
     }
     let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile)).as_secs_f64() * 1_000.0;
-    let note = format!("{} requests, p50 {:.1} ms, p90 {:.1} ms, most {:.1} ms", histogram.len(), at(0.5), at(0.9), at(1.0));
+    let note = format!(
+        "{} requests, p50 {:.1} ms, p90 {:.1} ms, most {:.1} ms",
+        histogram.len(),
+        at(0.5),
+        at(0.9),
+        at(1.0)
+    );
     Ok(Measured { value: at(0.99), notes: vec![note] })
 }
 
@@ -120,7 +142,8 @@ fn complaints(stack: &DevStack) -> Vec<String> {
         .into_iter()
         .filter_map(|(name, service)| {
             let log = fs::read_to_string(service.log_file()).ok()?;
-            let grave = |line: &&str| line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\"");
+            let grave =
+                |line: &&str| line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\"");
             let lines: Vec<&str> = log.lines().filter(grave).collect();
             let last = lines.last()?;
             Some(format!("{name} logged {} warnings; the last: {last}", lines.len()))

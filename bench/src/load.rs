@@ -60,16 +60,17 @@ pub(crate) async fn fixed_rate(load: &Load, per_second: u32, count: u32) -> Resu
     let connections = open(load).await?;
     let begin = Instant::now() + Duration::from_millis(100);
     let every = Duration::from_secs(1) / per_second;
-    let samples = try_join_all(connections.into_iter().zip(0_u32..).map(|(mut connection, first)| async move {
-        let mut samples = Vec::new();
-        for turn in (first..count).step_by(CONNECTIONS) {
-            let due = begin + every * turn;
-            sleep_until(due).await;
-            let trace = load.send(&mut connection).await?;
-            samples.push(Sample { due, latency: due.elapsed(), trace });
-        }
-        anyhow::Ok(samples)
-    }));
+    let samples =
+        try_join_all(connections.into_iter().zip(0_u32..).map(|(mut connection, first)| async move {
+            let mut samples = Vec::new();
+            for turn in (first..count).step_by(CONNECTIONS) {
+                let due = begin + every * turn;
+                sleep_until(due).await;
+                let trace = load.send(&mut connection).await?;
+                samples.push(Sample { due, latency: due.elapsed(), trace });
+            }
+            anyhow::Ok(samples)
+        }));
     Ok(samples.await?.into_iter().flatten().collect())
 }
 
@@ -79,7 +80,9 @@ async fn open(load: &Load) -> Result<Vec<SendRequest<Full<Bytes>>>> {
 
 impl Load {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect(&self.address).await.with_context(|| format!("failed to connect to {}", self.address))?;
+        let stream = TcpStream::connect(&self.address)
+            .await
+            .with_context(|| format!("failed to connect to {}", self.address))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // Its error reaches whoever sends on it.
@@ -88,11 +91,17 @@ impl Load {
     }
 
     async fn send(&self, connection: &mut SendRequest<Full<Bytes>>) -> Result<Option<String>> {
-        let request = Request::post("/handle").header(HOST, &self.address).header(CONTENT_TYPE, "application/json");
+        let request =
+            Request::post("/handle").header(HOST, &self.address).header(CONTENT_TYPE, "application/json");
         let response = connection.send_request(request.body(Full::new(self.body.clone()))?).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
-        ensure!(head.status == StatusCode::ACCEPTED, "answered {}: {}", head.status, String::from_utf8_lossy(&body));
+        ensure!(
+            head.status == StatusCode::ACCEPTED,
+            "answered {}: {}",
+            head.status,
+            String::from_utf8_lossy(&body)
+        );
         let header = head.headers.get("traceresponse").and_then(|value| value.to_str().ok());
         Ok(header.and_then(|value| value.split('-').nth(1)).map(str::to_owned))
     }

@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use crate::figure::Figure;
 
 /// Prints the table, then the notes.
-#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 pub fn print(figures: &[Figure]) {
     println!("{:<18} {:>12} {:<5} {:>12}  met", "figure", "value", "unit", "goal");
     for Figure { name, value, unit, goal, met, at_most, .. } in figures {

@@ -138,8 +138,12 @@ impl Reply {
         let header = self.header("traceresponse").context("the reply has no traceresponse")?;
         let parts: Vec<&str> = header.split('-').collect();
         let [version, trace, span, flags] = parts[..] else { anyhow::bail!("traceresponse is `{header}`") };
-        let hex = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        ensure!(version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2), "traceresponse is `{header}`");
+        let hex =
+            |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        ensure!(
+            version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2),
+            "traceresponse is `{header}`"
+        );
         Ok(trace.to_owned())
     }
 }

@@ -183,3 +183,22 @@ impl One {
         Err(anyhow!("unreachable: the loop has no end"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_doubled_and_strange_entries_are_told() {
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let both = BTreeSet::from([first, second]);
+        let said = |stored: &[(Uuid, usize)]| {
+            check(&both, &stored.iter().copied().collect()).map_err(|e| e.to_string())
+        };
+        assert_eq!(said(&[(first, 1), (second, 1)]), Ok(()));
+        assert!(said(&[(first, 1)]).unwrap_err().contains("1 lost"));
+        assert!(said(&[(first, 1), (second, 2)]).unwrap_err().contains("1 doubled"));
+        let third = Uuid::from_u128(3);
+        assert!(said(&[(first, 1), (second, 1), (third, 1)]).unwrap_err().contains("1 never sent"));
+    }
+}

@@ -51,7 +51,8 @@ impl Connection {
     /// # Errors
     /// When it is refused.
     pub async fn open(address: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("failed to connect to {address}"))?;
+        let stream =
+            TcpStream::connect(address).await.with_context(|| format!("failed to connect to {address}"))?;
         Ok(Self(stream))
     }
 
@@ -87,7 +88,9 @@ impl Connection {
     pub async fn closed(&mut self) -> Result<()> {
         let mut rest = Vec::new();
         // A reset closes it too.
-        let _ = timeout(WITHIN, self.0.read_to_end(&mut rest)).await.context("the peer keeps the connection open")?;
+        let _ = timeout(WITHIN, self.0.read_to_end(&mut rest))
+            .await
+            .context("the peer keeps the connection open")?;
         Ok(())
     }
 
@@ -100,7 +103,8 @@ impl Connection {
             self.more(&mut bytes).await?;
         };
         let head = String::from_utf8_lossy(&bytes[..head_end]).to_lowercase();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no HTTP answer")?;
+        let status =
+            head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no HTTP answer")?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.map_or(Ok(0), str::parse)?;
         while bytes.len() < head_end + length {

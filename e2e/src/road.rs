@@ -35,7 +35,12 @@ pub async fn by_event(broker: &Broker, jaeger: &Jaeger) -> Result<()> {
     ensure!(reply.status == 202, "the broker answered {}: {}", reply.status, reply.body);
     ensure!(reply.body["message"] == "logged via RabbitMQ", "{}", reply.body);
     let entry = stored(broker, &reply, &name, "by RabbitMQ").await?;
-    ensure!(entry["id"] == reply.body["data"]["id"], "the event's id is {} and the entry's {}", reply.body, entry);
+    ensure!(
+        entry["id"] == reply.body["data"]["id"],
+        "the event's id is {} and the entry's {}",
+        reply.body,
+        entry
+    );
     jaeger.trace(&reply.trace_id()?, is_event_trace).await?;
     Ok(())
 }
@@ -50,7 +55,10 @@ async fn stored(broker: &Broker, reply: &Reply, name: &str, data: &str) -> Resul
     let trace_id = reply.trace_id()?;
     let entry = broker.entry(&[("text", name)], STORED_WITHIN).await?;
     ensure!(entry["name"] == name && entry["data"] == data, "stored as {entry}");
-    ensure!(entry["trace_id"] == trace_id.as_str(), "the request's trace is {trace_id}, the entry is {entry}");
+    ensure!(
+        entry["trace_id"] == trace_id.as_str(),
+        "the request's trace is {trace_id}, the entry is {entry}"
+    );
     ensure!(entry["level"] == "INFO" && entry["time"].is_string(), "stored as {entry}");
     let by_trace = broker.entries(&[("trace_id", &trace_id)]).await?;
     ensure!(by_trace == [entry.clone()], "found by its trace: {by_trace:?}");
@@ -84,14 +92,22 @@ pub fn is_event_trace(trace: &Trace) -> Result<()> {
         span.has("messaging.operation.type", operation)?;
         span.has("messaging.rabbitmq.destination.routing_key", "log.INFO")?;
         let named = |name| span.attributes.get(name).is_some_and(|value| !value.is_empty());
-        ensure!(named("messaging.destination.name") && named("messaging.message.id"), "{:?}", span.attributes);
+        ensure!(
+            named("messaging.destination.name") && named("messaging.message.id"),
+            "{:?}",
+            span.attributes
+        );
     }
     ends_in_store(trace, trace.child(consumer, Kind::Client)?)
 }
 
 fn request(trace: &Trace) -> Result<&Span> {
     let request = trace.only(Kind::Server, "POST /handle")?;
-    ensure!(request.parent.is_none() && request.service == "broker", "`{}` is no root of the broker", request.name);
+    ensure!(
+        request.parent.is_none() && request.service == "broker",
+        "`{}` is no root of the broker",
+        request.name
+    );
     request.has("http.request.method", "POST")?;
     request.has("http.route", "/handle")?;
     request.has("http.response.status_code", "202")?;

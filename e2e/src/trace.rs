@@ -106,7 +106,11 @@ impl std::fmt::Display for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "trace {}:", self.id)?;
         for Span { id, parent, service, name, kind, .. } in &self.spans {
-            write!(f, "\n  {service} {kind:?} `{name}` {id} below {}", parent.as_deref().unwrap_or("nothing"))?;
+            write!(
+                f,
+                "\n  {service} {kind:?} `{name}` {id} below {}",
+                parent.as_deref().unwrap_or("nothing")
+            )?;
         }
         Ok(())
     }
@@ -125,7 +129,8 @@ impl Span {
 }
 
 fn read_span(service: &str, span: &Value) -> Result<Span> {
-    let text = |name: &str| span[name].as_str().map(str::to_owned).with_context(|| format!("a span without {name}"));
+    let text =
+        |name: &str| span[name].as_str().map(str::to_owned).with_context(|| format!("a span without {name}"));
     let kind = match span["kind"].as_u64() {
         Some(2) => Kind::Server,
         Some(3) => Kind::Client,
@@ -133,7 +138,8 @@ fn read_span(service: &str, span: &Value) -> Result<Span> {
         Some(5) => Kind::Consumer,
         _ => Kind::Internal,
     };
-    let link = |link: &Value| Some((link["traceId"].as_str()?.to_owned(), link["spanId"].as_str()?.to_owned()));
+    let link =
+        |link: &Value| Some((link["traceId"].as_str()?.to_owned(), link["spanId"].as_str()?.to_owned()));
     Ok(Span {
         id: text("spanId")?,
         parent: text("parentSpanId").ok().filter(|parent| !parent.is_empty()),
@@ -158,4 +164,29 @@ fn attributes(of: &Value) -> BTreeMap<String, String> {
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn trace(parents: &[(&str, &str)]) -> Trace {
+        let span = |(id, parent): &(&str, &str)| json!({"spanId": id, "parentSpanId": parent, "name": id, "kind": 2, "endTimeUnixNano": "1"});
+        let spans: Vec<Value> = parents.iter().map(span).collect();
+        let service = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "broker"}}]});
+        let answer =
+            json!({"result": {"resourceSpans": [{"resource": service, "scopeSpans": [{"spans": spans}]}]}});
+        Trace::read("t", &answer).unwrap()
+    }
+
+    #[test]
+    fn a_missing_parent_and_a_second_root_are_told() {
+        trace(&[("a", ""), ("b", "a")]).is_whole().unwrap();
+        let said = |parents: &[(&str, &str)]| trace(parents).is_whole().unwrap_err().to_string();
+        assert!(said(&[("a", ""), ("b", "gone")]).contains("the parent of `b` is missing"));
+        assert!(said(&[("a", ""), ("b", "")]).contains("2 roots"));
+        assert!(said(&[("b", "a")]).contains("0 roots"));
+    }
 }

@@ -1,5 +1,7 @@
 //! The workspace against design.md: who may import whom, who owns which driver, what a service's folder looks like.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,12 @@ fn root() -> PathBuf {
 }
 
 fn metadata() -> Metadata {
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().other_options(["--offline".into()]).exec().unwrap()
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .other_options(["--offline".into()])
+        .exec()
+        .unwrap()
 }
 
 fn ours(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
@@ -42,8 +49,12 @@ fn may_import(package: &str, folder: &str) -> Option<Vec<&'static str>> {
         ("weft-proto" | "weft-runtime" | "weft-operator-api" | FEATURES, _) => vec![],
         ("weft-devstack" | "weft-devcluster", _) => vec![],
         ("weft-mesh" | "weft-events", _) => vec!["weft-runtime", "weft-proto"],
-        (_, folder) if folder.starts_with("services/") => vec!["weft-proto", "weft-runtime", "weft-mesh", "weft-events"],
-        ("weft-operator" | "weft-cli", _) => vec!["weft-operator-api", "weft-proto", "weft-runtime", "weft-mesh"],
+        (_, folder) if folder.starts_with("services/") => {
+            vec!["weft-proto", "weft-runtime", "weft-mesh", "weft-events"]
+        }
+        ("weft-operator" | "weft-cli", _) => {
+            vec!["weft-operator-api", "weft-proto", "weft-runtime", "weft-mesh"]
+        }
         ("weft-bench", _) => vec!["weft-proto", "weft-runtime", "weft-devstack", "weft-devcluster"],
         _ => return None,
     })
@@ -67,22 +78,35 @@ fn each_outside_driver_has_one_owner() {
     let mut named = BTreeSet::new();
     for package in metadata.packages.iter().filter(|package| package.name.as_str() != FEATURES) {
         for dependency in &package.dependencies {
-            let Some((driver, owners)) = OWNERS.iter().find(|(driver, _)| *driver == dependency.name) else { continue };
+            let Some((driver, owners)) = OWNERS.iter().find(|(driver, _)| *driver == dependency.name) else {
+                continue;
+            };
             named.insert(*driver);
-            assert!(owners.contains(&package.name.as_str()), "{} may not depend on {driver}: {owners:?} own it", package.name);
+            assert!(
+                owners.contains(&package.name.as_str()),
+                "{} may not depend on {driver}: {owners:?} own it",
+                package.name
+            );
         }
     }
     // A driver under another name would pass unseen.
     for driver in ["mongodb", "lapin", "kube"] {
-        assert!(named.contains(driver), "nobody depends on {driver}: does this test still see the dependencies?");
+        assert!(
+            named.contains(driver),
+            "nobody depends on {driver}: does this test still see the dependencies?"
+        );
     }
 }
 
 #[test]
 fn the_crate_of_features_has_no_code() {
     let code = fs::read_to_string(root().join("crates/features/src/lib.rs")).unwrap();
-    let comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with("//") || line.starts_with("#![");
-    assert!(code.lines().all(comment), "weft-features may own a driver only as long as it can't use it:\n{code}");
+    let comment =
+        |line: &str| line.trim().is_empty() || line.trim_start().starts_with("//") || line.starts_with("#![");
+    assert!(
+        code.lines().all(comment),
+        "weft-features may own a driver only as long as it can't use it:\n{code}"
+    );
 }
 
 #[test]
@@ -93,7 +117,8 @@ fn nobody_imports_whom_it_may_not() {
             continue;
         }
         let allowed = may_import(&package.name, &folder);
-        let allowed = allowed.unwrap_or_else(|| panic!("{} ({folder}) has no row in design.md's table", package.name));
+        let allowed =
+            allowed.unwrap_or_else(|| panic!("{} ({folder}) has no row in design.md's table", package.name));
         for import in ours(package, &[DependencyKind::Normal, DependencyKind::Build]) {
             assert!(allowed.contains(&import.as_str()), "{} may not depend on {import}", package.name);
         }
@@ -117,13 +142,23 @@ fn nothing_imports_the_end_to_end_tests() {
 #[test]
 fn every_service_has_the_rooms_of_the_house() {
     for service in services() {
-        for room in ["README.md", "src/main.rs", "src/lib.rs", "src/config.rs", "src/app.rs", "tests/it/main.rs"] {
+        for room in
+            ["README.md", "src/main.rs", "src/lib.rs", "src/config.rs", "src/app.rs", "tests/it/main.rs"]
+        {
             assert!(service.join(room).is_file(), "{} has no {room}", service.display());
         }
         let main = fs::read_to_string(service.join("src/main.rs")).unwrap();
-        assert!(main.lines().count() < 40, "{}/src/main.rs is more than a table of contents", service.display());
+        assert!(
+            main.lines().count() < 40,
+            "{}/src/main.rs is more than a table of contents",
+            service.display()
+        );
         let lib = fs::read_to_string(service.join("src/lib.rs")).unwrap();
-        assert!(lib.contains("include_str!(\"../README.md\")"), "the README of {} is not its crate's docs", service.display());
+        assert!(
+            lib.contains("include_str!(\"../README.md\")"),
+            "the README of {} is not its crate's docs",
+            service.display()
+        );
     }
 }
 
@@ -149,8 +184,12 @@ fn texts() -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let skipped = name == "target" || name == "node_modules" || (name.starts_with('.') && name != ".ci");
-            if path.is_symlink() || skipped || ["Cargo.lock", "go.sum", "go.mod", "package-lock.json"].contains(&name.as_str()) {
+            let skipped =
+                name == "target" || name == "node_modules" || (name.starts_with('.') && name != ".ci");
+            if path.is_symlink()
+                || skipped
+                || ["Cargo.lock", "go.sum", "go.mod", "package-lock.json"].contains(&name.as_str())
+            {
                 continue;
             }
             if path.is_dir() {

@@ -21,7 +21,8 @@ fn methods<'a>(
     service: &'a ServiceDescriptorProto,
 ) -> impl Iterator<Item = (String, IdempotencyLevel)> + 'a {
     service.method.iter().map(move |method| {
-        let level = method.options.as_ref().map(|options| options.idempotency_level()).unwrap_or_default();
+        let level =
+            method.options.as_ref().map(prost_types::MethodOptions::idempotency_level).unwrap_or_default();
         (format!("/{package}.{}/{}", service.name(), method.name()), level)
     })
 }

@@ -6,5 +6,8 @@ use crate::figure::Measured;
 pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
     let release = cluster.release().await?;
     let value = release.apply_to_ready().await?;
-    Ok(Measured { value, notes: vec!["one Stack with managed MongoDB, RabbitMQ and Jaeger, in a fresh namespace".into()] })
+    Ok(Measured {
+        value,
+        notes: vec!["one Stack with managed MongoDB, RabbitMQ and Jaeger, in a fresh namespace".into()],
+    })
 }

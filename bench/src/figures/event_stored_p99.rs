@@ -32,15 +32,23 @@ pub(super) async fn measure() -> Result<Measured> {
     let samples = fixed_rate(&load, PER_SECOND, COUNT).await?;
     let jaeger = stack.jaeger_url().context("the stack has no Jaeger")?;
     let ends = insert_ends(&jaeger, &samples).await?;
-    let latencies: Result<Vec<Duration>> = samples.iter().map(|sample| stored_after(sample, both_clocks, &ends)).collect();
+    let latencies: Result<Vec<Duration>> =
+        samples.iter().map(|sample| stored_after(sample, both_clocks, &ends)).collect();
     let mut measured = p99_ms(latencies?.into_iter())?;
     let accepted = p99_ms(samples.iter().map(|sample| sample.latency))?;
-    measured.notes.push(format!("at {PER_SECOND}/s, with every trace kept; the broker's 202: p99 {:.1} ms", accepted.value));
+    measured.notes.push(format!(
+        "at {PER_SECOND}/s, with every trace kept; the broker's 202: p99 {:.1} ms",
+        accepted.value
+    ));
     measured.notes.extend(complaints(&stack));
     Ok(measured)
 }
 
-fn stored_after(sample: &Sample, clocks: (Instant, Timestamp), ends: &HashMap<String, i128>) -> Result<Duration> {
+fn stored_after(
+    sample: &Sample,
+    clocks: (Instant, Timestamp),
+    ends: &HashMap<String, i128>,
+) -> Result<Duration> {
     let due = clocks.1.as_nanosecond() + i128::try_from(sample.due.duration_since(clocks.0).as_nanos())?;
     let trace = sample.trace.as_ref().context("a reply without traceresponse")?;
     let end = ends.get(trace).with_context(|| format!("trace {trace} has no insert"))?;
@@ -68,7 +76,9 @@ fn insert_end(answer: &Value) -> Option<i128> {
     let spans = answer["result"]["resourceSpans"].as_array()?.iter();
     let spans = spans.flat_map(|resource| resource["scopeSpans"].as_array().into_iter().flatten());
     let mut spans = spans.flat_map(|scope| scope["spans"].as_array().into_iter().flatten());
-    let is_insert = |pair: &Value| pair["key"] == "db.operation.name" && pair["value"]["stringValue"] == "insert";
-    let insert = spans.find(|span| span["attributes"].as_array().is_some_and(|all| all.iter().any(is_insert)))?;
+    let is_insert =
+        |pair: &Value| pair["key"] == "db.operation.name" && pair["value"]["stringValue"] == "insert";
+    let insert =
+        spans.find(|span| span["attributes"].as_array().is_some_and(|all| all.iter().any(is_insert)))?;
     insert["endTimeUnixNano"].as_str()?.parse().ok()
 }

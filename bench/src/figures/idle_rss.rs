@@ -16,8 +16,11 @@ pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
     sleep(IDLE).await;
     let (mut total, mut notes) = (0_u64, Vec::new());
     let operator = release.name();
-    for (namespace, app) in [(NAMESPACE, "broker"), (NAMESPACE, "logger"), (NAMESPACE, "listener"), (operator, "weft-operator")] {
-        let kib = resident(release.pods(namespace, app).await?).with_context(|| format!("the pod of {app}"))?;
+    for (namespace, app) in
+        [(NAMESPACE, "broker"), (NAMESPACE, "logger"), (NAMESPACE, "listener"), (operator, "weft-operator")]
+    {
+        let kib =
+            resident(release.pods(namespace, app).await?).with_context(|| format!("the pod of {app}"))?;
         notes.push(format!("{app} {:.1} MiB", mib(kib)));
         total += kib;
     }

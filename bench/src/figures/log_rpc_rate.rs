@@ -17,7 +17,12 @@ pub(super) async fn measure(setup: Setup) -> Result<Measured> {
     let load = load(&stack, BODY);
     let cpu = CpuWatch::start(&stack);
     let value = closed_loop(&load, WARM_UP, MEASURED).await?;
-    let how = format!("{CONNECTIONS} connections, {} s after {} s of warm-up, {}", MEASURED.as_secs(), WARM_UP.as_secs(), setup.note());
+    let how = format!(
+        "{CONNECTIONS} connections, {} s after {} s of warm-up, {}",
+        MEASURED.as_secs(),
+        WARM_UP.as_secs(),
+        setup.note()
+    );
     let mut notes = vec![how, cpu.note()];
     notes.extend(complaints(&stack));
     Ok(Measured { value, notes })

@@ -26,9 +26,17 @@ pub(crate) async fn standing(kubectl: &Kubectl, helm: &Helm) -> Result<Standing>
     }
     let node: Value = serde_json::from_str(&there)?;
     let chart = of_chart(&helm.template(&["--set", "crds.install=true"]).await?)?;
-    for part in ["/spec/versions", "/spec/scope", "/spec/names/kind", "/spec/names/shortNames", "/spec/names/categories"] {
+    for part in [
+        "/spec/versions",
+        "/spec/scope",
+        "/spec/names/kind",
+        "/spec/names/shortNames",
+        "/spec/names/categories",
+    ] {
         if !same(node.pointer(part).unwrap_or(&Value::Null), chart.pointer(part).unwrap_or(&Value::Null)) {
-            bail!("the CRD on the cluster differs from the chart's in {part}: run `make up`, then this again");
+            bail!(
+                "the CRD on the cluster differs from the chart's in {part}: run `make up`, then this again"
+            );
         }
     }
     Ok(Standing::Same)
@@ -42,7 +50,8 @@ fn same(one: &Value, other: &Value) -> bool {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
         }
         (Value::Object(one), Value::Object(other)) => {
-            one.len() == other.len() && one.iter().all(|(key, one)| other.get(key).is_some_and(|other| same(one, other)))
+            one.len() == other.len()
+                && one.iter().all(|(key, one)| other.get(key).is_some_and(|other| same(one, other)))
         }
         (one, other) => one == other,
     }
@@ -65,7 +74,11 @@ mod tests {
     fn only_how_a_number_is_written_makes_no_difference() {
         let schema = json!({"maximum": 50.0, "names": ["a", "b"]});
         assert!(same(&schema, &json!({"names": ["a", "b"], "maximum": 50})));
-        for other in [json!({"maximum": 51, "names": ["a", "b"]}), json!({"maximum": 50, "names": ["b", "a"]}), json!({"maximum": 50})] {
+        for other in [
+            json!({"maximum": 51, "names": ["a", "b"]}),
+            json!({"maximum": 50, "names": ["b", "a"]}),
+            json!({"maximum": 50}),
+        ] {
             assert!(!same(&schema, &other), "{other}");
         }
     }

@@ -39,7 +39,9 @@ pub fn of_container(pod: &Value) -> Result<Vec<u32>> {
     let id = id.with_context(|| format!("pod {name} has no running container"))?;
     let found: Vec<u32> = fs::read_dir("/proc")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(id)))
+        .filter(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(id))
+        })
         .collect();
     ensure!(!found.is_empty(), "no process on this machine belongs to the container of pod {name}");
     Ok(found)

@@ -69,7 +69,8 @@ impl Sandbox {
         self.kubectl.run(&[&delete, mine.as_slice()].concat()).await?;
         let label = format!("app.kubernetes.io/instance={}", self.release());
         self.kubectl.run(&["delete", "clusterrole,clusterrolebinding", "-l", &label]).await?;
-        until("the namespaces and volumes of an earlier run to go", GONE_WITHIN, || self.nothing_left(&mine)).await?;
+        until("the namespaces and volumes of an earlier run to go", GONE_WITHIN, || self.nothing_left(&mine))
+            .await?;
         if self.crd_is_ours {
             self.kubectl.run(&["delete", "crd", "stacks.weft.dev", "--ignore-not-found"]).await?;
         }

@@ -33,7 +33,11 @@ impl Settings {
             node_is_ours: env::var("WEFT_NODE_IS_OURS").is_ok_and(|value| value == "1"),
         };
         for tool in [&settings.kubectl, &settings.helm] {
-            ensure!(tool.is_file(), "{} is not there: build it with k8s/local/tools/build.sh", tool.display());
+            ensure!(
+                tool.is_file(),
+                "{} is not there: build it with k8s/local/tools/build.sh",
+                tool.display()
+            );
         }
         Ok(settings)
     }
@@ -51,8 +55,13 @@ impl Settings {
 }
 
 fn path(name: &str) -> Result<PathBuf> {
-    let value = env::var_os(name).with_context(|| format!("{name} is not set: run this through `make test` or `make bench`"))?;
+    let value = env::var_os(name)
+        .with_context(|| format!("{name} is not set: run this through `make test` or `make bench`"))?;
     let path = PathBuf::from(value);
-    ensure!(path.exists(), "{name} is {}, and that is not there: is the node up (`make up`)?", path.display());
+    ensure!(
+        path.exists(),
+        "{name} is {}, and that is not there: is the node up (`make up`)?",
+        path.display()
+    );
     Ok(path)
 }

@@ -24,7 +24,8 @@ where
     let deadline = Instant::now() + within;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let looked = timeout(left + LAST_LOOK, look()).await.unwrap_or_else(|_| Err(anyhow!("the look hung")));
+        let looked =
+            timeout(left + LAST_LOOK, look()).await.unwrap_or_else(|_| Err(anyhow!("the look hung")));
         match looked {
             Ok(found) => return Ok(found),
             Err(reason) if Instant::now() >= deadline => {

@@ -26,6 +26,8 @@ use crate::{
     spawner,
 };
 
+const PAUSE_WITHIN: Duration = Duration::from_secs(5);
+
 /// How a process is started, every time.
 #[derive(Debug)]
 pub(crate) struct Spec {
@@ -150,12 +152,23 @@ impl Process {
         Ok(status.clone().unwrap_or_default())
     }
 
-    /// Stops its threads (SIGSTOP): it keeps its connections and answers nothing.
+    /// Stops its threads (SIGSTOP), and returns when all have: it keeps its connections and answers nothing.
     ///
     /// # Errors
     /// When it does not run.
     pub fn pause(&self) -> Result<()> {
-        self.signal_group(Signal::SIGSTOP)
+        self.signal_group(Signal::SIGSTOP)?;
+        let pid = self.pid().with_context(|| format!("{} ended while it was paused", self.spec.name))?;
+        let deadline = std::time::Instant::now() + PAUSE_WITHIN;
+        while !all_threads_stopped(pid) {
+            ensure!(
+                std::time::Instant::now() < deadline,
+                "{} does not stop within {PAUSE_WITHIN:?}",
+                self.spec.name
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Ends a [`Process::pause`].
@@ -249,6 +262,16 @@ impl Drop for Process {
             let _ = running.reaper.join();
         }
     }
+}
+
+/// A signal stops a process a moment after it is sent, and a thread that runs on another processor later than the rest.
+fn all_threads_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // Its state is the first letter after the name, which stands in parentheses and may itself have some.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
 }
 
 /// The variables that every child gets; all others of this process stay here.

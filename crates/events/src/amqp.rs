@@ -10,9 +10,12 @@ const NAME: &str = "AMQP_URI";
 const WANTED: &str = "amqp://user:password@host:5672/vhost (amqps: for TLS; the vhost / is written %2f)";
 /// A peer that is silent for twice this long counts as gone. The protocol's usual 60 s is too long to hang for.
 const HEARTBEAT_S: u16 = 10;
-/// lapin keeps 64 frames of memory for each connection: 8 MiB with the protocol's usual 128 KiB. All headers of a message
-/// must fit one frame.
-pub(crate) const FRAME_MAX_BYTES: u32 = 32 * 1024;
+/// lapin keeps 64 frames of memory for each connection: 8 MiB with the protocol's usual size. A connection that only
+/// publishes does with less. All headers of a message must fit one frame.
+pub(crate) const PUBLISHER_FRAME_BYTES: u32 = 32 * 1024;
+/// The largest frame that RabbitMQ takes from anybody. A consumer must be able to get it: headers that do not fit would end
+/// its connection, again and again.
+pub(crate) const CONSUMER_FRAME_BYTES: u32 = 128 * 1024;
 
 /// An address with credentials; its text never shows the password.
 #[derive(Clone)]
@@ -35,8 +38,12 @@ impl Amqp {
         let invalid = |_| ConfigError::InvalidSecret { name: NAME.to_owned(), wanted: WANTED };
         let mut uri: AMQPUri = uri.expose_secret().parse().map_err(invalid)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        uri.query.frame_max = Some(FRAME_MAX_BYTES);
         Ok(Self(uri))
+    }
+
+    pub(crate) fn with_frame(mut self, bytes: u32) -> Self {
+        self.0.query.frame_max = Some(bytes);
+        self
     }
 
     pub(crate) fn host(&self) -> &str {

@@ -20,6 +20,7 @@ use weft_runtime::{clock::Clock, lifecycle::Shutdown, status::StoreStatus};
 
 use crate::{
     Amqp, Handler, Outcome, Publisher, Queue, Received,
+    amqp::CONSUMER_FRAME_BYTES,
     decode::{Decoded, decode},
     headers::{self, Headers},
     lane::Message,
@@ -91,7 +92,7 @@ impl Consumer {
         metrics: EventMetrics,
     ) -> Self {
         let amqp = publisher.amqp().clone();
-        let link = Link::start(amqp.clone(), "consumer", true, &metrics);
+        let link = Link::start(amqp.clone().with_frame(CONSUMER_FRAME_BYTES), "consumer", true, &metrics);
         let worker = Worker { amqp, queue, options, handler: Arc::new(handler), publisher, clock, metrics };
         Self { link, worker: Arc::new(worker), status: watch::Sender::default() }
     }

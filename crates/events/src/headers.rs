@@ -25,7 +25,7 @@ pub(crate) const DEAD_QUEUE: &str = "weft-dead-queue";
 const DROPPED: &str = "weft-headers-dropped";
 
 /// All headers of a message must fit one frame; half of it is for ours.
-const MAX_FOREIGN_BYTES: usize = crate::amqp::FRAME_MAX_BYTES as usize / 2;
+const MAX_FOREIGN_BYTES: usize = crate::amqp::PUBLISHER_FRAME_BYTES as usize / 2;
 /// A reason is for a person to read; the log has all of it.
 const MAX_REASON_BYTES: usize = 1024;
 

@@ -14,6 +14,7 @@ use weft_runtime::status::StoreStatus;
 
 use crate::{
     Amqp, Event,
+    amqp::PUBLISHER_FRAME_BYTES,
     event::EventError,
     headers::Headers,
     lane::{Lanes, Message},
@@ -96,7 +97,7 @@ impl Publisher {
     /// Starts connecting in the background. Needs a Tokio runtime; does not need RabbitMQ.
     #[must_use]
     pub fn start(amqp: Amqp, metrics: EventMetrics) -> Self {
-        let link = Link::start(amqp.clone(), "publisher", false, &metrics);
+        let link = Link::start(amqp.clone().with_frame(PUBLISHER_FRAME_BYTES), "publisher", false, &metrics);
         Self(Arc::new(Inner {
             amqp,
             link,

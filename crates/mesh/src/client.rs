@@ -76,14 +76,22 @@ impl Mesh {
             Security::Plaintext => "http",
         };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
-            .map_err(|source| MeshError::Address { service: service.to_owned(), address: address.clone(), source })?
+            .map_err(|source| MeshError::Address {
+                service: service.to_owned(),
+                address: address.clone(),
+                source,
+            })?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_EVERY)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
         let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
-        let peer = Peer { service: service.to_owned(), host: host.to_owned(), port: port.parse().unwrap_or_default() };
+        let peer = Peer {
+            service: service.to_owned(),
+            host: host.to_owned(),
+            port: port.parse().unwrap_or_default(),
+        };
         Ok(Channel {
             inner: endpoint.connect_lazy(),
             peer: Arc::new(peer),

@@ -64,7 +64,8 @@ impl Deadline {
 
 fn parse(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > MOST_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    if digits.is_empty() || digits.len() > MOST_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
         return None;
     }
     let number: u64 = digits.parse().ok()?;
@@ -97,8 +98,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        for duration in [Duration::ZERO, Duration::from_micros(1_500), Duration::from_secs(99), Duration::from_secs(86_400)]
-        {
+        for duration in [
+            Duration::ZERO,
+            Duration::from_micros(1_500),
+            Duration::from_secs(99),
+            Duration::from_secs(86_400),
+        ] {
             assert_eq!(parse(&format(duration)), Some(duration));
         }
         assert_eq!(format(Duration::MAX), "99999999S");

@@ -24,7 +24,14 @@ pub(crate) struct Observation {
 
 impl Observation {
     pub(crate) fn start(span: Span, calls: Calls, path: &str, server: bool) -> Self {
-        Self { span, calls, method: path.trim_start_matches('/').to_owned(), started: Instant::now(), server, done: false }
+        Self {
+            span,
+            calls,
+            method: path.trim_start_matches('/').to_owned(),
+            started: Instant::now(),
+            server,
+            done: false,
+        }
     }
 
     pub(crate) fn end(&mut self, code: Code) {

@@ -57,7 +57,7 @@ impl Server {
 
     /// Adds a service.
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Self
+    pub fn serving<S>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
         S::Response: axum::response::IntoResponse,
@@ -147,7 +147,8 @@ where
             Ok(outcome) => outcome,
             Err(_) => {
                 observation.end(Code::DeadlineExceeded);
-                let late = Status::deadline_exceeded("the call's deadline passed before its answer was ready");
+                let late =
+                    Status::deadline_exceeded("the call's deadline passed before its answer was ready");
                 return Ok(late.into_http());
             }
         },
@@ -156,7 +157,10 @@ where
         Ok(response) => response?,
         Err(_) => {
             tracing::error!("a handler panicked");
-            Status::internal("the call failed on an error of the service itself; its logs have the trace's id").into_http()
+            Status::internal(
+                "the call failed on an error of the service itself; its logs have the trace's id",
+            )
+            .into_http()
         }
     };
     if let Some(value) = trace::response_header(&span) {

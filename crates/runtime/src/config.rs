@@ -184,8 +184,11 @@ impl Settings {
             (None, None) => Ok(None),
             (None, Some(path)) => {
                 let path = PathBuf::from(path);
-                let value = std::fs::read_to_string(&path)
-                    .map_err(|source| ConfigError::File { name: file_setting, path, source })?;
+                let value = std::fs::read_to_string(&path).map_err(|source| ConfigError::File {
+                    name: file_setting,
+                    path,
+                    source,
+                })?;
                 Ok(Some(value.trim_end_matches(['\n', '\r']).to_owned().into()))
             }
         }
@@ -196,7 +199,8 @@ impl Settings {
     /// # Errors
     /// As [`Self::secret`], and when it is not set.
     pub fn required_secret(&self, name: &str, wanted: &'static str) -> Result<SecretString, ConfigError> {
-        self.secret(name)?.ok_or_else(|| ConfigError::Missing { name: format!("{name} (or {name}_FILE)"), wanted })
+        self.secret(name)?
+            .ok_or_else(|| ConfigError::Missing { name: format!("{name} (or {name}_FILE)"), wanted })
     }
 }
 

@@ -35,8 +35,14 @@ impl Health {
     /// Nothing when ready, else `name: reason` for each thing that is missing.
     pub fn missing(&self) -> Vec<String> {
         let state = self.state();
-        let waiting = state.waiting.iter().filter_map(|(name, reason)| Some(format!("{name}: {}", reason.as_ref()?)));
-        state.draining.then(|| "draining: the process is ending".to_owned()).into_iter().chain(waiting).collect()
+        let waiting =
+            state.waiting.iter().filter_map(|(name, reason)| Some(format!("{name}: {}", reason.as_ref()?)));
+        state
+            .draining
+            .then(|| "draining: the process is ending".to_owned())
+            .into_iter()
+            .chain(waiting)
+            .collect()
     }
 
     /// True when nothing is missing.

@@ -76,7 +76,12 @@ pub async fn listen(shutdown: Shutdown, health: Health, drain: Drain) -> std::io
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
-    tracing::info!(signal = name, delay_ms = drain.delay.as_millis(), timeout_ms = drain.timeout.as_millis(), "draining");
+    tracing::info!(
+        signal = name,
+        delay_ms = drain.delay.as_millis(),
+        timeout_ms = drain.timeout.as_millis(),
+        "draining"
+    );
     health.drain();
     let orderly = async {
         tokio::time::sleep(drain.delay).await;

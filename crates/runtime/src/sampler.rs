@@ -26,7 +26,8 @@ struct New {
 
 /// Reads `OTEL_TRACES_SAMPLER_ARG` and `WEFT_TRACES_PER_SECOND`.
 pub(crate) fn from_settings(settings: &Settings) -> Result<Sampler, ConfigError> {
-    let per_second = settings.or("WEFT_TRACES_PER_SECOND", "a whole number of traces, 0 for no limit", 500)?;
+    let per_second =
+        settings.or("WEFT_TRACES_PER_SECOND", "a whole number of traces, 0 for no limit", 500)?;
     let limiter = NonZeroU32::new(per_second)
         .map(|rate| Arc::new(RateLimiter::direct_with_clock(Quota::per_second(rate), MonotonicClock)));
     let share = Sampler::TraceIdRatioBased(share(settings)?);
@@ -90,7 +91,8 @@ mod tests {
         let sampler = sampler([("WEFT_TRACES_PER_SECOND", "3")]);
         assert_eq!((0..10).filter(|_| kept(&sampler, None)).count(), 3);
         let trace = TraceId::from(7_u128);
-        let parent = SpanContext::new(trace, SpanId::from(1_u64), TraceFlags::SAMPLED, true, TraceState::NONE);
+        let parent =
+            SpanContext::new(trace, SpanId::from(1_u64), TraceFlags::SAMPLED, true, TraceState::NONE);
         let parent = Context::new().with_remote_span_context(parent);
         assert!((0..10).all(|_| kept(&sampler, Some(&parent))));
     }

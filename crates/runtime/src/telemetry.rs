@@ -56,12 +56,13 @@ impl Telemetry {
     ///
     /// # Errors
     /// When a setting is wrong, or telemetry stands already.
-    pub fn start(service: &'static str, version: &'static str, settings: &Settings) -> Result<Self, TelemetryError> {
-        let filter: EnvFilter = settings.or(
-            "WEFT_LOG",
-            "a filter such as info,weft_mesh=debug",
-            EnvFilter::new("info"),
-        )?;
+    pub fn start(
+        service: &'static str,
+        version: &'static str,
+        settings: &Settings,
+    ) -> Result<Self, TelemetryError> {
+        let filter: EnvFilter =
+            settings.or("WEFT_LOG", "a filter such as info,weft_mesh=debug", EnvFilter::new("info"))?;
         let lines = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .fmt_fields(NoSpanFields)
@@ -124,7 +125,9 @@ fn provider(
         .build();
     Ok(Some(
         SdkTracerProvider::builder()
-            .with_span_processor(BatchSpanProcessor::builder(exporter, Tokio).with_batch_config(batches).build())
+            .with_span_processor(
+                BatchSpanProcessor::builder(exporter, Tokio).with_batch_config(batches).build(),
+            )
             .with_sampler(sampler)
             .with_resource(resource)
             .build(),
@@ -174,7 +177,8 @@ mod tests {
 
     #[test]
     fn resource_attributes_are_pairs() {
-        let read = |value| resource_attributes(&Settings::new(Fixed::new([("OTEL_RESOURCE_ATTRIBUTES", value)])));
+        let read =
+            |value| resource_attributes(&Settings::new(Fixed::new([("OTEL_RESOURCE_ATTRIBUTES", value)])));
         assert_eq!(read("a=b, c=d=e").unwrap(), [KeyValue::new("a", "b"), KeyValue::new("c", "d=e")]);
         assert!(read("nothing").is_err());
     }

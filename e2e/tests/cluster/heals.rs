@@ -24,15 +24,24 @@ pub(crate) async fn deleted_objects_come_back_and_secrets_stay(place: &Place) ->
     // Three services and Jaeger, two stores, and a Service for each of broker, logger, mongodb, rabbitmq and jaeger.
     ensure!(deleted >= 11, "only {deleted} objects carry the operator's label");
     place.ready().await?;
-    ensure!(identities(place, "secrets").await? == secrets, "a Secret was made anew: its password no longer fits the data");
-    until("the road to be open again", BACK_WITHIN, async || road::by_event(place.broker()?, place.jaeger()?).await).await
+    ensure!(
+        identities(place, "secrets").await? == secrets,
+        "a Secret was made anew: its password no longer fits the data"
+    );
+    until("the road to be open again", BACK_WITHIN, async || {
+        road::by_event(place.broker()?, place.jaeger()?).await
+    })
+    .await
 }
 
 /// Name and uid of each object that the operator made.
 async fn identities(place: &Place, kind: &str) -> Result<Vec<(String, String)>> {
     let objects = place.kubectl().list(ROAD, &[&[kind], &OURS[..]].concat()).await?;
     let text = |value: &Value| value.as_str().map(str::to_owned).context("an object without name or uid");
-    objects.iter().map(|object| Ok((text(&object["metadata"]["name"])?, text(&object["metadata"]["uid"])?))).collect()
+    objects
+        .iter()
+        .map(|object| Ok((text(&object["metadata"]["name"])?, text(&object["metadata"]["uid"])?)))
+        .collect()
 }
 
 async fn comes_back(place: &Place, kind: &str, name: &str, old: &str) -> Result<()> {

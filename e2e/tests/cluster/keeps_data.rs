@@ -55,6 +55,9 @@ pub(crate) async fn rabbitmq_s_pod_is_replaced_and_its_events_are_there(place: &
 
 async fn set_listeners(place: &Place, replicas: Option<u32>) -> Result<()> {
     let patch = json!({"spec": {"services": {"listener": {"replicas": replicas}}}}).to_string();
-    place.kubectl().run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &patch]).await?;
+    place
+        .kubectl()
+        .run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &patch])
+        .await?;
     Ok(())
 }

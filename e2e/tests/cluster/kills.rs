@@ -69,7 +69,10 @@ async fn kill(place: &Place, namespace: &str, app: &str, way: Way) -> Result<()>
         }
         Way::Pod => {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-            place.kubectl().run(&["--namespace", namespace, "delete", "pod", name, "--grace-period=0", "--force"]).await?;
+            place
+                .kubectl()
+                .run(&["--namespace", namespace, "delete", "pod", name, "--grace-period=0", "--force"])
+                .await?;
             place.ready_pod(namespace, app, uid).await?;
         }
     }

@@ -30,7 +30,8 @@ impl Place {
     /// Applies the Stack, waits until it is Ready, and opens ports to it.
     pub(crate) async fn open(&self) -> Result<(), String> {
         let opening = async {
-            let stack = self.stack(STACK, ROAD, json!({"version": self.version()?, "tracing": {"managed": {}}}));
+            let stack =
+                self.stack(STACK, ROAD, &json!({"version": self.version()?, "tracing": {"managed": {}}}));
             self.kubectl().apply(&stack.to_string()).await?;
             self.ready().await?;
             let broker = Broker::new(self.kubectl().node_port(ROAD, "broker", 8080).await?)?;
@@ -75,7 +76,7 @@ impl Place {
         Ok(&self.doors.get().context("not open yet")?.1)
     }
 
-    pub(crate) fn stack(&self, name: &str, namespace: &str, spec: Value) -> Value {
+    pub(crate) fn stack(&self, name: &str, namespace: &str, spec: &Value) -> Value {
         json!({
             "apiVersion": "weft.dev/v1alpha1", "kind": "Stack",
             "metadata": {"name": name, "namespace": namespace}, "spec": spec,

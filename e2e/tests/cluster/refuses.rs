@@ -6,7 +6,7 @@ use weft_e2e::until;
 
 use crate::place::{Place, SPARE, condition};
 
-async fn refusal(place: &Place, spec: Value) -> Result<String> {
+async fn refusal(place: &Place, spec: &Value) -> Result<String> {
     let applied = place.kubectl().apply(&place.stack("refused", SPARE, spec).to_string()).await;
     let refused = applied.err().context("it was accepted")?;
     let stacks = place.kubectl().list(SPARE, &["stacks"]).await?;
@@ -16,9 +16,9 @@ async fn refusal(place: &Place, spec: Value) -> Result<String> {
 
 pub(crate) async fn a_stack_with_an_unknown_field_is_refused_by_its_name(place: &Place) -> Result<()> {
     let version = place.version()?;
-    let said = refusal(place, json!({"version": version, "colour": "red"})).await?;
+    let said = refusal(place, &json!({"version": version, "colour": "red"})).await?;
     ensure!(said.contains("spec.colour"), "it says: {said}");
-    let said = refusal(place, json!({"version": version, "services": {"broker": {"replica": 2}}})).await?;
+    let said = refusal(place, &json!({"version": version, "services": {"broker": {"replica": 2}}})).await?;
     ensure!(said.contains("spec.services.broker.replica"), "it says: {said}");
     Ok(())
 }
@@ -29,12 +29,21 @@ pub(crate) async fn a_stack_with_a_wrong_value_is_refused(place: &Place) -> Resu
     for (spec, named) in [
         (json!({}), "spec.version"),
         (json!({"version": ""}), "spec.version"),
-        (json!({"version": version, "services": {"broker": {"replicas": -1}}}), "spec.services.broker.replicas"),
-        (json!({"version": version, "services": {"broker": {"replicas": "two"}}}), "spec.services.broker.replicas"),
+        (
+            json!({"version": version, "services": {"broker": {"replicas": -1}}}),
+            "spec.services.broker.replicas",
+        ),
+        (
+            json!({"version": version, "services": {"broker": {"replicas": "two"}}}),
+            "spec.services.broker.replicas",
+        ),
         (json!({"version": version, "stores": {"mongodb": both}}), "spec.stores.mongodb"),
-        (json!({"version": version, "services": {"logger": {"env": [{"name": "MONGODB_URI", "value": "x"}]}}}), "env[0]"),
+        (
+            json!({"version": version, "services": {"logger": {"env": [{"name": "MONGODB_URI", "value": "x"}]}}}),
+            "env[0]",
+        ),
     ] {
-        let said = refusal(place, spec.clone()).await.with_context(|| spec.to_string())?;
+        let said = refusal(place, &spec).await.with_context(|| spec.to_string())?;
         ensure!(said.contains(named), "for {spec} it says: {said}");
     }
     Ok(())
@@ -42,14 +51,17 @@ pub(crate) async fn a_stack_with_a_wrong_value_is_refused(place: &Place) -> Resu
 
 pub(crate) async fn an_unknown_version_stalls_and_names_the_known_ones(place: &Place) -> Result<()> {
     let known = place.version()?;
-    place.kubectl().apply(&place.stack("future", SPARE, json!({"version": "99.0.0"})).to_string()).await?;
+    place.kubectl().apply(&place.stack("future", SPARE, &json!({"version": "99.0.0"})).to_string()).await?;
     until("the condition Stalled", Duration::from_secs(60), async || {
         let stack = place.found_stack("future", SPARE).await?;
         let stalled = condition(&stack, "Stalled").context("no condition Stalled")?;
         ensure!(stalled["status"] == "True", "it is {stalled}");
         let message = stalled["message"].as_str().unwrap_or_default();
         ensure!(message.contains("99.0.0") && message.contains(&known), "it says: {message}");
-        ensure!(condition(&stack, "Ready").is_some_and(|ready| ready["status"] == "False"), "Ready is not False");
+        ensure!(
+            condition(&stack, "Ready").is_some_and(|ready| ready["status"] == "False"),
+            "Ready is not False"
+        );
         Ok(())
     })
     .await?;

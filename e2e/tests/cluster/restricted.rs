@@ -37,11 +37,16 @@ fn check(pod: &Value) -> Result<()> {
     ensure!(list(&spec["volumes"]).all(|volume| volume["hostPath"].is_null()), "it mounts a host path");
     let is_store = app(pod).is_some_and(|app| STORES.contains(&app));
     for container in list(&spec["initContainers"]).chain(list(&spec["containers"])) {
-        confined(&spec["securityContext"], container, is_store).with_context(|| format!("container {}", container["name"]))?;
+        confined(&spec["securityContext"], container, is_store)
+            .with_context(|| format!("container {}", container["name"]))?;
     }
     for container in list(&spec["containers"]) {
         ensure!(!container["readinessProbe"].is_null(), "{} has no readiness probe", container["name"]);
-        ensure!(is_store || !container["livenessProbe"].is_null(), "{} has no liveness probe", container["name"]);
+        ensure!(
+            is_store || !container["livenessProbe"].is_null(),
+            "{} has no liveness probe",
+            container["name"]
+        );
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
             ensure!(container[probe]["exec"].is_null(), "{probe} of {} starts a program", container["name"]);
         }
@@ -53,7 +58,11 @@ fn confined(of_pod: &Value, container: &Value, is_store: bool) -> Result<()> {
     let own = &container["securityContext"];
     let either = |field: &str| if own[field].is_null() { of_pod[field].clone() } else { own[field].clone() };
     ensure!(either("runAsNonRoot") == true, "it may run as root");
-    ensure!(either("seccompProfile")["type"] == "RuntimeDefault", "its seccomp profile is {}", either("seccompProfile"));
+    ensure!(
+        either("seccompProfile")["type"] == "RuntimeDefault",
+        "its seccomp profile is {}",
+        either("seccompProfile")
+    );
     ensure!(own["allowPrivilegeEscalation"] == false, "it may gain privileges");
     ensure!(own["capabilities"]["drop"] == serde_json::json!(["ALL"]), "it keeps capabilities");
     ensure!(own["capabilities"]["add"].is_null(), "it adds capabilities");

@@ -60,7 +60,8 @@ async fn a_call_that_the_logger_has_begun_is_answered_after_sigterm() {
     own.stack.mongodb.pause().unwrap();
     let (written, stopped) = tokio::join!(logger.write(write), async {
         // Sent after the write on the same connection: once this is refused, the logger has the write.
-        let refused = second.query(QueryRequest { limit: 9_999, ..QueryRequest::default() }).await.unwrap_err();
+        let refused =
+            second.query(QueryRequest { limit: 9_999, ..QueryRequest::default() }).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         let (stopped, ()) = tokio::join!(own.stack.logger.stop(), async {
             refuses(&grpc).await;

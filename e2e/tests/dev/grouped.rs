@@ -24,7 +24,8 @@ async fn every_write_of_a_grouped_insert_has_its_own_database_span_in_its_own_tr
         for reply in replies {
             let trace = jaeger.trace(&reply.unwrap().trace_id().unwrap(), road::is_rpc_trace).await.unwrap();
             let insert = trace.only(Kind::Client, "insert").unwrap();
-            let size = insert.attributes.get("db.operation.batch.size").map_or(1, |size| size.parse().unwrap());
+            let size =
+                insert.attributes.get("db.operation.batch.size").map_or(1, |size| size.parse().unwrap());
             largest = largest.max(size);
         }
         assert!(largest > 1, "none of {AT_ONCE} writes at once shared an insert");

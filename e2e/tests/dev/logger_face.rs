@@ -44,7 +44,11 @@ fn rubbish() -> Vec<(&'static str, &'static str, Entry)> {
         ("negative nanoseconds", "time", Entry { time: at(0, -1), ..good() }),
         ("an unknown level", "level", Entry { level: 99, ..good() }),
         ("a trace id that is none", "trace_id", Entry { trace_id: "xyz".into(), ..good() }),
-        ("65 attributes", "attributes", Entry { attributes: (0..65).map(|n| (n.to_string(), String::new())).collect(), ..good() }),
+        (
+            "65 attributes",
+            "attributes",
+            Entry { attributes: (0..65).map(|n| (n.to_string(), String::new())).collect(), ..good() },
+        ),
     ]
 }
 
@@ -77,7 +81,9 @@ async fn the_original_s_broker_can_write_and_its_rubbish_is_refused() {
     let stack = shared().await;
     let mut original = OriginalClient::new(connect(stack).await);
     let name = road::unique("original");
-    let log = |name: &str| LogRequest { log_entry: Some(Log { name: name.to_owned(), data: "from Go".to_owned() }) };
+    let log = |name: &str| LogRequest {
+        log_entry: Some(Log { name: name.to_owned(), data: "from Go".to_owned() }),
+    };
     let reply = original.write_log(log(&name)).await.unwrap();
     assert_eq!(reply.into_inner().result, "logged!");
     let entries = broker(stack).entries(&[("text", &name)]).await.unwrap();
@@ -85,7 +91,11 @@ async fn the_original_s_broker_can_write_and_its_rubbish_is_refused() {
     assert_eq!((&entries[0]["data"], &entries[0]["level"]), (&"from Go".into(), &"INFO".into()));
 
     assert_names("no name", &original.write_log(log("")).await.unwrap_err(), "name");
-    assert_names("nothing", &original.write_log(LogRequest { log_entry: None }).await.unwrap_err(), "logEntry");
+    assert_names(
+        "nothing",
+        &original.write_log(LogRequest { log_entry: None }).await.unwrap_err(),
+        "logEntry",
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The services and their stores as plain processes on loopback: what needs the whole system, but no cluster.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+
 mod bad_input;
 mod drain;
 mod grouped;

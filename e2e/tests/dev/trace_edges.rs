@@ -8,7 +8,8 @@ async fn a_trace_from_outside_is_linked_and_not_continued() {
     let stack = shared().await;
     let (outer, outer_span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let body = json!({"action": "log", "log": {"name": road::unique("linked"), "data": ""}});
-    let request = broker(stack).post("/handle", &body).header("traceparent", format!("00-{outer}-{outer_span}-01"));
+    let request =
+        broker(stack).post("/handle", &body).header("traceparent", format!("00-{outer}-{outer_span}-01"));
     let reply = Reply::of(request).await.unwrap();
     assert_eq!(reply.status, 202);
     let id = reply.trace_id().unwrap();
@@ -23,7 +24,8 @@ async fn a_trace_from_outside_can_not_switch_ours_off() {
     let stack = shared().await;
     let body = json!({"action": "log", "log": {"name": road::unique("unsampled"), "data": ""}});
     let unsampled = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203331-00";
-    let reply = Reply::of(broker(stack).post("/handle", &body).header("traceparent", unsampled)).await.unwrap();
+    let reply =
+        Reply::of(broker(stack).post("/handle", &body).header("traceparent", unsampled)).await.unwrap();
     jaeger(stack).trace(&reply.trace_id().unwrap(), road::is_rpc_trace).await.unwrap();
 }
 

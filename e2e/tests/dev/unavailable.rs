@@ -21,7 +21,8 @@ fn assert_unavailable(what: &str, reply: &Reply, since: Instant) {
 async fn stores_again(broker: &Broker, door: &str) {
     let name = road::unique("back");
     until(&format!("{door} to be accepted again"), BACK_WITHIN, async || {
-        let reply = if door == "log" { broker.log(&name, "").await? } else { broker.event(&name, "").await? };
+        let reply =
+            if door == "log" { broker.log(&name, "").await? } else { broker.event(&name, "").await? };
         anyhow::ensure!(reply.status == 202, "{}", reply.body);
         Ok(())
     })
@@ -68,8 +69,16 @@ async fn without_rabbitmq_events_are_503_and_logs_go_on() {
     let since = Instant::now();
     assert_unavailable("event", &broker.event("x", "").await.unwrap(), since);
     assert_eq!(broker.log("x", "").await.unwrap().status, 202);
-    assert_eq!(admin(&own.stack.broker.admin_url(), "readyz").await, 200, "the broker is ready without RabbitMQ");
-    assert_eq!(admin(&own.stack.listener.admin_url(), "livez").await, 200, "the listener lives without RabbitMQ");
+    assert_eq!(
+        admin(&own.stack.broker.admin_url(), "readyz").await,
+        200,
+        "the broker is ready without RabbitMQ"
+    );
+    assert_eq!(
+        admin(&own.stack.listener.admin_url(), "livez").await,
+        200,
+        "the listener lives without RabbitMQ"
+    );
 
     own.stack.rabbitmq.start().await.unwrap();
     stores_again(&broker, "event").await;

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    fn trouble(status: Value) -> Option<String> {
+    fn trouble(status: &Value) -> Option<String> {
         serde_json::from_value::<PodView>(json!({ "metadata": {}, "status": status })).unwrap().trouble()
     }
 
@@ -183,7 +183,7 @@ mod tests {
             let last = json!({ "terminated": { "exitCode": 3, "reason": "Error" } });
             let state = json!({ "waiting": { "reason": reason, "message": message } });
             trouble(
-                json!({ "containerStatuses": [{ "restartCount": 1, "state": state, "lastState": last }] }),
+                &json!({ "containerStatuses": [{ "restartCount": 1, "state": state, "lastState": last }] }),
             )
         };
         assert_eq!(waiting("ContainerCreating", ""), None);
@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(said, "CrashLoopBackOff: it ended with exit code 3, Error; see its log");
         assert_eq!(waiting("ErrImagePull", "no such image").unwrap(), "ErrImagePull: no such image");
         let unscheduled = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" });
-        assert_eq!(trouble(json!({ "conditions": [unscheduled] })).unwrap(), "Unschedulable: 0/1 nodes");
-        assert_eq!(trouble(json!({ "phase": "Running" })), None);
+        assert_eq!(trouble(&json!({ "conditions": [unscheduled] })).unwrap(), "Unschedulable: 0/1 nodes");
+        assert_eq!(trouble(&json!({ "phase": "Running" })), None);
     }
 
     #[test]

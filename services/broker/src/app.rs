@@ -69,7 +69,13 @@ pub async fn run(process: Process) -> Result<(), RunError> {
 
 impl App {
     /// Has the logger store an entry.
-    pub(crate) async fn write(&self, id: Uuid, level: Level, name: String, data: String) -> Result<(), ApiError> {
+    pub(crate) async fn write(
+        &self,
+        id: Uuid,
+        level: Level,
+        name: String,
+        data: String,
+    ) -> Result<(), ApiError> {
         check_name("log.name", &name)?;
         let now = self.clock.now();
         let entry = Entry {

@@ -29,8 +29,10 @@ pub(crate) struct Rest {}
 /// 400 with what is wrong and where, 408 when it takes too long, 413 when it is too large.
 pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, ApiError> {
     let (parts, body) = request.into_parts();
-    let slow = || ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 15 seconds").closing();
-    let bytes = tokio::time::timeout(READ_TIMEOUT, read(&parts.headers, body)).await.map_err(|_| slow())??;
+    let slow =
+        || ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 15 seconds").closing();
+    let bytes =
+        tokio::time::timeout(READ_TIMEOUT, read(&parts.headers, body)).await.map_err(|_| slow())??;
     parse(&bytes)
 }
 

@@ -23,7 +23,8 @@ pub(crate) struct Envelope {
 
 /// A success in the envelope.
 pub(crate) fn success(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Response {
-    (status, Json(Envelope { error: false, message: message.into(), data: None, trace_id: None })).into_response()
+    (status, Json(Envelope { error: false, message: message.into(), data: None, trace_id: None }))
+        .into_response()
 }
 
 /// A success in the envelope, with data.
@@ -32,7 +33,8 @@ pub(crate) fn success_with(
     message: impl Into<Cow<'static, str>>,
     data: serde_json::Value,
 ) -> Response {
-    (status, Json(Envelope { error: false, message: message.into(), data: Some(data), trace_id: None })).into_response()
+    (status, Json(Envelope { error: false, message: message.into(), data: Some(data), trace_id: None }))
+        .into_response()
 }
 
 /// A refusal or a failure, not yet in the form that its path answers in.

@@ -18,7 +18,10 @@ pub(crate) fn logger(status: &Status) -> ApiError {
         Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(status.message()),
         Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
             tracing::warn!(code = ?status.code(), reason = status.message(), "the logger could not be used in time");
-            ApiError::unavailable("the logger can't be reached in time; nothing was acknowledged", RETRY_AFTER)
+            ApiError::unavailable(
+                "the logger can't be reached in time; nothing was acknowledged",
+                RETRY_AFTER,
+            )
         }
         _ => {
             tracing::error!(code = ?status.code(), reason = status.message(), "the logger failed");
@@ -31,9 +34,12 @@ pub(crate) fn logger(status: &Status) -> ApiError {
 pub(crate) fn events(error: &PublishError) -> ApiError {
     tracing::warn!(reason = chain(error), "an event was not confirmed");
     match error {
-        PublishError::Unroutable { .. } => {
-            ApiError::new(StatusCode::BAD_GATEWAY, "no queue takes events of this type; the event was not accepted")
+        PublishError::Unroutable { .. } => ApiError::new(
+            StatusCode::BAD_GATEWAY,
+            "no queue takes events of this type; the event was not accepted",
+        ),
+        _ => {
+            ApiError::unavailable("RabbitMQ can't be reached in time; nothing was acknowledged", RETRY_AFTER)
         }
-        _ => ApiError::unavailable("RabbitMQ can't be reached in time; nothing was acknowledged", RETRY_AFTER),
     }
 }

@@ -77,8 +77,8 @@ impl App {
         };
         let api = Api { writer, store, clock: Arc::clone(&process.clock), spans, metrics };
         let server = Server::new(&process.metrics, process.shutdown.clone())
-            .add(LogServiceServer::new(api.clone()))
-            .add(OriginalServer::new(Original(api)));
+            .serving(LogServiceServer::new(api.clone()))
+            .serving(OriginalServer::new(Original(api)));
         Ok(Self { server, listener, supervisor, commits, shutdown: process.shutdown.clone() })
     }
 

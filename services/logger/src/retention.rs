@@ -14,8 +14,11 @@ use crate::store::{LogStore, StoreError};
 /// Entries deleted at a time, so that other work gets its turn between.
 const BATCH: i64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Between two rounds. Each may cost the store a scan of everything.
 const SOONEST: Duration = Duration::from_secs(1);
-const LATEST: Duration = Duration::from_secs(600);
+const LATEST: Duration = Duration::from_secs(3_600);
+/// Before the first round, so that no start begins with a scan; short, so that a logger that restarts often deletes too.
+const AT_START: Duration = Duration::from_secs(300);
 
 /// Deletes for ever. Several replicas may do it at once.
 pub async fn run(
@@ -25,6 +28,7 @@ pub async fn run(
     metrics: Metrics,
 ) -> Infallible {
     let every = (keep / 10).clamp(SOONEST, LATEST);
+    sleep(every.min(AT_START)).await;
     loop {
         if let Err(error) = round(&*store, &*clock, keep, &metrics).await {
             tracing::warn!(error = chain(&error), "failed to delete expired entries, will try again");

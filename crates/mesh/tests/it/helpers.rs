@@ -1,5 +1,11 @@
 //! A client and a server of `weft.log.v1`, and the spans that both made.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests; clippy knows only test functions as such"
+)]
+
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -118,7 +124,8 @@ impl Pair {
     fn serve(&mut self, listener: TcpListener, behaviour: Behaviour) {
         self.shutdown = Shutdown::default();
         let logger = Logger { behaviour, seen: Arc::clone(&self.seen) };
-        let server = Server::new(&Metrics::default(), self.shutdown.clone()).add(LogServiceServer::new(logger));
+        let server =
+            Server::new(&Metrics::default(), self.shutdown.clone()).serving(LogServiceServer::new(logger));
         self.serving = Some(tokio::spawn(async move { server.serve(listener).await.unwrap() }));
     }
 
@@ -130,7 +137,10 @@ impl Pair {
     pub(crate) async fn stop_server(&mut self) {
         self.shutdown.request();
         let serving = self.serving.take().unwrap();
-        tokio::time::timeout(Duration::from_secs(10), serving).await.expect("the server did not end").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), serving)
+            .await
+            .expect("the server did not end")
+            .unwrap();
     }
 
     pub(crate) fn client(&self) -> LogServiceClient<Channel> {

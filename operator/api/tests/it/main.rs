@@ -1,5 +1,7 @@
 //! The definition of Stack: what the API server holds a Stack to, and what `kubectl explain` shows.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 use weft_operator_api::{RESERVED_ENV, Stack};

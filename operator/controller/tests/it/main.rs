@@ -1,5 +1,7 @@
 //! The operator's tests: what a Stack becomes (pure), the whole controller against an API server in memory, the chart.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test")]
+
 mod build;
 mod chart;
 mod fake;

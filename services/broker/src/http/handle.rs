@@ -100,7 +100,10 @@ async fn publish(app: &App, id: Uuid, event: EventPayload) -> Result<(), ApiErro
         time: app.clock.now(),
         data: json!({ "name": name, "data": data }).to_string().into_bytes(),
     };
-    app.publisher.publish(&event, Instant::now() + app.publish_timeout).await.map_err(|error| upstream::events(&error))
+    app.publisher
+        .publish(&event, Instant::now() + app.publish_timeout)
+        .await
+        .map_err(|error| upstream::events(&error))
 }
 
 /// Refuses here what the listener would have to refuse after the event was acknowledged.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -47,17 +47,28 @@ struct Item {
 
 pub(super) async fn get(
     State(app): State<App>,
+    RawQuery(raw): RawQuery,
     filters: Result<Query<Filters>, QueryRejection>,
 ) -> Result<Response, Response> {
+    check_utf8(raw.as_deref().unwrap_or_default()).map_err(ApiError::problem)?;
     let Query(filters) = filters.map_err(|error| ApiError::bad_request(error.body_text()).problem())?;
     let request = filters.into_request().map_err(ApiError::problem)?;
-    let reply = app.logger.clone().query(request).await.map_err(|status| upstream::logger(&status).problem())?;
+    let reply =
+        app.logger.clone().query(request).await.map_err(|status| upstream::logger(&status).problem())?;
     let page = reply.into_inner();
     Ok(Json(Page {
         items: page.items.into_iter().map(Item::from).collect(),
         next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()),
     })
     .into_response())
+}
+
+/// Decoding puts U+FFFD in place of what is no UTF-8: the search would be for something that nobody asked for.
+fn check_utf8(query: &str) -> Result<(), ApiError> {
+    match percent_encoding::percent_decode_str(query).decode_utf8() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::bad_request("the query is not UTF-8 once its %-escapes are decoded")),
+    }
 }
 
 impl Filters {
@@ -77,24 +88,28 @@ impl Filters {
 }
 
 fn read_level(value: &str) -> Result<Level, ApiError> {
-    Level::from_str_name(&format!("LEVEL_{value}")).filter(|level| *level != Level::Unspecified).ok_or_else(|| {
-        ApiError::bad_request(format!("level is `{value}`, but wants one of TRACE, DEBUG, INFO, WARNING, ERROR, FATAL"))
-    })
+    Level::from_str_name(&format!("LEVEL_{value}")).filter(|level| *level != Level::Unspecified).ok_or_else(
+        || {
+            ApiError::bad_request(format!(
+                "level is `{value}`, but wants one of TRACE, DEBUG, INFO, WARNING, ERROR, FATAL"
+            ))
+        },
+    )
 }
 
 fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
     let time: Timestamp = value.parse().map_err(|error| {
-        ApiError::bad_request(format!("{name} is `{value}`, but wants a time such as 2026-01-31T12:00:00Z: {error}"))
+        ApiError::bad_request(format!(
+            "{name} is `{value}`, but wants a time such as 2026-01-31T12:00:00Z: {error}"
+        ))
     })?;
     Ok(prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() })
 }
 
 fn read_limit(value: &str) -> Result<u32, ApiError> {
-    value
-        .parse()
-        .ok()
-        .filter(|limit| (1..=1_000).contains(limit))
-        .ok_or_else(|| ApiError::bad_request(format!("limit is `{value}`, but wants a whole number from 1 to 1000")))
+    value.parse().ok().filter(|limit| (1..=1_000).contains(limit)).ok_or_else(|| {
+        ApiError::bad_request(format!("limit is `{value}`, but wants a whole number from 1 to 1000"))
+    })
 }
 
 impl From<Entry> for Item {
@@ -122,14 +137,26 @@ mod tests {
     fn a_wrong_filter_is_refused_by_its_name() {
         let refused = |filters: Filters| filters.into_request().unwrap_err().message;
         for limit in ["0", "1001", "-1", "x", "1.5"] {
-            assert!(refused(Filters { limit: Some(limit.into()), ..Filters::default() }).starts_with("limit is"));
+            assert!(
+                refused(Filters { limit: Some(limit.into()), ..Filters::default() }).starts_with("limit is")
+            );
         }
         for level in ["info", "UNSPECIFIED", "", "LOUD"] {
-            assert!(refused(Filters { level: Some(level.into()), ..Filters::default() }).starts_with("level is"));
+            assert!(
+                refused(Filters { level: Some(level.into()), ..Filters::default() }).starts_with("level is")
+            );
         }
         for time in ["yesterday", "2026-01-31", "+10000-01-01T00:00:00Z"] {
-            assert!(refused(Filters { from: Some(time.into()), ..Filters::default() }).starts_with("from is"));
+            assert!(
+                refused(Filters { from: Some(time.into()), ..Filters::default() }).starts_with("from is")
+            );
         }
+    }
+
+    #[test]
+    fn a_query_that_is_no_utf_8_is_refused() {
+        assert!(check_utf8("text=%ff%fe").unwrap_err().message.contains("UTF-8"));
+        assert_eq!(check_utf8("text=caf%C3%A9&limit=5"), Ok(()));
     }
 
     #[test]

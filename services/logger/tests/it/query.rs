@@ -105,7 +105,7 @@ async fn a_text_is_literal_whatever_it_contains() -> Result<()> {
     rig.client()?.write_many(WriteManyRequest { entries: all }).await?;
     for (text, entry) in odd.iter().zip(&entries) {
         let found = rig.all(QueryRequest { text: (*text).to_owned(), ..QueryRequest::default() }).await?;
-        assert_eq!(ids(&found), [entry.id.clone()], "{text:?}");
+        assert_eq!(ids(&found), std::slice::from_ref(&entry.id), "{text:?}");
     }
     Ok(())
 }

@@ -56,7 +56,9 @@ async fn bytes_that_are_no_message_disturb_nobody() -> Result<()> {
         let code = answer.headers().get("grpc-status").cloned();
         let code = match code {
             Some(code) => Some(code),
-            None => answer.into_body().collect().await?.trailers().and_then(|map| map.get("grpc-status").cloned()),
+            None => {
+                answer.into_body().collect().await?.trailers().and_then(|map| map.get("grpc-status").cloned())
+            }
         };
         assert!(code.as_ref().is_some_and(|code| code != "0"), "{bytes:?} was answered with {code:?}");
     }

@@ -37,7 +37,7 @@ impl Selector {
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == id.1)
             && self.name.as_ref().is_none_or(|name| *name == id.2)
             && self.labels.iter().all(|(key, value)| match value {
-                Some(value) => labels[key] == Value::from(value.as_str()),
+                Some(value) => labels[key] == value.as_str(),
                 None => !labels[key].is_null(),
             })
     }
