@@ -19,6 +19,9 @@ ENTRYPOINT ["/usr/local/bin/weft-operator"]
 
 FROM ${BIN} AS prebuilt
 ARG BIN
+# A fixed threshold: else glibc raises it at the first large block that is freed, and RabbitMQ connections that are made
+# again (8 MiB of buffers, mostly never touched) then stay in memory: 29 MiB for an idle listener instead of 10.
+ENV GLIBC_TUNABLES=glibc.malloc.mmap_threshold=262144
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY ${BIN} /usr/local/bin/${BIN}
 USER 65532:65532
@@ -31,6 +34,7 @@ RUN cargo build --release --locked --bin "${BIN}" && install -D "target/release/
 
 FROM ${BIN} AS source
 ARG BIN
+ENV GLIBC_TUNABLES=glibc.malloc.mmap_threshold=262144
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/ /usr/local/bin/
 USER 65532:65532
