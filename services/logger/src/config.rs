@@ -37,13 +37,15 @@ pub struct GroupConfig {
     pub max_entries: usize,
     /// `LOG_INSERTS_IN_FLIGHT`, default 1: inserts under way at once.
     pub in_flight: usize,
+    /// `LOG_LINGER`, default `8ms`: under load, how long at most a group waits for the callers that were just answered.
+    pub linger: Duration,
     /// `LOG_QUEUE_BYTES`, default 16 MiB: what may wait; past it a write is refused at once.
     pub queue_bytes: u32,
 }
 
 impl Default for GroupConfig {
     fn default() -> Self {
-        Self { max_entries: 512, in_flight: 1, queue_bytes: 16 << 20 }
+        Self { max_entries: 512, in_flight: 1, linger: Duration::from_millis(8), queue_bytes: 16 << 20 }
     }
 }
 
@@ -78,6 +80,7 @@ fn group(settings: &Settings) -> Result<GroupConfig, ConfigError> {
     let group = GroupConfig {
         max_entries: settings.or("LOG_GROUP_ENTRIES", "a number, 1 to 10000", default.max_entries)?,
         in_flight: settings.or("LOG_INSERTS_IN_FLIGHT", "a number, 1 to 8", default.in_flight)?,
+        linger: settings.duration("LOG_LINGER", default.linger)?,
         queue_bytes: settings.or(
             "LOG_QUEUE_BYTES",
             "a number of bytes, at least 8 MiB",

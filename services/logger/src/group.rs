@@ -1,8 +1,10 @@
 //! Writes that arrive together share an insert, so that the store's round trip and its flush to disk are shared.
 //!
-//! One task gathers what waits into a group and hands it to the store; meanwhile the next group gathers by itself, and
-//! no call waits for company. Entries of one call stay together, and calls keep their order. What may wait is
-//! bounded by memory: past it a write is refused at once.
+//! One task gathers what waits into a group and hands it to the store; meanwhile the next group gathers by itself.
+//! A call alone never waits for company. Under load a group waits a moment, so that callers who were just answered and
+//! write again share it with those who came meanwhile: else two half groups take turns, at the price of two inserts.
+//! Entries of one call stay together, and calls keep their order. What may wait is bounded by memory: past it a write
+//! is refused at once.
 
 mod commit;
 
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
@@ -19,6 +22,11 @@ use crate::entry::Entry;
 use crate::metrics::Metrics;
 use crate::store::{LogStore, StoreError};
 use crate::trace::DatabaseSpans;
+
+/// Calls in a group from which on there is load.
+const LOAD: usize = 16;
+/// How often a waiting group looks whether it may go: the timer's own step.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Why a write was not done, or is not known to be done.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -111,13 +119,16 @@ impl Gatherer {
         let slots = Arc::new(Semaphore::new(self.config.in_flight));
         let commits = TaskTracker::new();
         let mut next = None;
+        let mut last_calls = 0;
         while let Some(first) = match next.take() {
             Some(waiting) => Some(waiting),
             None => queue.recv().await,
         } {
             // While this waits, the queue fills: that is what makes groups.
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+            self.linger(&queue, last_calls).await;
             let group = self.gather(first, &mut queue, &mut next);
+            last_calls = group.len();
             self.metrics.waiting(queue.len());
             if group.is_empty() {
                 continue;
@@ -131,6 +142,18 @@ impl Gatherer {
         }
         commits.close();
         commits.wait().await;
+    }
+
+    /// Under load, waits until most of the last group's callers are back beside those who wait already.
+    async fn linger(&self, queue: &mpsc::UnboundedReceiver<Waiting>, last_calls: usize) {
+        if last_calls < LOAD {
+            return;
+        }
+        let until = Instant::now() + self.config.linger;
+        let enough = queue.len() + last_calls * 3 / 4;
+        while queue.len() < enough && queue.len() < self.config.max_entries && Instant::now() < until {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// What waits now, up to a group's size. Leaves out calls whose caller has gone: nobody was told that they are stored.

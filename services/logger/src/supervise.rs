@@ -73,6 +73,7 @@ impl Supervisor {
     async fn look(&self, migrated: &mut bool) -> Result<String, StoreError> {
         let version = self.store.check().await?;
         if !*migrated {
+            self.tell_of_migration(&version);
             let expiry = self.store.migrate(self.retention).await?;
             *migrated = true;
             if let (Expiry::Logger, Some(keep)) = (expiry, self.retention) {
@@ -81,6 +82,20 @@ impl Supervisor {
             }
         }
         Ok(version)
+    }
+
+    /// Making an index over what is already there takes its time.
+    fn tell_of_migration(&self, version: &str) {
+        const MESSAGE: &str = "indexes and retention are being set up";
+        self.ready.missing(MESSAGE);
+        let status = StoreStatus {
+            reachable: true,
+            authenticated: true,
+            migrated: false,
+            version: Some(version.to_owned()),
+            message: Some(MESSAGE.to_owned()),
+        };
+        self.status.set(STORE, status);
     }
 
     fn tell(&self, outcome: &Result<String, StoreError>, migrated: bool) {

@@ -22,7 +22,7 @@ fn start_within(store: &Arc<FakeStore>, config: GroupConfig, within: Duration) -
 }
 
 fn one_at_a_time() -> GroupConfig {
-    GroupConfig { in_flight: 1, ..GroupConfig::default() }
+    GroupConfig { in_flight: 1, linger: Duration::ZERO, ..GroupConfig::default() }
 }
 
 /// Runs every task until each waits for something.
@@ -54,6 +54,49 @@ async fn what_arrives_during_an_insert_shares_the_next_one_in_order() {
     }
     assert_eq!(store.groups(), [1, 4]);
     assert_eq!(store.ids(), (1..=5).map(|n| entry(n).id).collect::<Vec<_>>());
+}
+
+/// A group of sixteen calls in the store, and one call that waits behind it.
+async fn under_load(
+    store: &Arc<FakeStore>,
+    linger: Duration,
+) -> (Writer, Vec<JoinHandle<Result<Vec<bool>, WriteError>>>) {
+    let (writer, _task) = start(store, GroupConfig { linger, ..one_at_a_time() });
+    let mut calls = vec![write(&writer, vec![entry(1)])];
+    settle().await;
+    calls.extend((2..=17).map(|n| write(&writer, vec![entry(n)])));
+    settle().await;
+    store.gate.add_permits(1);
+    settle().await;
+    calls.push(write(&writer, vec![entry(18)]));
+    settle().await;
+    assert_eq!(store.groups(), [1, 16]);
+    (writer, calls)
+}
+
+#[tokio::test]
+async fn under_load_callers_who_were_just_answered_share_the_group_of_those_who_wait() {
+    let store = Arc::new(FakeStore::gated());
+    let (writer, mut calls) = under_load(&store, LONG).await;
+    store.gate.add_permits(2);
+    settle().await;
+    assert_eq!(store.groups(), [1, 16], "the call that waited goes with the others");
+    calls.extend((19..=30).map(|n| write(&writer, vec![entry(n)])));
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), [true]);
+    }
+    assert_eq!(store.groups(), [1, 16, 13]);
+}
+
+#[tokio::test]
+async fn callers_who_do_not_come_back_are_waited_for_a_moment_only() {
+    let store = Arc::new(FakeStore::gated());
+    let (_writer, calls) = under_load(&store, Duration::from_millis(20)).await;
+    store.gate.add_permits(2);
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), [true]);
+    }
+    assert_eq!(store.groups(), [1, 16, 1]);
 }
 
 #[tokio::test]

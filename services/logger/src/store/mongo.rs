@@ -31,10 +31,12 @@ pub const COLLECTION: &str = "logs";
 
 /// Inserts that may exist at once, those included whose callers gave up waiting.
 const INSERTS: usize = 8;
-/// Queries and housekeeping that may exist at once, likewise.
-const OTHERS: usize = 6;
+/// Queries that may exist at once, likewise.
+const QUERIES: usize = 4;
+/// Checks, migrations and deletions that may exist at once: apart, so that slow queries do not make the logger unready.
+const HOUSEKEEPING: usize = 3;
 /// A connection for each of them.
-const POOL_SIZE: u32 = 14;
+const POOL_SIZE: u32 = 15;
 /// Documents that one reply of the server brings: at 1 MiB each, still less than a message may hold.
 const REPLY_DOCUMENTS: u32 = 32;
 /// A store that answers nothing is noticed by the driver within this plus the connect timeout; then the driver ends
@@ -56,7 +58,8 @@ pub struct MongoStore {
     config: StoreConfig,
     collection: Arc<OnceLock<Collection<RawDocumentBuf>>>,
     inserts: Arc<Semaphore>,
-    others: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
+    housekeeping: Arc<Semaphore>,
 }
 
 impl MongoStore {
@@ -66,21 +69,13 @@ impl MongoStore {
             config,
             collection: Arc::default(),
             inserts: Arc::new(Semaphore::new(INSERTS)),
-            others: Arc::new(Semaphore::new(OTHERS)),
+            queries: Arc::new(Semaphore::new(QUERIES)),
+            housekeeping: Arc::new(Semaphore::new(HOUSEKEEPING)),
         }
     }
 
     fn collection(&self) -> Result<Collection<RawDocumentBuf>, StoreError> {
         self.collection.get().cloned().ok_or_else(|| StoreError::Unavailable(Cause::new("not connected yet")))
-    }
-
-    /// Work other than inserting, bounded in time and number.
-    async fn other<T: Send + 'static>(
-        &self,
-        within: Duration,
-        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        detached(&self.others, within, work).await
     }
 }
 
@@ -123,12 +118,12 @@ impl LogStore for MongoStore {
 
     async fn query(&self, query: Query) -> Result<Page, StoreError> {
         let (collection, within) = (self.collection()?, self.config.query_timeout);
-        self.other(within, async move { find(&collection, &query, within).await }).await
+        detached(&self.queries, within, async move { find(&collection, &query, within).await }).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {
         let (link, config) = (Arc::clone(&self.collection), self.config.clone());
-        self.other(config.selection_timeout * 2, async move {
+        detached(&self.housekeeping, config.selection_timeout * 2, async move {
             let collection = match link.get() {
                 Some(collection) => collection.clone(),
                 None => {
@@ -142,19 +137,18 @@ impl LogStore for MongoStore {
     }
 
     async fn migrate(&self, retention: Option<Duration>) -> Result<Expiry, StoreError> {
-        // An index over what is already there takes as long as it takes: the check beside it tells of the store.
+        // An index over what is already there takes its time.
         const WITHIN: Duration = Duration::from_secs(600);
         let collection = self.collection()?;
-        self.other(
-            WITHIN,
-            async move { schema::migrate(&collection, retention).await.map_err(error::classify) },
-        )
+        detached(&self.housekeeping, WITHIN, async move {
+            schema::migrate(&collection, retention).await.map_err(error::classify)
+        })
         .await
     }
 
     async fn delete_received_before(&self, before_ms: i64, limit: i64) -> Result<u64, StoreError> {
         let collection = self.collection()?;
-        self.other(self.config.query_timeout * 3, async move {
+        detached(&self.housekeeping, self.config.query_timeout * 3, async move {
             delete(&collection, before_ms, limit).await.map_err(error::classify)
         })
         .await
@@ -173,6 +167,10 @@ async fn find(
     query: &Query,
     within: Duration,
 ) -> Result<Page, StoreError> {
+    let failed = |error| match error::code(&error) {
+        Some(error::MAX_TIME_EXPIRED) => StoreError::TimedOut(within),
+        _ => error::classify(error),
+    };
     // One more than asked for tells whether there is a next page.
     let wanted = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut cursor = collection
@@ -182,9 +180,9 @@ async fn find(
         .batch_size(REPLY_DOCUMENTS)
         .max_time(within)
         .await
-        .map_err(error::classify)?;
+        .map_err(failed)?;
     let mut page = paging::Builder::new(query.limit);
-    while let Some(document) = cursor.try_next().await.map_err(error::classify)? {
+    while let Some(document) = cursor.try_next().await.map_err(failed)? {
         match document::decode(&document) {
             Ok(entry) => {
                 if page.add(entry).is_break() {

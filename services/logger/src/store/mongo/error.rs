@@ -6,12 +6,12 @@ use crate::store::{Cause, Inserted, StoreError};
 
 pub(super) const NOT_IMPLEMENTED: i32 = 238;
 pub(super) const INDEX_OPTIONS_CONFLICT: i32 = 85;
+pub(super) const MAX_TIME_EXPIRED: i32 = 50;
 
 const DUPLICATE_KEY: i32 = 11_000;
 const UNAUTHORIZED: [i32; 2] = [13, 18];
 const NAMESPACE_NOT_FOUND: i32 = 26;
 const INDEX_NOT_FOUND: i32 = 27;
-const MAX_TIME_EXPIRED: i32 = 50;
 /// The server steps down, starts or ends, its peers are away, its disk is full; and 1, by which FerretDB says that its
 /// own store failed.
 const PASSING: [i32; 16] =
