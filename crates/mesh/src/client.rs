@@ -192,6 +192,6 @@ fn client_span(peer: &Peer, path: &str) -> Span {
         rpc.response.status_code = field::Empty,
         "error.type" = field::Empty,
         server.address = peer.host,
-        server.port = peer.port,
+        server.port = i64::from(peer.port),
     )
 }
