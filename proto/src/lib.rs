@@ -6,9 +6,19 @@
 #![expect(missing_docs, reason = "generated code carries the comments of the .proto files")]
 
 pub mod weft {
+    pub mod auth {
+        pub mod v1 {
+            tonic::include_proto!("weft.auth.v1");
+        }
+    }
     pub mod log {
         pub mod v1 {
             tonic::include_proto!("weft.log.v1");
+        }
+    }
+    pub mod mail {
+        pub mod v1 {
+            tonic::include_proto!("weft.mail.v1");
         }
     }
 }
