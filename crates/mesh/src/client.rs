@@ -102,7 +102,7 @@ impl Mesh {
 }
 
 #[derive(Debug)]
-struct Peer {
+pub(crate) struct Peer {
     service: String,
     host: String,
     port: u16,
@@ -112,8 +112,8 @@ struct Peer {
 #[derive(Debug, Clone)]
 pub struct Channel {
     inner: transport::Channel,
-    peer: Arc<Peer>,
-    calls: Calls,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) calls: Calls,
     timeout: Duration,
 }
 
@@ -122,6 +122,11 @@ impl Channel {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// The deadline of calls whose caller brings none.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 }
 
@@ -180,7 +185,7 @@ fn unreachable(peer: &Peer, error: &transport::Error) -> Status {
     Status::unavailable(format!("{service} can't be reached at {host}:{port}: {}", chain(error)))
 }
 
-fn client_span(peer: &Peer, path: &str) -> Span {
+pub(crate) fn client_span(peer: &Peer, path: &str) -> Span {
     let method = path.trim_start_matches('/');
     tracing::info_span!(
         "client",

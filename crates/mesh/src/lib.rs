@@ -1,13 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+pub mod caller;
 pub mod client;
 pub mod config;
 pub mod deadline;
+pub mod joined;
 mod metrics;
 mod observed;
 pub mod server;
 
+pub use caller::Caller;
 pub use client::{Channel, Mesh};
 pub use config::MeshConfig;
 pub use deadline::Deadline;

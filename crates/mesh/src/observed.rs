@@ -13,6 +13,7 @@ use tracing::Span;
 use crate::metrics::Calls;
 
 /// Records a call's end exactly once: with its code, or as cancelled when it is dropped before.
+#[derive(Debug)]
 pub(crate) struct Observation {
     span: Span,
     calls: Calls,
@@ -110,7 +111,7 @@ impl<B: Body<Data = Bytes>> Body for ObservedBody<B> {
 
 /// On a server only what is its own fault is an error; to a client every failure is one (OpenTelemetry's
 /// semantic conventions for gRPC, 1.44).
-fn is_error(code: Code, server: bool) -> bool {
+pub(crate) fn is_error(code: Code, server: bool) -> bool {
     if server {
         matches!(
             code,

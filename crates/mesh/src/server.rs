@@ -170,7 +170,7 @@ where
     Ok(response.map(|body| Body::new(ObservedBody::new(body, observation))))
 }
 
-fn server_span(path: &str) -> Span {
+pub(crate) fn server_span(path: &str) -> Span {
     let method = path.trim_start_matches('/');
     tracing::info_span!(
         "server",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a process is still waiting for. Ready when nothing is left.
+/// What a process is still waiting for. Ready when nothing is left, and not before it has said what it waits for.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Mutex<State>>);
 
@@ -35,6 +35,9 @@ impl Health {
     /// Nothing when ready, else `name: reason` for each thing that is missing.
     pub fn missing(&self) -> Vec<String> {
         let state = self.state();
+        if state.waiting.is_empty() && !state.draining {
+            return vec!["process: starting".to_owned()];
+        }
         let waiting =
             state.waiting.iter().filter_map(|(name, reason)| Some(format!("{name}: {}", reason.as_ref()?)));
         state
@@ -74,7 +77,7 @@ mod tests {
     #[test]
     fn ready_when_every_condition_holds_and_never_again_once_draining() {
         let health = Health::default();
-        assert!(health.is_ready());
+        assert_eq!(health.missing(), ["process: starting"]);
         let store = health.condition("mongodb");
         assert_eq!(health.missing(), ["mongodb: starting"]);
         store.fulfilled();

@@ -16,3 +16,8 @@ pub mod telemetry;
 pub mod trace;
 
 pub use process::{Process, run};
+
+/// Of every process that links this crate: services allocate many small pieces on two threads and free them on the
+/// other, which glibc's allocator is slow at (docs/evidence.md has the comparison).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -42,3 +42,15 @@ pub fn extract(headers: &HeaderMap) -> Context {
         propagator.extract_with_context(&Context::new(), &HeaderExtractor(headers))
     })
 }
+
+/// The ids in a context that [`extract`] read; nothing when it has none.
+pub fn of_context(context: &Context) -> Option<SpanContext> {
+    let found = context.span().span_context().clone();
+    found.is_valid().then_some(found)
+}
+
+/// Puts a span, which nothing has entered yet, below a context that [`extract`] read.
+pub fn adopt(span: &Span, parent: Context) {
+    // It fails only for a span that has begun to be exported.
+    let _ = span.set_parent(parent);
+}
