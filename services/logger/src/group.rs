@@ -56,6 +56,7 @@ pub struct Writer {
 struct Waiting {
     entries: Vec<Entry>,
     span: Span,
+    joined: Vec<Span>,
     answer: oneshot::Sender<Result<Vec<bool>, StoreError>>,
     _room: OwnedSemaphorePermit,
 }
@@ -85,18 +86,30 @@ impl Writer {
     /// # Cancellation
     /// A dropped call's entries are stored, unless their group was not begun yet.
     pub async fn write(&self, entries: Vec<Entry>) -> Result<Vec<bool>, WriteError> {
+        self.write_joined(entries, Vec::new()).await
+    }
+
+    /// The same for a call that has others inside it: below each of their spans there is a database span, too.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_joined(
+        &self,
+        entries: Vec<Entry>,
+        joined: Vec<Span>,
+    ) -> Result<Vec<bool>, WriteError> {
         let count = entries.len();
-        let outcome = self.submit(entries).await;
+        let outcome = self.submit(entries, joined).await;
         self.metrics.written(count, &outcome);
         outcome
     }
 
-    async fn submit(&self, entries: Vec<Entry>) -> Result<Vec<bool>, WriteError> {
+    async fn submit(&self, entries: Vec<Entry>, joined: Vec<Span>) -> Result<Vec<bool>, WriteError> {
         let bytes: usize = entries.iter().map(Entry::weight_bytes).sum();
         let bytes = u32::try_from(bytes).map_err(|_| WriteError::Full)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| WriteError::Full)?;
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { entries, span: Span::current(), answer, _room: room };
+        let waiting = Waiting { entries, span: Span::current(), joined, answer, _room: room };
         self.queue.send(waiting).map_err(|_| WriteError::Ending)?;
         self.metrics.taken();
         match tokio::time::timeout(self.within, answered).await {

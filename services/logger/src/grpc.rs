@@ -6,7 +6,8 @@ mod status;
 use std::sync::Arc;
 
 use prost_types::Timestamp;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use weft_mesh::joined::Served;
 use weft_proto::weft::log::v1 as pb;
 use weft_proto::weft::log::v1::log_service_server::LogService;
 use weft_runtime::clock::Clock;
@@ -19,6 +20,8 @@ use crate::metrics::Metrics;
 use crate::store::LogStore;
 use crate::trace::DatabaseSpans;
 use crate::validate::{self, Received};
+
+const WRITE_MANY: &str = "/weft.log.v1.LogService/WriteMany";
 
 /// What both of the logger's faces need.
 #[derive(Clone)]
@@ -53,8 +56,15 @@ impl LogService for Api {
         &self,
         request: Request<pb::WriteManyRequest>,
     ) -> Result<Response<pb::WriteManyResponse>, Status> {
-        let entries = validate::many(request.into_inner(), &self.received()).map_err(status::invalid)?;
-        let created = self.writer.write(entries).await.map_err(status::unwritten)?;
+        let (entries, traceparents) =
+            validate::many(request.into_inner(), &self.received()).map_err(status::invalid)?;
+        let open = |traceparent: &String| Served::open(WRITE_MANY, traceparent);
+        let joined: Vec<Served> = traceparents.iter().filter_map(open).collect();
+        let below = joined.iter().map(|call| call.span().clone()).collect();
+        let outcome = self.writer.write_joined(entries, below).await.map_err(status::unwritten);
+        let code = outcome.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        joined.into_iter().for_each(|call| call.end(code));
+        let created = outcome?;
         let results = created.into_iter().map(|created| pb::WriteResponse { created }).collect();
         Ok(Response::new(pb::WriteManyResponse { results }))
     }

@@ -78,12 +78,20 @@ pub fn single(request: pb::WriteRequest, received: &Received) -> Result<Entry, I
 ///
 /// # Errors
 /// Names the first field that is wrong.
-pub fn many(request: pb::WriteManyRequest, received: &Received) -> Result<Vec<Entry>, Invalid> {
+pub fn many(
+    request: pb::WriteManyRequest,
+    received: &Received,
+) -> Result<(Vec<Entry>, Vec<String>), Invalid> {
     let wrong = |reason: String| Invalid { field: "entries".to_owned(), reason };
     match request.entries.len() {
         0 => return Err(wrong(format!("is empty: give 1 to {MANY}"))),
         count if count > MANY => return Err(wrong(format!("has {count}: give 1 to {MANY}"))),
         _ => {}
+    }
+    if ![0, request.entries.len()].contains(&request.traceparents.len()) {
+        let (traces, entries) = (request.traceparents.len(), request.entries.len());
+        let reason = format!("has {traces}: give as many as there are entries ({entries}), or none");
+        return Err(Invalid { field: "traceparents".to_owned(), reason });
     }
     let mut seen = HashMap::with_capacity(request.entries.len());
     let checked = request.entries.into_iter().enumerate().map(|(index, entry)| {
@@ -93,7 +101,7 @@ pub fn many(request: pb::WriteManyRequest, received: &Received) -> Result<Vec<En
             None => Ok(entry),
         }
     });
-    checked.collect()
+    Ok((checked.collect::<Result<_, _>>()?, request.traceparents))
 }
 
 /// The entry of the original's `WriteLog`, which says neither who, when nor how grave, and has no id.

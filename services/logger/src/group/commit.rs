@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Waiting;
 use crate::metrics::Metrics;
 use crate::store::{Cause, Inserted, LogStore, StoreError};
-use crate::trace::DatabaseSpans;
+use crate::trace::{DatabaseSpan, DatabaseSpans};
 
 /// Inserts a group and answers each of its calls. Each call gets a span of its own, in its own trace.
 pub(super) async fn run(
@@ -20,7 +20,11 @@ pub(super) async fn run(
     let entries: Vec<_> = group.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.entries)).collect();
     let size = entries.len();
     let started = Instant::now();
-    let opened: Vec<_> = group.iter().map(|waiting| spans.insert(&waiting.span, size)).collect();
+    let open = |waiting: &Waiting| -> Vec<DatabaseSpan> {
+        let own = std::iter::once(&waiting.span).chain(&waiting.joined);
+        own.map(|parent| spans.insert(parent, size)).collect()
+    };
+    let opened: Vec<_> = group.iter().map(open).collect();
     let outcome = store.insert(entries).await;
     metrics.inserted(size, started.elapsed());
     let mut outcomes = match outcome {
@@ -41,12 +45,14 @@ pub(super) async fn run(
             "failed to insert entries"
         );
     }
-    for ((waiting, count), span) in group.into_iter().zip(counts).zip(opened) {
+    for ((waiting, count), opened) in group.into_iter().zip(counts).zip(opened) {
         let answer = match &mut outcomes {
             Ok(all) => answer(all.take(count)),
             Err(error) => Err(error.clone()),
         };
-        span.end(answer.as_ref().err());
+        for span in opened {
+            span.end(answer.as_ref().err());
+        }
         // The caller may have gone; its entries are stored all the same.
         let _ = waiting.answer.send(answer);
     }

@@ -99,7 +99,9 @@ fn attributes_are_bounded_and_sorted() {
 
 #[test]
 fn many_are_refused_as_a_whole_and_by_index() {
-    let many = |entries| super::many(pb::WriteManyRequest { entries }, &received());
+    let with =
+        |entries, traceparents| super::many(pb::WriteManyRequest { entries, traceparents }, &received());
+    let many = |entries| with(entries, Vec::new()).map(|(entries, _)| entries);
     let numbered = |n: u128| pb::Entry { id: Uuid::from_u128(n).to_string(), ..proto() };
     assert_eq!(many((1..=1_000).map(numbered).collect()).unwrap().len(), 1_000);
     assert_eq!(many((1..=1_001).map(numbered).collect()).unwrap_err().field, "entries");
@@ -108,6 +110,9 @@ fn many_are_refused_as_a_whole_and_by_index() {
     assert_eq!(many(vec![numbered(1), numbered(2), nameless]).unwrap_err().field, "entries[2].name");
     let twice = many(vec![numbered(1), numbered(2), numbered(1)]).unwrap_err();
     assert_eq!(twice.to_string(), "entries[2].id: is that of entries[0] too");
+    let fewer = with(vec![numbered(1), numbered(2)], vec![String::new()]).unwrap_err();
+    assert_eq!(fewer.field, "traceparents");
+    assert!(with(vec![numbered(1)], vec![String::new()]).is_ok());
 }
 
 #[test]

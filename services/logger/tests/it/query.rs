@@ -26,7 +26,7 @@ fn series(count: i64) -> Vec<Entry> {
 
 async fn filled(entries: &[Entry]) -> Result<Rig> {
     let rig = Rig::start().await?;
-    rig.client()?.write_many(WriteManyRequest { entries: entries.to_vec() }).await?;
+    rig.client()?.write_many(WriteManyRequest { entries: entries.to_vec(), traceparents: vec![] }).await?;
     Ok(rig)
 }
 
@@ -102,7 +102,7 @@ async fn a_text_is_literal_whatever_it_contains() -> Result<()> {
         odd.iter().map(|text| Entry { data: format!("before{text}after"), ..entry("odd") }).collect();
     let mut all = entries.clone();
     all.push(Entry { data: "aXXb before7after x".to_owned(), ..entry("plain") });
-    rig.client()?.write_many(WriteManyRequest { entries: all }).await?;
+    rig.client()?.write_many(WriteManyRequest { entries: all, traceparents: vec![] }).await?;
     for (text, entry) in odd.iter().zip(&entries) {
         let found = rig.all(QueryRequest { text: (*text).to_owned(), ..QueryRequest::default() }).await?;
         assert_eq!(ids(&found), std::slice::from_ref(&entry.id), "{text:?}");

@@ -28,7 +28,7 @@ async fn rubbish_is_refused_by_name_and_stores_nothing() -> Result<()> {
         assert!(refused.message().starts_with(&format!("{field}: ")), "{refused}");
     }
     let entries = vec![entry("good"), Entry { name: String::new(), ..entry("x") }];
-    let refused = client.write_many(WriteManyRequest { entries }).await.unwrap_err();
+    let refused = client.write_many(WriteManyRequest { entries, traceparents: vec![] }).await.unwrap_err();
     assert!(refused.message().starts_with("entries[1].name: "), "{refused}");
     assert!(rig.all(QueryRequest::default()).await?.is_empty());
     let refused =

@@ -66,12 +66,18 @@ async fn many_are_written_as_one_call_and_a_repeat_completes_it() -> Result<()> 
     let mut client = rig.client()?;
     let entries: Vec<Entry> = (0..1_000).map(|n| entry(&format!("entry {n}"))).collect();
     client.write(write(entries[7].clone())).await?;
-    let results =
-        client.write_many(WriteManyRequest { entries: entries.clone() }).await?.into_inner().results;
+    let results = client
+        .write_many(WriteManyRequest { entries: entries.clone(), traceparents: vec![] })
+        .await?
+        .into_inner()
+        .results;
     let created: Vec<bool> = results.iter().map(|result| result.created).collect();
     assert_eq!(created, (0..1_000).map(|n| n != 7).collect::<Vec<_>>());
-    let results =
-        client.write_many(WriteManyRequest { entries: entries.clone() }).await?.into_inner().results;
+    let results = client
+        .write_many(WriteManyRequest { entries: entries.clone(), traceparents: vec![] })
+        .await?
+        .into_inner()
+        .results;
     assert!(results.iter().all(|result| !result.created));
     let stored = rig.all(QueryRequest { limit: 300, ..QueryRequest::default() }).await?;
     assert_eq!(sorted(ids(&stored)), sorted(ids(&entries)));
