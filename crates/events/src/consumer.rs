@@ -26,6 +26,7 @@ use crate::{
     lane::Message,
     link::{Link, Session, State},
     metrics::{EventMetrics, Handled, OfQueue},
+    republish::{carried, republished},
     retry::{self, Step},
     spans::{self, Origin},
     topology::DEAD_EXCHANGE,
@@ -276,13 +277,13 @@ impl Worker {
                     delay_s = delay.as_secs(),
                     "the event is tried again"
                 );
-                let mut headers = self.carried(event, headers, attempts, failures);
+                let mut headers = carried(event, headers, attempts, failures);
                 headers.set_reason(headers::REASON, &reason);
                 self.move_to("", &self.queue.retry(delay), headers, delivery, event).await
             }
             Step::Bury { reason, attempts, failures } => {
                 tracing::error!(event = event.id, attempts, reason, "the event becomes a dead letter");
-                let mut headers = self.carried(event, headers, attempts, failures);
+                let mut headers = carried(event, headers, attempts, failures);
                 headers.set_reason(headers::DEAD_REASON, &reason);
                 headers.set_text(headers::DEAD_QUEUE, self.queue.name());
                 headers.set_text(headers::DEAD_AT, &self.clock.now().to_string());
@@ -292,18 +293,6 @@ impl Worker {
         if moved {
             acknowledge(delivery, event).await;
         }
-    }
-
-    /// Everything the next attempt needs, also where the message came without it.
-    fn carried(&self, event: &Received, headers: Headers, attempts: u32, failures: u32) -> Headers {
-        let mut headers = headers.carried_on();
-        headers.set_text(headers::ID, &event.id);
-        headers.set_text(headers::TYPE, &event.kind);
-        headers.set_text(headers::TIME, &event.time.to_string());
-        headers.set_text(headers::FIRST_ATTEMPT, &event.first_attempt.to_string());
-        headers.set_count(headers::ATTEMPTS, attempts);
-        headers.set_count(headers::FAILURES, failures);
-        headers
     }
 
     /// Stores the message in another queue; tries until it is there, or until the delivery is no longer ours and
@@ -340,26 +329,6 @@ async fn acknowledge(delivery: &Delivery, event: &Received) {
         Err(_) => format!("no answer in {} s", ACK_WITHIN.as_secs()),
     };
     tracing::info!(event = event.id, error, "failed to acknowledge the event: it comes again");
-}
-
-/// The properties without those that would make the message expire, or be refused from another user.
-fn republished(old: &lapin::BasicProperties, headers: Headers) -> lapin::BasicProperties {
-    const PERSISTENT: u8 = 2;
-    let mut new =
-        lapin::BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers.into_table());
-    if let Some(value) = old.content_type() {
-        new = new.with_content_type(value.clone());
-    }
-    if let Some(value) = old.content_encoding() {
-        new = new.with_content_encoding(value.clone());
-    }
-    if let Some(value) = old.message_id() {
-        new = new.with_message_id(value.clone());
-    }
-    if let Some(value) = old.timestamp() {
-        new = new.with_timestamp(*value);
-    }
-    new
 }
 
 fn label(outcome: &Outcome) -> &'static str {

@@ -1,10 +1,13 @@
 //! From a delivery to an event, tolerant of plain messages: the Go original's have neither id nor headers.
 
 use jiff::Timestamp;
-use lapin::{message::Delivery, types::ShortString};
+use lapin::{BasicProperties, message::Delivery, types::ShortString};
 use weft_runtime::clock::Clock;
 
 use crate::{MAX_BODY_BYTES, Received, headers, headers::Headers};
+
+/// What a publisher can write as an id or a type too. A longer one would not fit a frame when it is sent on.
+pub(crate) const MAX_NAME_BYTES: usize = 255;
 
 /// Why a message can never be handled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +20,8 @@ pub(crate) enum DecodeError {
     NotJson(String),
     #[error("the header {0} is no UTF-8 text")]
     NotText(&'static str),
+    #[error("the header {name} has {bytes} bytes: at most {MAX_NAME_BYTES} are taken")]
+    TooLong { name: &'static str, bytes: usize },
     #[error("the header {name} is no time as RFC 3339 writes it: {reason}")]
     NotTime { name: &'static str, reason: String },
     #[error("the header cloudEvents:specversion is `{0}`: only 1.0 is known")]
@@ -36,14 +41,11 @@ pub(crate) fn decode(delivery: &mut Delivery, clock: &dyn Clock) -> Decoded {
     let headers = Headers::of(delivery.properties.headers().as_ref());
     let now = clock.now();
     let fault = check(delivery, &headers).err();
-    let text = |name| headers.text(name).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
-    let message_id =
-        delivery.properties.message_id().as_ref().map(ShortString::to_string).filter(|id| !id.is_empty());
     let received = Received {
-        id: text(headers::ID).or(message_id).unwrap_or_else(|| clock.new_id().to_string()),
-        kind: text(headers::TYPE).unwrap_or_else(|| delivery.routing_key.to_string()),
-        source: text(headers::SOURCE).unwrap_or_default(),
-        time: time(&headers, headers::TIME).ok().flatten().or_else(|| sent_at(delivery)).unwrap_or(now),
+        id: id_of(&delivery.properties, &headers).unwrap_or_else(|| clock.new_id().to_string()),
+        kind: kind_of(&headers).unwrap_or_else(|| delivery.routing_key.to_string()),
+        source: headers.text(headers::SOURCE).unwrap_or_default().to_owned(),
+        time: time_of(&delivery.properties, &headers).unwrap_or(now),
         data: std::mem::take(&mut delivery.data),
         attempts: headers.count(headers::ATTEMPTS),
         failures: headers.count(headers::FAILURES),
@@ -52,10 +54,38 @@ pub(crate) fn decode(delivery: &mut Delivery, clock: &dyn Clock) -> Decoded {
     Decoded { received, headers, fault }
 }
 
+/// The id that the message has.
+pub(crate) fn id_of(properties: &BasicProperties, headers: &Headers) -> Option<String> {
+    let property =
+        || properties.message_id().as_ref().map(ShortString::to_string).filter(|id| !id.is_empty());
+    name(headers, headers::ID).or_else(property)
+}
+
+/// The type that the message has.
+pub(crate) fn kind_of(headers: &Headers) -> Option<String> {
+    name(headers, headers::TYPE)
+}
+
+/// When it happened, by the header or by the property `timestamp`, in seconds, that some publishers write.
+pub(crate) fn time_of(properties: &BasicProperties, headers: &Headers) -> Option<Timestamp> {
+    let property = || Timestamp::from_second(i64::try_from((*properties.timestamp())?).ok()?).ok();
+    time(headers, headers::TIME).ok().flatten().or_else(property)
+}
+
+fn name(headers: &Headers, name: &str) -> Option<String> {
+    let text = headers.text(name)?;
+    (1..=MAX_NAME_BYTES).contains(&text.len()).then(|| text.to_owned())
+}
+
 fn check(delivery: &Delivery, headers: &Headers) -> Result<(), DecodeError> {
     for name in [headers::ID, headers::TYPE, headers::SOURCE, headers::SPEC_VERSION] {
         if headers.has(name) && headers.text(name).is_none() {
             return Err(DecodeError::NotText(name));
+        }
+    }
+    for name in [headers::ID, headers::TYPE] {
+        if let Some(bytes) = headers.text(name).map(str::len).filter(|bytes| *bytes > MAX_NAME_BYTES) {
+            return Err(DecodeError::TooLong { name, bytes });
         }
     }
     match headers.text(headers::SPEC_VERSION) {
@@ -86,17 +116,9 @@ fn time(headers: &Headers, name: &'static str) -> Result<Option<Timestamp>, Deco
         .map_err(|error: jiff::Error| DecodeError::NotTime { name, reason: error.to_string() })
 }
 
-/// The `timestamp` property, in seconds, that some publishers write.
-fn sent_at(delivery: &Delivery) -> Option<Timestamp> {
-    Timestamp::from_second(i64::try_from((*delivery.properties.timestamp())?).ok()?).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use lapin::{
-        BasicProperties,
-        types::{AMQPValue, FieldTable},
-    };
+    use lapin::types::{AMQPValue, FieldTable};
     use weft_runtime::clock::FixedClock;
 
     use super::*;
@@ -160,6 +182,8 @@ mod tests {
         assert!(fault(delivery(&vec![b' '; MAX_BODY_BYTES + 1], &[])).contains("1048577 bytes"));
         assert!(fault(delivery(b"{}", &[(headers::TIME, "yesterday")])).contains("cloudEvents:time"));
         assert!(fault(delivery(b"{}", &[(headers::SPEC_VERSION, "0.3")])).contains("only 1.0"));
+        let long = "x".repeat(256);
+        assert!(fault(delivery(b"{}", &[(headers::ID, long.as_str())])).contains("has 256 bytes"));
         let mut encoded = delivery(b"{}", &[]);
         encoded.properties = BasicProperties::default().with_content_encoding("gzip".into());
         assert!(fault(encoded).contains("gzip"));

@@ -42,6 +42,10 @@ impl Headers {
         self.0.contains_key(name)
     }
 
+    pub(crate) fn value(&self, name: &str) -> Option<&AMQPValue> {
+        self.0.get(name)
+    }
+
     /// The text of a header; `None` when it is missing or no text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name)? {
@@ -79,7 +83,6 @@ impl Headers {
     /// its deaths and deliveries, and `CC` and `BCC`, which send copies to other queues.
     pub(crate) fn carried_on(mut self) -> Self {
         self.0.retain(|name, _| !name.as_str().starts_with("x-") && !matches!(name.as_str(), "CC" | "BCC"));
-        let size = |(name, value): (&ShortString, &AMQPValue)| name.as_str().len() + size_of(value);
         if self.0.iter().map(size).sum::<usize>() > MAX_FOREIGN_BYTES {
             let mut left = MAX_FOREIGN_BYTES;
             self.0.retain(|name, value| {
@@ -89,6 +92,11 @@ impl Headers {
             });
             self.set_text(DROPPED, "they did not fit a frame");
         }
+        self
+    }
+
+    pub(crate) fn without(mut self, names: &[&str]) -> Self {
+        self.0.retain(|name, _| !names.contains(&name.as_str()));
         self
     }
 
@@ -103,15 +111,22 @@ fn is_known(name: &str) -> bool {
         || matches!(name, "traceparent" | "tracestate")
 }
 
+/// A name with its length, a type, a value.
+fn size((name, value): (&ShortString, &AMQPValue)) -> usize {
+    1 + name.as_str().len() + 1 + size_of(value)
+}
+
+/// What a value takes on the wire, at most.
 fn size_of(value: &AMQPValue) -> usize {
+    const LENGTH: usize = 4;
     match value {
-        AMQPValue::ShortString(text) => text.as_str().len(),
-        AMQPValue::LongString(text) => text.len(),
-        AMQPValue::ByteArray(bytes) => bytes.len(),
-        AMQPValue::FieldArray(values) => values.as_slice().iter().map(size_of).sum(),
-        AMQPValue::FieldTable(table) => {
-            table.inner().iter().map(|(name, value)| name.as_str().len() + size_of(value)).sum()
+        AMQPValue::ShortString(text) => LENGTH + text.as_str().len(),
+        AMQPValue::LongString(text) => LENGTH + text.len(),
+        AMQPValue::ByteArray(bytes) => LENGTH + bytes.len(),
+        AMQPValue::FieldArray(values) => {
+            LENGTH + values.as_slice().iter().map(|value| 1 + size_of(value)).sum::<usize>()
         }
+        AMQPValue::FieldTable(table) => LENGTH + table.inner().iter().map(size).sum::<usize>(),
         _ => 8,
     }
 }

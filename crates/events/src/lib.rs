@@ -3,14 +3,18 @@
 
 mod amqp;
 mod consumer;
+mod dead_letters;
 mod decode;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod headers;
 mod lane;
 mod link;
 mod metrics;
 mod publisher;
+mod republish;
 mod retry;
 mod spans;
 pub mod topology;
@@ -18,11 +22,12 @@ mod version;
 
 pub use amqp::Amqp;
 pub use consumer::{Consumer, ConsumerOptions, ConsumerStatus};
+pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use event::{Event, Received};
 pub use handler::{Handler, Handlers, Outcome};
 pub use metrics::EventMetrics;
 pub use publisher::{PublishError, Publisher};
-pub use topology::Queue;
+pub use topology::{Queue, UnknownQueue};
 
 /// The largest body that is published or handled.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;

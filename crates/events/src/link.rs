@@ -268,7 +268,7 @@ impl Supervisor {
     }
 }
 
-fn refused(error: &lapin::Error) -> Outage {
+pub(crate) fn refused(error: &lapin::Error) -> Outage {
     const ACCESS_REFUSED: u16 = 403;
     let code = match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),

@@ -1,6 +1,6 @@
 //! Spans by OpenTelemetry's messaging conventions (1.44).
 
-use opentelemetry::{global, trace::TraceContextExt};
+use opentelemetry::{Context, global, trace::TraceContextExt};
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -26,6 +26,32 @@ pub(crate) fn send(amqp: &Amqp, exchange: &str, key: &str, id: &str, body_bytes:
         server.address = amqp.host(),
         server.port = i64::from(amqp.port()),
     )
+}
+
+/// A PRODUCER span of a message that a person sends again: in the message's own trace, where it has one, and linked to the
+/// present span.
+pub(crate) fn send_again(amqp: &Amqp, queue: &str, id: &str, body_bytes: usize, headers: &Headers) -> Span {
+    let asked = Span::current().context().span().span_context().clone();
+    let span = send(amqp, "", queue, id, body_bytes);
+    let context = context(headers);
+    if context.has_active_span() {
+        // It fails only where no tracing is set up.
+        let _ = span.set_parent(context);
+        if asked.is_valid() {
+            span.add_link(asked);
+        }
+    }
+    span
+}
+
+/// Whether the message belongs to a trace.
+pub(crate) fn has_context(headers: &Headers) -> bool {
+    context(headers).span().span_context().is_valid()
+}
+
+/// The message's own context, whatever the present one is.
+fn context(headers: &Headers) -> Context {
+    global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), headers))
 }
 
 /// Where a delivery came from.
@@ -59,7 +85,7 @@ pub(crate) fn process(amqp: &Amqp, origin: &Origin<'_>, event: &Received, header
         server.address = amqp.host(),
         server.port = i64::from(amqp.port()),
     );
-    let context = global::get_text_map_propagator(|propagator| propagator.extract(headers));
+    let context = context(headers);
     let producer = context.span().span_context().clone();
     if producer.is_valid() {
         // It fails only where no tracing is set up.

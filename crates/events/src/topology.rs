@@ -3,7 +3,7 @@
 //! RabbitMQ refuses (406) to declare a queue again with other arguments, so none of these ever changes. They hold for
 //! RabbitMQ 3.10 and 4.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use lapin::{
     Channel, ExchangeKind,
@@ -22,7 +22,7 @@ pub const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 
 /// How often a message may crash its consumer.
-const DELIVERY_LIMIT: i64 = 20;
+pub(crate) const DELIVERY_LIMIT: i64 = 20;
 /// Looking at a dead letter counts as a delivery, and RabbitMQ 4 drops a message after 20 where nothing else is said.
 const NO_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
@@ -70,6 +70,25 @@ impl Queue {
     }
 }
 
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Queue {
+    type Err = UnknownQueue;
+
+    fn from_str(name: &str) -> Result<Self, UnknownQueue> {
+        Self::ALL.into_iter().find(|queue| queue.name() == name).ok_or(UnknownQueue)
+    }
+}
+
+/// No queue has this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such queue: known are {}", Queue::ALL.map(Queue::name).join(" and "))]
+pub struct UnknownQueue;
+
 /// Declares everything. Doing it again changes nothing.
 pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
     for exchange in [EXCHANGE, DEAD_EXCHANGE, ORIGINAL_EXCHANGE] {
@@ -84,8 +103,7 @@ pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
         .await?;
     for queue in Queue::ALL {
         // Dead letters first: a message must never have nowhere to go.
-        declare_queue(channel, &queue.dead(), dead_arguments()).await?;
-        bind(channel, &queue.dead(), DEAD_EXCHANGE, queue.name()).await?;
+        declare_dead(channel, queue).await?;
         for delay in RETRY_DELAYS {
             declare_queue(channel, &queue.retry(delay), retry_arguments(queue, delay)).await?;
         }
@@ -95,8 +113,16 @@ pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
     Ok(())
 }
 
-async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> lapin::Result<()> {
-    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await.map(drop)
+/// Declares the queue of the dead letters, and returns how many are in it.
+pub(crate) async fn declare_dead(channel: &Channel, queue: Queue) -> lapin::Result<u32> {
+    let count = declare_queue(channel, &queue.dead(), dead_arguments()).await?;
+    bind(channel, &queue.dead(), DEAD_EXCHANGE, queue.name()).await?;
+    Ok(count)
+}
+
+async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> lapin::Result<u32> {
+    let declared = channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments);
+    Ok(declared.await?.message_count())
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {

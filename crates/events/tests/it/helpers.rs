@@ -23,7 +23,8 @@ use tokio::{
 use uuid::Uuid;
 use weft_devstack::{RabbitMq, StateDir};
 use weft_events::{
-    Amqp, Consumer, ConsumerOptions, Event, EventMetrics, Handler, Outcome, Publisher, Queue, Received,
+    Amqp, Consumer, ConsumerOptions, DeadLetters, Event, EventMetrics, Handler, Outcome, Publisher, Queue,
+    Received,
 };
 use weft_runtime::{clock, clock::Clock, clock::SystemClock, lifecycle::Shutdown, metrics::Metrics};
 
@@ -92,6 +93,10 @@ impl Place {
 
     pub(crate) fn publisher(&self) -> Publisher {
         publisher(self.amqp())
+    }
+
+    pub(crate) fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.amqp(), self.publisher())
     }
 
     /// A channel past this crate, for what others do to the queues.

@@ -4,6 +4,8 @@
 
 mod consume;
 mod dead_letters;
+mod dead_letters_in_hand;
+mod dead_letters_lost;
 mod drain;
 mod helpers;
 mod outages;

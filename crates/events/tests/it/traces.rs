@@ -11,7 +11,7 @@ use opentelemetry_sdk::{
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
-use weft_events::{ConsumerOptions, Outcome};
+use weft_events::{ConsumerOptions, Outcome, Queue};
 
 use crate::helpers::{Place, doing, event, next, soon};
 
@@ -111,6 +111,42 @@ async fn one_trace_leads_from_the_publisher_through_every_attempt() {
     assert_eq!(first.status, Status::error("once"));
     assert_eq!(attributes(first)["error.type"].as_str(), "retry");
     assert_eq!(second.status, Status::Unset);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_belongs_to_the_trace_of_its_event_and_is_linked_to_the_request_that_asked_for_it() {
+    exporter();
+    let place = Place::new().await;
+    let (handler, mut seen) = doing(|_| Outcome::Rejected("no".into()));
+    let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
+    let sent = event("log.INFO");
+    let request = tracing::info_span!("request");
+    running.publisher.publish(&sent, soon()).instrument(request).await.unwrap();
+    next(&mut seen).await;
+    place.channel().await.until_waiting(&Queue::Log.dead(), 1).await;
+    let asking = tracing::info_span!("asking", messaging.message.id = sent.id);
+    assert!(place.dead_letters().replay(Queue::Log, &sent.id).instrument(asking).await.unwrap());
+    next(&mut seen).await;
+
+    let spans = spans_of(&sent.id, 7).await;
+    let of = |name: &str| -> Vec<_> { spans.iter().filter(|span| span.name == name).collect() };
+    let (producer, replay, asking) =
+        (of("send events:log.INFO")[0], of("send listener.log")[0], of("asking")[0]);
+    let trace = producer.span_context.trace_id();
+    assert_eq!(replay.span_kind, SpanKind::Producer);
+    assert_eq!(
+        (replay.span_context.trace_id(), replay.parent_span_id),
+        (trace, producer.span_context.span_id())
+    );
+    let links: Vec<_> = replay.links.iter().map(|link| link.span_context.span_id()).collect();
+    assert_eq!(links, [asking.span_context.span_id()]);
+    assert_ne!(asking.span_context.trace_id(), trace);
+    let again = of("process listener.log")[0];
+    assert_eq!(
+        (again.span_context.trace_id(), again.parent_span_id),
+        (trace, producer.span_context.span_id())
+    );
     running.end().await;
 }
 

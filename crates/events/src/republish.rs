@@ -1,0 +1,41 @@
+//! Headers and properties of a message that is published again.
+
+use lapin::BasicProperties;
+
+use crate::{
+    Received,
+    headers::{self, Headers},
+};
+
+const PERSISTENT: u8 = 2;
+
+/// Everything the next attempt needs, also where the message came without it.
+pub(crate) fn carried(event: &Received, headers: Headers, attempts: u32, failures: u32) -> Headers {
+    let mut headers = headers.carried_on();
+    headers.set_text(headers::ID, &event.id);
+    headers.set_text(headers::TYPE, &event.kind);
+    headers.set_text(headers::TIME, &event.time.to_string());
+    headers.set_text(headers::FIRST_ATTEMPT, &event.first_attempt.to_string());
+    headers.set_count(headers::ATTEMPTS, attempts);
+    headers.set_count(headers::FAILURES, failures);
+    headers
+}
+
+/// The properties without those that would make the message expire, or be refused from another user.
+pub(crate) fn republished(old: &BasicProperties, headers: Headers) -> BasicProperties {
+    let mut new =
+        BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers.into_table());
+    if let Some(value) = old.content_type() {
+        new = new.with_content_type(value.clone());
+    }
+    if let Some(value) = old.content_encoding() {
+        new = new.with_content_encoding(value.clone());
+    }
+    if let Some(value) = old.message_id() {
+        new = new.with_message_id(value.clone());
+    }
+    if let Some(value) = old.timestamp() {
+        new = new.with_timestamp(*value);
+    }
+    new
+}
