@@ -2,7 +2,9 @@
 
 mod ferretdb;
 mod jaeger;
+mod maildev;
 mod ports;
+mod postgres;
 mod process;
 mod rabbitmq;
 mod ready;
@@ -14,7 +16,9 @@ mod tools;
 
 pub use ferretdb::FerretDb;
 pub use jaeger::Jaeger;
+pub use maildev::MailDev;
 pub use ports::free_port;
+pub use postgres::Postgres;
 pub use process::Process;
 pub use rabbitmq::RabbitMq;
 pub use service::{Service, ServiceOptions};

@@ -10,16 +10,25 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use weft_devstack::{DevStack, Options};
 
-/// Runs broker, logger and listener with their stores on loopback, without Kubernetes.
+/// Runs every service with their stores on loopback, without Kubernetes.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
     /// The broker's port; another one is taken when it is in use.
     #[arg(long, default_value_t = 8080, env = "WEFT_DEV_BROKER_PORT")]
     broker_port: u16,
+    /// The console's port; another one is taken when it is in use.
+    #[arg(long, default_value_t = 8081, env = "WEFT_DEV_CONSOLE_PORT")]
+    console_port: u16,
+    /// Origins beside the console's whose pages may use the broker, with commas between them.
+    #[arg(long, value_delimiter = ',', env = "WEFT_DEV_ORIGINS")]
+    origins: Vec<String>,
     /// The port of Jaeger's query API; another one is taken when it is in use.
     #[arg(long, default_value_t = 16686, env = "WEFT_DEV_JAEGER_PORT")]
     jaeger_port: u16,
+    /// The port of the mail catcher's page; another one is taken when it is in use.
+    #[arg(long, default_value_t = 1080, env = "WEFT_DEV_MAIL_PORT")]
+    mail_port: u16,
     /// The folder that keeps data and logs (default: a temporary one, erased at the end).
     #[arg(long, env = "WEFT_DEV_STATE")]
     state: Option<PathBuf>,
@@ -50,10 +59,13 @@ async fn main() -> Result<()> {
     let options = Options {
         state: args.state,
         broker_port: args.broker_port,
+        console_port: args.console_port,
         jaeger_port: args.jaeger_port,
+        mail_port: args.mail_port,
         traces: !args.no_traces,
         trace_ratio: args.trace_ratio,
         log: args.log,
+        origins: args.origins,
     };
     let stack = tokio::select! {
         stack = DevStack::start(options) => stack.context("failed to start the stack")?,

@@ -27,6 +27,7 @@ use crate::{
 };
 
 const PAUSE_WITHIN: Duration = Duration::from_secs(5);
+const CHILDREN_END_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a process is started, every time.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub(crate) struct Spec {
 #[derive(Debug)]
 pub struct Process {
     spec: Spec,
+    stop_signal: Signal,
     running: Mutex<Option<Running>>,
 }
 
@@ -57,7 +59,13 @@ struct Running {
 
 impl Process {
     pub(crate) fn new(spec: Spec) -> Self {
-        Self { spec, running: Mutex::new(None) }
+        Self { spec, stop_signal: Signal::SIGTERM, running: Mutex::new(None) }
+    }
+
+    /// The same process, asked to end by another signal than SIGTERM.
+    pub(crate) fn stopped_by(mut self, stop_signal: Signal) -> Self {
+        self.stop_signal = stop_signal;
+        self
     }
 
     pub(crate) async fn launch(spec: Spec) -> Result<Self> {
@@ -121,17 +129,25 @@ impl Process {
     /// # Errors
     /// When it does not run.
     pub async fn kill(&self) -> Result<()> {
+        let children = self.pid().map(descendants).unwrap_or_default();
         self.signal_group(Signal::SIGKILL)?;
-        self.await_end(Duration::from_secs(10)).await.map(drop)
+        self.await_end(Duration::from_secs(10)).await?;
+        // What it has shared with its children is free again only after the last of them.
+        let deadline = Instant::now() + CHILDREN_END_WITHIN;
+        while children.iter().any(|pid| lives(*pid)) {
+            ensure!(Instant::now() < deadline, "children of {} outlive it", self.spec.name);
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
-    /// Asks it to end (SIGTERM), waits, and returns its exit status.
+    /// Asks it to end (SIGTERM, or what its kind wants), waits, and returns its exit status.
     ///
     /// # Errors
     /// When it does not run, or does not end in time; then it is killed.
     pub async fn stop(&self) -> Result<String> {
         self.resume()?;
-        self.signal(Signal::SIGTERM)?;
+        self.signal(self.stop_signal)?;
         let ended = self.await_end(self.spec.stop_within).await;
         if ended.is_err() {
             self.kill().await?;
@@ -160,13 +176,17 @@ impl Process {
         self.signal_group(Signal::SIGSTOP)?;
         let pid = self.pid().with_context(|| format!("{} ended while it was paused", self.spec.name))?;
         let deadline = std::time::Instant::now() + PAUSE_WITHIN;
-        while !all_threads_stopped(pid) {
+        // A child that has just ended stays a zombie, since its parent stands still too.
+        let stopped = |child: u32| !lives(child) || all_threads_stopped(child);
+        while !(all_threads_stopped(pid) && descendants(pid).into_iter().all(stopped)) {
             ensure!(
                 std::time::Instant::now() < deadline,
                 "{} does not stop within {PAUSE_WITHIN:?}",
                 self.spec.name
             );
             thread::sleep(Duration::from_millis(1));
+            // Again, for a child that was made while the first signals were sent.
+            self.signal_group(Signal::SIGSTOP)?;
         }
         Ok(())
     }
@@ -216,8 +236,15 @@ impl Process {
         self.send(|pid| kill(pid, signal))
     }
 
+    /// Reaches its children too, those included that lead groups of their own, as PostgreSQL's do.
     fn signal_group(&self, signal: Signal) -> Result<()> {
-        self.send(|pid| killpg(pid, signal))
+        let children = self.pid().map(descendants).unwrap_or_default();
+        self.send(|pid| killpg(pid, signal))?;
+        for child in children.into_iter().filter_map(|pid| i32::try_from(pid).ok()) {
+            // An error means that it has ended already.
+            let _ = kill(Pid::from_raw(child), signal);
+        }
+        Ok(())
     }
 
     fn send(&self, send: impl Fn(Pid) -> nix::Result<()>) -> Result<()> {
@@ -256,12 +283,33 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let children = self.pid().map(descendants).unwrap_or_default();
         // An error means that it has ended already.
         let _ = self.signal_group(Signal::SIGKILL);
         if let Some(running) = self.lock().take() {
             let _ = running.reaper.join();
         }
+        let deadline = std::time::Instant::now() + CHILDREN_END_WITHIN;
+        while children.iter().any(|pid| lives(*pid)) && std::time::Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
+}
+
+/// Every process below this one.
+fn descendants(pid: u32) -> Vec<u32> {
+    let children = |task: &str| fs::read_to_string(format!("/proc/{pid}/task/{task}/children"));
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let below: String =
+        tasks.flatten().filter_map(|task| children(&task.file_name().to_string_lossy()).ok()).collect();
+    let below: Vec<u32> = below.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    below.into_iter().flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
+}
+
+/// It exists and is no zombie.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
 /// A signal stops a process a moment after it is sent, and a thread that runs on another processor later than the rest.

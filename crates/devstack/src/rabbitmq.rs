@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use rand::distr::{Alphanumeric, SampleString};
+use anyhow::{Result, ensure};
 
 use crate::{
     free_port,
     process::{Process, Spec, base_env},
     ready::Ready,
+    state::kept_password,
     tools::packaged,
 };
 
@@ -45,7 +45,7 @@ impl RabbitMq {
         let server = packaged(SERVER, PACKAGE)?;
         let epmd = packaged("/usr/bin/epmd", "erlang-base")?;
         let (port, epmd_port) = (free_port()?, free_port()?);
-        let password = password_in(folder)?;
+        let password = kept_password(folder, "password")?;
         write_config(folder, port, &password)?;
         let env = node_env(folder, epmd_port, free_port()?);
         let epmd = Process::launch(epmd_spec(epmd, folder, &env, epmd_port)).await?;
@@ -79,17 +79,6 @@ impl Deref for RabbitMq {
     fn deref(&self) -> &Process {
         &self.server
     }
-}
-
-/// Data that is kept keeps its password too.
-fn password_in(folder: &Path) -> Result<String> {
-    let file = folder.join("password");
-    if let Ok(password) = fs::read_to_string(&file) {
-        return Ok(password);
-    }
-    let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
-    fs::write(&file, &password).with_context(|| format!("failed to write {}", file.display()))?;
-    Ok(password)
 }
 
 fn write_config(folder: &Path, port: u16, password: &str) -> Result<()> {

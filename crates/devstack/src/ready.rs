@@ -18,6 +18,8 @@ pub(crate) enum Ready {
     Tcp(SocketAddr),
     /// It answers AMQP's greeting with a method frame.
     Amqp(SocketAddr),
+    /// It asks a PostgreSQL client of this name for its password; while it starts it answers with an error.
+    Postgres(SocketAddr, &'static str),
     /// The page answers 2xx.
     Http(String),
 }
@@ -31,6 +33,7 @@ impl Ready {
         match self {
             Self::Tcp(address) => TcpStream::connect(address).await.is_ok(),
             Self::Amqp(address) => greet_amqp(*address).await.unwrap_or(false),
+            Self::Postgres(address, user) => greet_postgres(*address, user).await.unwrap_or(false),
             Self::Http(url) => reqwest::get(url).await.is_ok_and(|reply| reply.status().is_success()),
         }
     }
@@ -42,4 +45,19 @@ async fn greet_amqp(address: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(GREETING).await?;
     Ok(stream.read_u8().await? == METHOD_FRAME)
+}
+
+async fn greet_postgres(address: SocketAddr, user: &str) -> std::io::Result<bool> {
+    const VERSION_3: u32 = 3 << 16;
+    const AUTHENTICATION: u8 = b'R';
+    let parameters = format!("user\0{user}\0database\0postgres\0\0");
+    let length = u32::try_from(parameters.len() + 8).unwrap_or_default();
+    let mut greeting = Vec::new();
+    for word in [length, VERSION_3] {
+        greeting.extend(word.to_be_bytes());
+    }
+    greeting.extend(parameters.bytes());
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&greeting).await?;
+    Ok(stream.read_u8().await? == AUTHENTICATION)
 }

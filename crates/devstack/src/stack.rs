@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{FerretDb, Jaeger, RabbitMq, Service, ServiceOptions, StateDir};
+use crate::ports::prefer;
+use crate::state::kept_password;
+use crate::{FerretDb, Jaeger, MailDev, Postgres, RabbitMq, Service, ServiceOptions, StateDir};
+
+/// Of the first user, an admin.
+const ADMIN_EMAIL: &str = "admin@example.com";
 
 /// How a [`DevStack`] is started.
 #[derive(Clone, Debug)]
@@ -13,14 +18,20 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// The wanted port of the broker's HTTP face; 0 for any.
     pub broker_port: u16,
+    /// The wanted port of the console; 0 for any.
+    pub console_port: u16,
     /// The wanted port of Jaeger's query face; 0 for any.
     pub jaeger_port: u16,
+    /// The wanted port of the mail catcher's page; 0 for any.
+    pub mail_port: u16,
     /// Whether Jaeger runs and spans leave the services.
     pub traces: bool,
     /// The share of traces that is kept, 0 to 1.
     pub trace_ratio: f64,
     /// The services' log filter.
     pub log: String,
+    /// Origins beside the console's whose pages may use the broker.
+    pub origins: Vec<String>,
 }
 
 impl Default for Options {
@@ -28,10 +39,13 @@ impl Default for Options {
         Self {
             state: None,
             broker_port: 0,
+            console_port: 0,
             jaeger_port: 0,
+            mail_port: 0,
             traces: true,
             trace_ratio: 1.0,
             log: "info".into(),
+            origins: Vec::new(),
         }
     }
 }
@@ -39,18 +53,29 @@ impl Default for Options {
 /// Stores and services on loopback. Fields are in the order in which they end: callers before those that they call.
 #[derive(Debug)]
 pub struct DevStack {
+    /// The console.
+    pub frontend: Service,
     /// The entry point.
     pub broker: Service,
     /// The consumer of events.
     pub listener: Service,
+    /// Users and sessions.
+    pub authentication: Service,
     /// The log store's service.
     pub logger: Service,
+    /// What sends mails.
+    pub mail: Service,
     /// Jaeger, unless traces are off.
     pub jaeger: Option<Jaeger>,
+    /// Takes every mail.
+    pub mailcatcher: MailDev,
     /// The events' store.
     pub rabbitmq: RabbitMq,
+    /// The users' store.
+    pub postgres: Postgres,
     /// The logger's store.
     pub mongodb: FerretDb,
+    admin_password: String,
     state: StateDir,
 }
 
@@ -61,24 +86,52 @@ impl DevStack {
     /// When a program is missing or a process does not serve in time; what has started is ended.
     pub async fn start(options: Options) -> Result<Self> {
         let state = options.state.as_deref().map_or_else(StateDir::temporary, StateDir::at)?;
-        let (mongodb, rabbitmq, jaeger) = tokio::try_join!(
+        let (mongodb, postgres, rabbitmq, mailcatcher, jaeger) = tokio::try_join!(
             async { FerretDb::start(&state.folder("mongodb")?).await },
+            async { Postgres::start(&state.folder("postgres")?).await },
             async { RabbitMq::start(&state.folder("rabbitmq")?).await },
+            async { MailDev::start(&state.folder("mailcatcher")?, options.mail_port).await },
             start_jaeger(&state, &options),
         )?;
         let common = common_options(&options, jaeger.as_ref());
-        let logs = state.folder("services")?;
-        let of_logger = common.clone().env("MONGODB_URI", mongodb.uri());
-        let logger = Service::start("logger", &logs, of_logger).await?;
-        let of_callers = common
-            .env("AMQP_URI", rabbitmq.uri())
-            .env("WEFT_MESH_ADDRESSES", format!("logger={}", logger.grpc_address()));
-        let of_broker = ServiceOptions { http_port: options.broker_port, ..of_callers.clone() };
-        let (listener, broker) = tokio::try_join!(
-            Service::start("listener", &logs, of_callers),
-            Service::start("broker", &logs, of_broker),
+        let folder = state.folder("services")?;
+        let admin_password = kept_password(&folder, "admin-password")?;
+        let (logger, mail) = tokio::try_join!(
+            Service::start("logger", &folder, common.clone().env("MONGODB_URI", mongodb.uri())),
+            Service::start("mail", &folder, of_mail(&common, &mailcatcher)),
         )?;
-        Ok(Self { broker, listener, logger, jaeger, rabbitmq, mongodb, state })
+        let known = format!("logger={},mail={}", logger.grpc_address(), mail.grpc_address());
+        let of_authentication =
+            of_authentication(&common, &postgres, &admin_password).env("WEFT_MESH_ADDRESSES", known.clone());
+        let of_listener =
+            common.clone().env("AMQP_URI", rabbitmq.uri()).env("WEFT_MESH_ADDRESSES", known.clone());
+        let (authentication, listener) = tokio::try_join!(
+            Service::start("authentication", &folder, of_authentication),
+            Service::start("listener", &folder, of_listener),
+        )?;
+        let addresses = format!("{known},authentication={}", authentication.grpc_address());
+        let console_port = prefer(options.console_port)?;
+        let of_broker = of_broker(&options, &common, console_port, jaeger.as_ref())
+            .env("AMQP_URI", rabbitmq.uri())
+            .env("WEFT_MESH_ADDRESSES", addresses);
+        let broker = Service::start("broker", &folder, of_broker).await?;
+        let of_frontend = of_frontend(&common, console_port, &broker, jaeger.as_ref());
+        let frontend = Service::start("frontend", &folder, of_frontend).await?;
+        Ok(Self {
+            frontend,
+            broker,
+            listener,
+            authentication,
+            logger,
+            mail,
+            jaeger,
+            mailcatcher,
+            rabbitmq,
+            postgres,
+            mongodb,
+            admin_password,
+            state,
+        })
     }
 
     /// `http://…` of the broker.
@@ -93,6 +146,12 @@ impl DevStack {
         self.jaeger.as_ref().map(Jaeger::query_url)
     }
 
+    /// Email and password of the first user, an admin.
+    #[must_use]
+    pub fn admin(&self) -> (&'static str, &str) {
+        (ADMIN_EMAIL, &self.admin_password)
+    }
+
     /// The folder with data and logs.
     #[must_use]
     pub fn state(&self) -> &StateDir {
@@ -102,15 +161,24 @@ impl DevStack {
     /// Every address, as NAME and value.
     #[must_use]
     pub fn urls(&self) -> Vec<(&'static str, String)> {
-        let mut urls = vec![("BROKER_URL", self.broker_url())];
+        let mut urls = vec![("BROKER_URL", self.broker_url()), ("CONSOLE_URL", self.frontend.http_url())];
         urls.extend(self.jaeger_url().map(|url| ("JAEGER_URL", url)));
         urls.extend([
+            ("MAIL_URL", self.mailcatcher.url()),
+            ("ADMIN_EMAIL", ADMIN_EMAIL.to_owned()),
+            ("ADMIN_PASSWORD", self.admin_password.clone()),
             ("BROKER_ADMIN_URL", self.broker.admin_url()),
+            ("AUTHENTICATION_ADMIN_URL", self.authentication.admin_url()),
             ("LOGGER_ADMIN_URL", self.logger.admin_url()),
             ("LISTENER_ADMIN_URL", self.listener.admin_url()),
+            ("MAIL_ADMIN_URL", self.mail.admin_url()),
+            ("FRONTEND_ADMIN_URL", self.frontend.admin_url()),
             ("LOGGER_GRPC", self.logger.grpc_address().to_string()),
+            ("AUTHENTICATION_GRPC", self.authentication.grpc_address().to_string()),
+            ("MAIL_GRPC", self.mail.grpc_address().to_string()),
             ("AMQP_URI", self.rabbitmq.uri().to_owned()),
             ("MONGODB_URI", self.mongodb.uri().to_owned()),
+            ("DATABASE_URL", self.postgres.uri().to_owned()),
             ("STATE", self.state.path().display().to_string()),
         ]);
         urls
@@ -121,13 +189,17 @@ impl DevStack {
     /// # Errors
     /// When a process does not end in time; it and the rest are then killed.
     pub async fn stop(self) -> Result<()> {
-        self.broker.stop().await?;
-        self.listener.stop().await?;
-        self.logger.stop().await?;
+        for service in
+            [&self.frontend, &self.broker, &self.listener, &self.authentication, &self.logger, &self.mail]
+        {
+            service.stop().await?;
+        }
         if let Some(jaeger) = &self.jaeger {
             jaeger.stop().await?;
         }
+        self.mailcatcher.stop().await?;
         self.rabbitmq.stop().await?;
+        self.postgres.stop().await?;
         self.mongodb.stop().await?;
         Ok(())
     }
@@ -147,6 +219,60 @@ fn common_options(options: &Options, jaeger: Option<&Jaeger>) -> ServiceOptions 
         .env("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=dev");
     match jaeger {
         Some(jaeger) => common.env("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.otlp_endpoint()),
+        None => common,
+    }
+}
+
+fn of_mail(common: &ServiceOptions, mailcatcher: &MailDev) -> ServiceOptions {
+    let smtp = mailcatcher.smtp_address();
+    common
+        .clone()
+        .env("MAIL_HOST", smtp.ip().to_string())
+        .env("MAIL_PORT", smtp.port().to_string())
+        .env("MAIL_ENCRYPTION", "none")
+        .env("FROM_NAME", "Weft")
+        .env("FROM_ADDRESS", "weft@example.com")
+}
+
+/// Tests and benches sign in more often than people do.
+fn of_authentication(common: &ServiceOptions, postgres: &Postgres, admin_password: &str) -> ServiceOptions {
+    common
+        .clone()
+        .env("DATABASE_URL", postgres.uri())
+        .env("AUTH_FIRST_USER_EMAIL", ADMIN_EMAIL)
+        .env("AUTH_FIRST_USER_PASSWORD", admin_password)
+        .env("AUTH_SIGN_IN_BURST", "100000")
+        .env("AUTH_SIGN_IN_PER_MINUTE", "100000")
+}
+
+fn of_broker(
+    options: &Options,
+    common: &ServiceOptions,
+    console_port: u16,
+    jaeger: Option<&Jaeger>,
+) -> ServiceOptions {
+    let mut origins: Vec<String> =
+        ["127.0.0.1", "localhost"].iter().map(|host| format!("http://{host}:{console_port}")).collect();
+    origins.extend(options.origins.iter().cloned());
+    let common = ServiceOptions { http_port: options.broker_port, ..common.clone() }
+        .env("BROKER_ORIGINS", origins.join(","))
+        .env("BROKER_REQUESTS_PER_SECOND", "0");
+    match jaeger {
+        Some(jaeger) => common.env("BROKER_JAEGER_URL", jaeger.query_url()),
+        None => common,
+    }
+}
+
+fn of_frontend(
+    common: &ServiceOptions,
+    port: u16,
+    broker: &Service,
+    jaeger: Option<&Jaeger>,
+) -> ServiceOptions {
+    let common =
+        ServiceOptions { http_port: port, ..common.clone() }.env("FRONTEND_BROKER_URL", broker.http_url());
+    match jaeger {
+        Some(jaeger) => common.env("FRONTEND_JAEGER_URL", jaeger.query_url()),
         None => common,
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rand::distr::{Alphanumeric, SampleString};
 use tempfile::TempDir;
 
 /// A folder that is erased with this value when it is temporary, and stays when it was given.
@@ -61,4 +62,18 @@ impl StateDir {
         fs::create_dir_all(&path).with_context(|| format!("failed to make the folder {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// A random password that is kept in a file: data that is kept keeps its password too.
+///
+/// # Errors
+/// When the file can't be written.
+pub(crate) fn kept_password(folder: &Path, name: &str) -> Result<String> {
+    let file = folder.join(name);
+    if let Ok(password) = fs::read_to_string(&file) {
+        return Ok(password);
+    }
+    let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
+    fs::write(&file, &password).with_context(|| format!("failed to write {}", file.display()))?;
+    Ok(password)
 }

@@ -19,7 +19,7 @@ pub fn tool(name: &str, family: &str) -> Result<PathBuf> {
     }
     bail!(
         "the tool {name} is neither in $WEFT_TOOLS_BIN nor in the tool cache nor on PATH: \
-         build it with `k8s/local/tools/build.sh {family}` (needs Go)"
+         build it with `k8s/local/tools/build.sh {family}` (needs Go; maildev needs Node and npm)"
     )
 }
 

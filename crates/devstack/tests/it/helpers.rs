@@ -6,6 +6,12 @@ pub(crate) fn lives(pid: u32) -> bool {
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
+/// Whether a signal has stopped the process.
+pub(crate) fn stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
 /// Every process below `pid`.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let file = format!("/proc/{pid}/task/{pid}/children");

@@ -5,9 +5,9 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use weft_devstack::{FerretDb, Jaeger, RabbitMq, StateDir};
+use weft_devstack::{FerretDb, Jaeger, Postgres, RabbitMq, StateDir};
 
-use crate::helpers::{descendants, lives};
+use crate::helpers::{descendants, lives, stopped};
 
 fn port_of(uri: &str) -> u16 {
     let after = uri.rsplit(':').next().unwrap();
@@ -63,6 +63,34 @@ async fn a_paused_ferretdb_answers_nothing_and_a_resumed_one_does() {
     mongodb.kill().await.unwrap();
     mongodb.start().await.unwrap();
     assert!(says_hello(port, Duration::from_secs(10)).await);
+}
+
+#[tokio::test]
+async fn postgres_serves_again_after_a_kill_a_pause_and_a_stop_and_leaves_no_process() {
+    let state = StateDir::temporary().unwrap();
+    let postgres = Postgres::start(state.path()).await.unwrap();
+    let port = port_of(postgres.uri());
+    let children = descendants(postgres.pid().unwrap());
+    assert!(!children.is_empty(), "it has helpers");
+
+    postgres.kill().await.unwrap();
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "a killed server still accepts");
+    assert_eq!(children.into_iter().filter(|pid| lives(*pid)).count(), 0, "helpers outlive a kill");
+    postgres.start().await.unwrap();
+
+    postgres.pause().unwrap();
+    for pid in descendants(postgres.pid().unwrap()) {
+        assert!(stopped(pid) || !lives(pid), "{pid} goes on while its parent is paused");
+    }
+    postgres.resume().unwrap();
+    assert_eq!(postgres.stop().await.unwrap(), "exit status: 0");
+    let uri = postgres.uri().to_owned();
+    drop(postgres);
+    let again = Postgres::start(state.path()).await.unwrap();
+    assert_eq!(again.uri().split('@').next(), uri.split('@').next());
+    let children = descendants(again.pid().unwrap());
+    drop(again);
+    assert_eq!(children.into_iter().filter(|pid| lives(*pid)).count(), 0, "helpers outlive their owner");
 }
 
 #[tokio::test]
