@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Writes .sqlx anew: what PostgreSQL says of every checked query, so that builds need no database.
+# Needs the Debian package postgresql; runs a server of its own and removes it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+bin=/usr/lib/postgresql/15/bin
+state=$(mktemp -d)
+socket=$state/socket
+chmod 755 "$state"
+mkdir "$socket"
+
+# PostgreSQL refuses to be root's process.
+as_owner() { # command…
+  if [ "$(id -u)" -eq 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups -- "$@"; else "$@"; fi
+}
+
+stop() {
+  (cd "$state" && as_owner "$bin/pg_ctl" --pgdata="$state/data" --mode=immediate stop > /dev/null 2>&1) || true
+  rm -rf "$state"
+}
+trap stop EXIT
+
+if [ "$(id -u)" -eq 0 ]; then chown postgres: "$state" "$socket"; fi
+(
+  cd "$state"
+  as_owner "$bin/initdb" --pgdata="$state/data" --username=weft --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync
+  as_owner "$bin/pg_ctl" --pgdata="$state/data" --log="$state/log" --wait \
+    --options="-c listen_addresses= -c unix_socket_directories=$socket" start
+) > "$state/output" 2>&1 || { cat "$state/output" >&2; exit 1; }
+for migration in migrations/*.sql; do
+  "$bin/psql" --host="$socket" --username=weft --dbname=postgres --quiet --set=ON_ERROR_STOP=1 --file="$migration"
+done
+
+mkdir -p .sqlx
+rm -f .sqlx/query-*.json
+# The macros run only where the crate is compiled anew.
+touch src/lib.rs
+SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx \
+  DATABASE_URL="postgres://weft@localhost/postgres?host=$socket" \
+  cargo build --release --package weft-authentication --lib

@@ -1,0 +1,155 @@
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{AccountError, Accounts, Invalid, Tokens};
+use crate::email::Email;
+use crate::limits::{address_key, failures_key};
+use crate::password::{self, HashError, Verdict};
+use crate::session::{RefreshHash, Session, new_refresh_token};
+use crate::store::{Opened, Opening, Try};
+use crate::user::{Account, User};
+
+const LONGEST_AGENT: usize = 512;
+
+/// Somebody who wants to sign in.
+#[derive(Debug)]
+pub struct SignIn {
+    /// As typed.
+    pub email: String,
+    /// As typed.
+    pub password: SecretString,
+    /// Where the person is, as the broker sees it.
+    pub client_address: String,
+    /// With what.
+    pub user_agent: String,
+}
+
+/// What an attempt is counted under.
+struct Attempt {
+    email: Email,
+    address: String,
+    failures: [u8; 32],
+    password: SecretString,
+    client_address: String,
+    user_agent: String,
+}
+
+impl Accounts {
+    /// Checks a password and opens a session.
+    ///
+    /// # Errors
+    /// [`AccountError::Credentials`] is the same, in words and in time, for an unknown address, a wrong password and an
+    /// inactive user.
+    pub async fn sign_in(&self, sign_in: SignIn) -> Result<(User, Tokens), AccountError> {
+        let outcome = self.try_sign_in(sign_in).await;
+        self.metrics.sign_in(match &outcome {
+            Ok(_) => "signed_in",
+            Err(AccountError::Credentials) => "refused",
+            Err(AccountError::Invalid(_)) => "invalid",
+            Err(AccountError::TooOften(_)) => "too_often",
+            Err(AccountError::Hash(HashError::Busy)) => "busy",
+            Err(AccountError::Store(error)) => error.kind(),
+            Err(_) => "failed",
+        });
+        outcome
+    }
+
+    async fn try_sign_in(&self, sign_in: SignIn) -> Result<(User, Tokens), AccountError> {
+        let attempt = check(sign_in)?;
+        self.within_limits(&attempt).await?;
+        loop {
+            let account = self.store.account_by_email(attempt.email.as_str()).await?;
+            let stored = account.as_ref().map(|account| account.password_hash.as_str());
+            let verdict = self.hasher.verify(&attempt.password, stored).await?;
+            let (Some(account), Verdict::Right { renewed }) = (account, verdict) else {
+                return Err(self.refuse(&attempt).await);
+            };
+            if !account.user.active {
+                return Err(self.refuse(&attempt).await);
+            }
+            // Somebody has changed the person meanwhile: what was checked may no longer hold.
+            if let Some(signed_in) = self.open(&attempt, account, renewed).await? {
+                return Ok(signed_in);
+            }
+        }
+    }
+
+    async fn within_limits(&self, attempt: &Attempt) -> Result<(), AccountError> {
+        let now = self.now();
+        if let Some(rate) = self.rules.sign_in_rate
+            && let Try::Wait(wait) = self.store.take_try(&attempt.address, rate, now).await?
+        {
+            return Err(AccountError::TooOften(wait));
+        }
+        let failures = self.store.failures(&attempt.failures).await?;
+        match failures.and_then(|failures| failures.wait(now)) {
+            Some(wait) => Err(AccountError::TooOften(wait)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for every reason.
+    async fn refuse(&self, attempt: &Attempt) -> AccountError {
+        match self.store.add_failure(&attempt.failures, self.now()).await {
+            Ok(()) => AccountError::Credentials,
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn open(
+        &self,
+        attempt: &Attempt,
+        account: Account,
+        renewed_hash: Option<String>,
+    ) -> Result<Option<(User, Tokens)>, AccountError> {
+        let Account { user, password_hash } = account;
+        let session = self.new_session(&user, attempt, self.now());
+        let (token, refresh): (_, RefreshHash) = new_refresh_token(&*self.random);
+        // Before anything is stored: without a key there is nothing to give.
+        let tokens = self.grant(&user, session.clone(), token)?;
+        let opening = Opening {
+            letters: vec![self.entry(&user, Some(session.id), "logged in")],
+            session,
+            refresh,
+            checked_hash: password_hash,
+            renewed_hash,
+            failures: attempt.failures,
+        };
+        match self.store.open_session(&opening).await? {
+            Opened::Done => {
+                self.wake.all();
+                Ok(Some((user, tokens)))
+            }
+            Opened::Stale => Ok(None),
+        }
+    }
+
+    fn new_session(&self, user: &User, attempt: &Attempt, now: Timestamp) -> Session {
+        Session {
+            id: self.clock.new_id(),
+            user_id: user.id,
+            created_at: now,
+            last_used_at: now,
+            expires_at: self.rules.lifetimes.end_of(now),
+            client_address: attempt.client_address.clone(),
+            user_agent: attempt.user_agent.clone(),
+        }
+    }
+}
+
+/// What can't be right is refused before any work is spent on it; none of this depends on who exists.
+fn check(sign_in: SignIn) -> Result<Attempt, Invalid> {
+    let SignIn { email, password, client_address, user_agent } = sign_in;
+    let email = Email::parse(&email)?;
+    password::check_given("password", password.expose_secret())?;
+    let not_an_address = Invalid { field: "client_address", reason: "it is no IP address" };
+    let address = address_key(&client_address).ok_or(not_an_address)?;
+    Ok(Attempt {
+        failures: failures_key(&email, &address),
+        email,
+        address,
+        password,
+        client_address,
+        user_agent: user_agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect(),
+    })
+}

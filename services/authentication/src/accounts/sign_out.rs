@@ -1,0 +1,97 @@
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
+use weft_mesh::Caller;
+
+use super::{AccountError, Accounts, ids};
+use crate::outbox::{Letter, Message};
+use crate::session::{Session, refresh_hash};
+use crate::store::Which;
+use crate::user::{Account, User};
+
+/// The template of the mail about a sign-out.
+const TEMPLATE: &str = "logout";
+
+/// Somebody who wants to sign out.
+#[derive(Debug)]
+pub struct SignOut {
+    /// In place of a caller whose access token has run out.
+    pub refresh_token: Option<SecretString>,
+    /// All sessions.
+    pub everywhere: bool,
+}
+
+impl Accounts {
+    /// Ends the session of the caller, or of the refresh token, or all of that user's. Returns how many were open; when
+    /// one was, the user gets a mail.
+    ///
+    /// # Errors
+    /// [`AccountError::NotSignedIn`] when the call names nobody and the token is none of ours.
+    pub async fn sign_out(&self, caller: Option<&Caller>, sign_out: &SignOut) -> Result<usize, AccountError> {
+        let (user_id, session_id) = match ids(caller) {
+            Some(ids) => ids,
+            None => self.owner(sign_out.refresh_token.as_ref()).await?,
+        };
+        let everywhere = sign_out.everywhere;
+        let which = if everywhere { Which::All { user_id } } else { Which::One { user_id, session_id } };
+        let letters = |user: &User, ended: &[Session]| self.signed_out(user, ended, everywhere);
+        let ended = self.store.end_sessions(which, &self.open_at(), &letters).await?;
+        self.wake.all();
+        Ok(ended.len())
+    }
+
+    async fn owner(&self, token: Option<&SecretString>) -> Result<(Uuid, Uuid), AccountError> {
+        let hash = token.and_then(|token| refresh_hash(token.expose_secret()));
+        let hash = hash.ok_or(AccountError::NotSignedIn)?;
+        self.store.owner_of_refresh_token(&hash).await?.ok_or(AccountError::NotSignedIn)
+    }
+
+    fn signed_out(&self, user: &User, ended: &[Session], everywhere: bool) -> Vec<Letter> {
+        let what = if everywhere { "logged out everywhere" } else { "logged out" };
+        let first = ended.first();
+        let address = first.map(|session| session.client_address.clone()).unwrap_or_default();
+        let time = self.now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let values = BTreeMap::from([
+            ("email".to_owned(), user.email.clone()),
+            ("first_name".to_owned(), user.first_name.clone()),
+            ("time".to_owned(), time),
+            ("address".to_owned(), address),
+            // A template takes an empty text for no.
+            ("everywhere".to_owned(), if everywhere { "true" } else { "" }.to_owned()),
+        ]);
+        let mail = Message::Mail { template: TEMPLATE.to_owned(), to: user.email.clone(), values };
+        vec![self.entry(user, first.map(|session| session.id), what), self.letter(mail)]
+    }
+
+    /// The caller's open sessions, newest first, and which of them is the call's own.
+    ///
+    /// # Errors
+    /// When the caller is not signed in.
+    pub async fn sessions(&self, caller: Option<&Caller>) -> Result<(Vec<Session>, Uuid), AccountError> {
+        let (Account { user, .. }, current) = self.signed_in(caller).await?;
+        Ok((self.store.open_sessions(user.id, &self.open_at()).await?, current))
+    }
+
+    /// Ends one of the caller's own sessions. One that has ended already is no error.
+    ///
+    /// # Errors
+    /// When the caller is not signed in, or never had this session.
+    pub async fn revoke_session(
+        &self,
+        caller: Option<&Caller>,
+        session_id: Uuid,
+    ) -> Result<(), AccountError> {
+        let (Account { user, .. }, _) = self.signed_in(caller).await?;
+        let letters = |user: &User, ended: &[Session]| {
+            ended.iter().map(|session| self.entry(user, Some(session.id), "ended a session")).collect()
+        };
+        let which = Which::One { user_id: user.id, session_id };
+        let ended = self.store.end_sessions(which, &self.open_at(), &letters).await?;
+        if ended.is_empty() && !self.store.has_session(user.id, session_id).await? {
+            return Err(AccountError::NotFound("session"));
+        }
+        self.wake.all();
+        Ok(())
+    }
+}

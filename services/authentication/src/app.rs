@@ -1,0 +1,131 @@
+//! Puts authentication together.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_mesh::client::MeshError;
+use weft_mesh::server::{self, ServeError};
+use weft_mesh::{Mesh, MeshConfig, Server};
+use weft_proto::weft::auth::v1::auth_service_server::AuthServiceServer;
+use weft_runtime::Process;
+use weft_runtime::config::ConfigError;
+use weft_runtime::lifecycle::Shutdown;
+use weft_runtime::process::ProcessError;
+
+use crate::accounts::{Accounts, Rules};
+use crate::config::Config;
+use crate::grpc::Api;
+use crate::keys::KeyRing;
+use crate::metrics::Metrics;
+use crate::outbox::Recipient;
+use crate::password::{HashError, Hasher};
+use crate::random;
+use crate::relay::{Deliver, Peers, Relay, Wake};
+use crate::store::Store;
+use crate::store::postgres::PostgresStore;
+use crate::supervise::{STORE, Supervisor};
+
+/// Why authentication could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The logger or mail has no address.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    /// Passwords can't be hashed here.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// Its port can't be listened on.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Its server could not go on.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Authentication, ready to serve.
+pub struct App {
+    server: Server,
+    listener: TcpListener,
+    supervisor: Supervisor,
+    relays: [Relay; 2],
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Reads the settings and opens the port. Neither the store nor another service need be there.
+    ///
+    /// # Errors
+    /// When a setting is wrong, or the port can't be listened on.
+    pub async fn build(process: &Process) -> Result<Self, AppError> {
+        // First of all: without a condition the process would be ready.
+        let ready = process.health.condition(STORE);
+        let config = Config::from_settings(&process.settings)?;
+        let mesh = Mesh::new(MeshConfig::from_settings(&process.settings)?, &process.metrics);
+        let peers = Arc::new(Peers::new(mesh.channel("logger")?, mesh.channel("mail")?));
+        let listener = server::listen(process).await?;
+        let accounts = accounts(process, &config)?;
+        let relays = Recipient::ALL.map(|recipient| relay(recipient, &accounts, peers.clone()));
+        let supervisor = Supervisor {
+            accounts: accounts.clone(),
+            first_user: config.first_user,
+            ready,
+            status: process.status.clone(),
+        };
+        let server = Server::new(&process.metrics, process.shutdown.clone())
+            .serving(AuthServiceServer::new(Api(accounts)));
+        Ok(Self { server, listener, supervisor, relays, shutdown: process.shutdown.clone() })
+    }
+
+    /// Serves until shutdown is requested; then calls in flight end, and what they left in the outbox goes.
+    ///
+    /// # Errors
+    /// When the server can't go on.
+    pub async fn run(self) -> Result<(), AppError> {
+        let Self { server, listener, supervisor, relays, shutdown } = self;
+        tokio::spawn(supervisor.run(shutdown.clone()));
+        let stop = CancellationToken::new();
+        let mut relaying: JoinSet<()> = relays.into_iter().map(|relay| relay.run(stop.clone())).collect();
+        server.serve(listener).await?;
+        stop.cancel();
+        tokio::select! {
+            () = async { while relaying.join_next().await.is_some() {} } => {}
+            () = shutdown.cut() => {}
+        }
+        Ok(())
+    }
+}
+
+fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
+    let store = PostgresStore::new(&config.store).ok_or_else(|| ConfigError::InvalidSecret {
+        name: "DATABASE_URL".to_owned(),
+        wanted: "a URL such as postgres://user:password@postgres:5432/weft",
+    })?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let (random, clock) = (random::system(), Arc::clone(&process.clock));
+    let metrics = Metrics::register(&process.metrics);
+    Ok(Accounts {
+        store,
+        hasher: Hasher::new(config.hash, random.clone(), metrics.clone())?,
+        keys: KeyRing::new(config.rotation, clock.clone(), random.clone()),
+        clock,
+        random,
+        metrics,
+        wake: Wake::default(),
+        rules: Rules {
+            issuer: config.issuer.clone(),
+            token_life: config.token_life,
+            lifetimes: config.lifetimes,
+            sign_in_rate: config.sign_in_rate,
+        },
+    })
+}
+
+fn relay(recipient: Recipient, accounts: &Accounts, peers: Arc<dyn Deliver>) -> Relay {
+    let Accounts { store, clock, metrics, wake, .. } = accounts.clone();
+    Relay { store, recipient, peers, clock, metrics, wake }
+}

@@ -1,0 +1,234 @@
+//! The settings of authentication, read once.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use weft_runtime::config::{ConfigError, SecretString, Settings};
+
+use crate::email::Email;
+use crate::keys::Rotation;
+use crate::limits::Rate;
+use crate::password;
+use crate::session::Lifetimes;
+
+/// Hashes that wait for each thread before the next is refused: about half a second.
+const QUEUE_PER_THREAD: usize = 32;
+
+/// Everything that can be set, with its default.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The store and how long it may take.
+    pub store: StoreConfig,
+    /// `AUTH_ISSUER`, default `weft`: `iss` of access tokens.
+    pub issuer: String,
+    /// `AUTH_FIRST_USER_EMAIL` and `AUTH_FIRST_USER_PASSWORD`: an admin that is made when nobody has the address.
+    pub first_user: Option<FirstUser>,
+    /// Threads for password hashes.
+    pub hash: HashConfig,
+    /// `AUTH_SIGN_IN_BURST` and `AUTH_SIGN_IN_PER_MINUTE`, default 3 and 3, for each address; 0 is no limit.
+    pub sign_in_rate: Option<Rate>,
+    /// `AUTH_SESSION_IDLE`, default `30m`, and `AUTH_SESSION_ABSOLUTE`, default `8h`.
+    pub lifetimes: Lifetimes,
+    /// `AUTH_ACCESS_TOKEN_LIFE`, default `5m`.
+    pub token_life: Duration,
+    /// `AUTH_KEY_LIFE`, default `30d`.
+    pub rotation: Rotation,
+}
+
+/// The store and how long it may take.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `DATABASE_URL` or `DATABASE_URL_FILE`, required.
+    pub url: SecretString,
+    /// `AUTH_STORE_TIMEOUT`, default `1500ms`: how long a call may take; less when the caller has less time left.
+    pub timeout: Duration,
+    /// `AUTH_STORE_CONNECTIONS`, default 10.
+    pub connections: u32,
+}
+
+/// The first admin.
+#[derive(Debug, Clone)]
+pub struct FirstUser {
+    /// The address.
+    pub email: Email,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// Threads for password hashes.
+#[derive(Debug, Clone, Copy)]
+pub struct HashConfig {
+    /// `AUTH_HASH_THREADS`, default: the number of cores.
+    pub threads: usize,
+    /// `AUTH_HASH_QUEUE`, default 32 for each thread: hashes that may wait.
+    pub queue: usize,
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// Names the setting that is missing or wrong, and what it wants.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let token_life = lasting(settings, "AUTH_ACCESS_TOKEN_LIFE", Duration::from_secs(300), DAY)?;
+        Ok(Self {
+            store: store(settings)?,
+            issuer: settings.text("AUTH_ISSUER").unwrap_or_else(|| "weft".to_owned()),
+            first_user: first_user(settings)?,
+            hash: hash(settings)?,
+            sign_in_rate: sign_in_rate(settings)?,
+            lifetimes: Lifetimes {
+                idle: lasting(settings, "AUTH_SESSION_IDLE", Duration::from_secs(1_800), DAY * 366)?,
+                absolute: lasting(settings, "AUTH_SESSION_ABSOLUTE", Duration::from_secs(28_800), DAY * 366)?,
+            },
+            token_life,
+            rotation: Rotation {
+                life: lasting(settings, "AUTH_KEY_LIFE", DAY * 30, DAY * 3_660)?,
+                token_life,
+            },
+        })
+    }
+}
+
+fn store(settings: &Settings) -> Result<StoreConfig, ConfigError> {
+    const WANTED: &str = "a URL such as postgres://user:password@postgres:5432/weft";
+    Ok(StoreConfig {
+        url: settings.required_secret("DATABASE_URL", WANTED)?,
+        timeout: lasting(
+            settings,
+            "AUTH_STORE_TIMEOUT",
+            Duration::from_millis(1_500),
+            Duration::from_secs(60),
+        )?,
+        connections: count(settings, "AUTH_STORE_CONNECTIONS", 10, 1_000)?,
+    })
+}
+
+fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {
+    const EMAIL: &str = "AUTH_FIRST_USER_EMAIL";
+    const PASSWORD: &str = "AUTH_FIRST_USER_PASSWORD";
+    let (email, password) = match (settings.text(EMAIL), settings.secret(PASSWORD)?) {
+        (None, None) => return Ok(None),
+        (Some(email), Some(password)) => (email, password),
+        (Some(_), None) => {
+            let name = format!("{PASSWORD} (or {PASSWORD}_FILE)");
+            return Err(ConfigError::Missing { name, wanted: "a password, since there is an address" });
+        }
+        (None, Some(_)) => {
+            let wanted = "an address, since there is a password";
+            return Err(ConfigError::Missing { name: EMAIL.to_owned(), wanted });
+        }
+    };
+    let email = Email::parse(&email).map_err(|invalid| ConfigError::Invalid {
+        name: EMAIL.to_owned(),
+        value: email.escape_debug().to_string(),
+        wanted: "an address such as admin@example.com",
+        reason: invalid.reason.to_owned(),
+    })?;
+    if let Err(invalid) = password::check_new("password", password.expose_secret()) {
+        return Err(ConfigError::InvalidSecret { name: PASSWORD.to_owned(), wanted: invalid.reason });
+    }
+    Ok(Some(FirstUser { email, password }))
+}
+
+fn hash(settings: &Settings) -> Result<HashConfig, ConfigError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = count(settings, "AUTH_HASH_THREADS", u32::try_from(cores).unwrap_or(1), 1_024)?;
+    let threads = usize::try_from(threads).unwrap_or(1);
+    let queue = settings.or("AUTH_HASH_QUEUE", "a number", threads * QUEUE_PER_THREAD)?;
+    Ok(HashConfig { threads, queue: queue.min(1 << 20) })
+}
+
+fn sign_in_rate(settings: &Settings) -> Result<Option<Rate>, ConfigError> {
+    let read = |name| settings.or::<u32>(name, "a number; 0 is no limit", 3);
+    let (burst, per_minute) = (read("AUTH_SIGN_IN_BURST")?, read("AUTH_SIGN_IN_PER_MINUTE")?);
+    let limit = |per_minute: NonZeroU32| Rate { burst, every: Duration::from_secs(60) / per_minute.get() };
+    Ok(NonZeroU32::new(per_minute).filter(|_| burst > 0).map(limit))
+}
+
+fn count(settings: &Settings, name: &str, default: u32, most: u32) -> Result<u32, ConfigError> {
+    let value = settings.or(name, "a number, at least 1", default)?;
+    if (1..=most).contains(&value) { Ok(value) } else { Err(outside(name, &value)) }
+}
+
+/// A duration that is not nothing, and not so long that times can't hold it.
+fn lasting(
+    settings: &Settings,
+    name: &str,
+    default: Duration,
+    most: Duration,
+) -> Result<Duration, ConfigError> {
+    let value = settings.duration(name, default)?;
+    if value.is_zero() || value > most {
+        return Err(outside(name, &format_args!("{value:?}")));
+    }
+    Ok(value)
+}
+
+fn outside(name: &str, value: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::Invalid {
+        name: name.to_owned(),
+        value: value.to_string(),
+        wanted: "more than nothing, within reason",
+        reason: "it lies outside".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_runtime::config::Fixed;
+
+    use super::*;
+
+    const URL: (&str, &str) = ("DATABASE_URL", "postgres://weft:hunter2@127.0.0.1/weft");
+
+    fn read<const N: usize>(values: [(&str, &str); N]) -> Result<Config, ConfigError> {
+        Config::from_settings(&Settings::new(Fixed::new(values)))
+    }
+
+    #[test]
+    fn only_the_store_has_to_be_named_and_its_url_is_never_shown() {
+        let config = read([URL]).unwrap();
+        assert_eq!(config.issuer, "weft");
+        assert_eq!(config.sign_in_rate, Some(Rate { burst: 3, every: Duration::from_secs(20) }));
+        assert_eq!(config.rotation.life, Duration::from_secs(2_592_000));
+        assert!(config.first_user.is_none());
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(read([]).unwrap_err().to_string().contains("DATABASE_URL"));
+    }
+
+    #[test]
+    fn a_limit_of_0_is_none() {
+        assert_eq!(read([URL, ("AUTH_SIGN_IN_BURST", "0")]).unwrap().sign_in_rate, None);
+        assert_eq!(read([URL, ("AUTH_SIGN_IN_PER_MINUTE", "0")]).unwrap().sign_in_rate, None);
+    }
+
+    #[test]
+    fn the_first_user_is_whole_and_has_a_good_password() {
+        const EMAIL: (&str, &str) = ("AUTH_FIRST_USER_EMAIL", "admin@example.com");
+        const PASSWORD: &str = "AUTH_FIRST_USER_PASSWORD";
+        let error = |error: ConfigError| error.to_string();
+        assert!(read([URL, EMAIL, (PASSWORD, "correct horse battery")]).unwrap().first_user.is_some());
+        assert!(error(read([URL, EMAIL]).unwrap_err()).contains(PASSWORD));
+        assert!(error(read([URL, (PASSWORD, "correct horse battery")]).unwrap_err()).contains(EMAIL.0));
+        let short = error(read([URL, EMAIL, (PASSWORD, "verysecret")]).unwrap_err());
+        assert!(short.contains("15 to 256") && !short.contains("verysecret"), "{short}");
+        assert!(read([URL, ("AUTH_FIRST_USER_EMAIL", "no"), (PASSWORD, "correct horse battery")]).is_err());
+    }
+
+    #[test]
+    fn what_lies_outside_its_bounds_is_refused_by_name() {
+        for (name, value) in [
+            ("AUTH_HASH_THREADS", "0"),
+            ("AUTH_SESSION_IDLE", "0"),
+            ("AUTH_KEY_LIFE", "99999999d"),
+            ("AUTH_STORE_CONNECTIONS", "x"),
+            ("AUTH_SIGN_IN_BURST", "-1"),
+        ] {
+            let error = read([URL, (name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The protocol's types from and to ours.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use tonic::Status;
+use uuid::Uuid;
+use weft_proto::weft::auth::v1 as pb;
+
+use super::status::invalid;
+use crate::accounts::{Invalid, Tokens};
+use crate::session::Session;
+use crate::user::{Role, User};
+
+const USUAL_LIMIT: u32 = 100;
+const HIGHEST_LIMIT: u32 = 1_000;
+/// More than any address.
+const LONGEST_CURSOR: usize = 1_024;
+
+fn time(time: Timestamp) -> prost_types::Timestamp {
+    // Of a time before 1970 jiff's parts are both negative.
+    let nanos = time.as_nanosecond();
+    prost_types::Timestamp {
+        seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default(),
+        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or_default(),
+    }
+}
+
+pub(super) fn user(user: User) -> pb::User {
+    let User { id, email, first_name, last_name, role, active, created_at, updated_at } = user;
+    let role = match role {
+        Role::User => pb::Role::User,
+        Role::Admin => pb::Role::Admin,
+    };
+    pb::User {
+        id: id.to_string(),
+        email,
+        first_name,
+        last_name,
+        active,
+        role: role.into(),
+        created_at: Some(time(created_at)),
+        updated_at: Some(time(updated_at)),
+    }
+}
+
+pub(super) fn session(session: Session, current: Uuid) -> pb::Session {
+    let Session { id, user_id: _, created_at, last_used_at, expires_at, client_address, user_agent } =
+        session;
+    pb::Session {
+        id: id.to_string(),
+        created_at: Some(time(created_at)),
+        last_used_at: Some(time(last_used_at)),
+        expires_at: Some(time(expires_at)),
+        client_address,
+        user_agent,
+        current: id == current,
+    }
+}
+
+pub(super) fn tokens(tokens: Tokens) -> pb::Tokens {
+    let Tokens { access, access_expires_at, refresh, session } = tokens;
+    pb::Tokens {
+        access_token: access.expose_secret().to_owned(),
+        access_expires_at: Some(time(access_expires_at)),
+        refresh_token: refresh.expose_secret().to_owned(),
+        session_expires_at: Some(time(session.expires_at)),
+        session_id: session.id.to_string(),
+    }
+}
+
+pub(super) fn id(field: &'static str, text: &str) -> Result<Uuid, Status> {
+    let id = Uuid::parse_str(text).ok().filter(|id| !id.is_nil());
+    id.ok_or_else(|| invalid(Invalid { field, reason: "it wants a UUID" }))
+}
+
+pub(super) fn role(role: i32) -> Result<Role, Status> {
+    match pb::Role::try_from(role) {
+        Ok(pb::Role::Unspecified | pb::Role::User) => Ok(Role::User),
+        Ok(pb::Role::Admin) => Ok(Role::Admin),
+        Err(_) => Err(invalid(Invalid { field: "role", reason: "it is none of the known ones" })),
+    }
+}
+
+pub(super) fn limit(limit: u32) -> Result<u32, Status> {
+    match limit {
+        0 => Ok(USUAL_LIMIT),
+        1..=HIGHEST_LIMIT => Ok(limit),
+        _ => Err(invalid(Invalid { field: "limit", reason: "it wants 1 to 1000" })),
+    }
+}
+
+pub(super) fn to_cursor(email: &str) -> String {
+    URL_SAFE_NO_PAD.encode(email)
+}
+
+pub(super) fn cursor(cursor: &str) -> Result<String, Status> {
+    let bytes = (cursor.len() <= LONGEST_CURSOR).then(|| URL_SAFE_NO_PAD.decode(cursor).ok()).flatten();
+    let email = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|email| !email.contains('\0'));
+    email.ok_or_else(|| invalid(Invalid { field: "cursor", reason: "it comes from no page before" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_itself_and_rubbish_is_refused() {
+        assert_eq!(cursor(&to_cursor("иван@пример.рф")).unwrap(), "иван@пример.рф");
+        assert_eq!(cursor("").unwrap(), "");
+        for rubbish in ["!", "_w", "AA", &"A".repeat(2_000)] {
+            assert!(cursor(rubbish).is_err(), "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn limits_and_roles_have_defaults_and_bounds() {
+        assert_eq!((limit(0).unwrap(), limit(1_000).unwrap()), (100, 1_000));
+        assert!(limit(1_001).is_err());
+        assert_eq!((role(0).unwrap(), role(2).unwrap()), (Role::User, Role::Admin));
+        assert!(role(3).is_err());
+    }
+
+    #[test]
+    fn a_time_before_1970_goes_out_as_the_protocol_wants_it() {
+        let early = time(Timestamp::from_millisecond(-1).unwrap());
+        assert_eq!((early.seconds, early.nanos), (-1, 999_000_000));
+    }
+}

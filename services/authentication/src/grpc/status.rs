@@ -1,0 +1,106 @@
+//! The one place where errors become gRPC's. What is behind them stays inside and is logged here, under the trace's id.
+
+use std::time::Duration;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+use weft_runtime::telemetry::chain;
+
+use crate::accounts::{AccountError, Invalid};
+use crate::password::HashError;
+use crate::store::StoreError;
+
+/// Seconds to wait, as in HTTP.
+const RETRY_AFTER: &str = "retry-after";
+/// gRPC's own name for "come back after so many milliseconds" (proposal A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+const SOON: Duration = Duration::from_secs(1);
+
+pub(super) fn invalid(error: Invalid) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+pub(super) fn refused(error: AccountError) -> Status {
+    let message = error.to_string();
+    match error {
+        AccountError::Invalid(error) => invalid(error),
+        AccountError::Credentials | AccountError::NotSignedIn => Status::unauthenticated(message),
+        AccountError::WrongPassword | AccountError::NotAdmin => Status::permission_denied(message),
+        AccountError::NotFound(_) => Status::not_found(message),
+        AccountError::Taken(_) => Status::already_exists(message),
+        AccountError::LastAdmin => Status::failed_precondition(message),
+        AccountError::TooOften(wait) => wait_for(Code::ResourceExhausted, message, wait),
+        AccountError::Hash(HashError::Busy) => wait_for(Code::ResourceExhausted, message, SOON),
+        AccountError::NotReady => wait_for(Code::Unavailable, message, SOON),
+        AccountError::Store(error) => unstored(&error),
+        AccountError::Hash(error) => failed(&error),
+        AccountError::Token(error) => failed(&error),
+    }
+}
+
+fn unstored(error: &StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(_) | StoreError::TimedOut(_) => {
+            tracing::warn!(error = chain(error), "the store did not answer a call");
+            wait_for(Code::Unavailable, format!("{error}; try again"), SOON)
+        }
+        // It says nothing of the call: an operator has to act, the caller can only come back.
+        StoreError::Unauthorized(_) => {
+            tracing::error!(error = chain(error), "the store refuses this service");
+            wait_for(Code::Unavailable, "the store refuses the service's credentials".to_owned(), SOON)
+        }
+        StoreError::Failed(_) => failed(error),
+    }
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(error = chain(error), "a call failed");
+    Status::internal("the service failed on this call; its log has the reason, under the trace's id")
+}
+
+fn wait_for(code: Code, message: String, wait: Duration) -> Status {
+    let mut status = Status::new(code, message);
+    // The first whole second at which it is over.
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    let mut insert = |name: &'static str, value: u128| {
+        if let Ok(value) = MetadataValue::try_from(value.to_string()) {
+            status.metadata_mut().insert(name, value);
+        }
+    };
+    insert(RETRY_AFTER, seconds);
+    if code == Code::Unavailable {
+        insert(PUSHBACK, wait.as_millis());
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Cause;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
+        for (wait_ms, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (20_000, "20")] {
+            let status = refused(AccountError::TooOften(Duration::from_millis(wait_ms)));
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert_eq!(status.metadata().get(RETRY_AFTER).unwrap(), seconds, "{wait_ms}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_unavailable_and_what_is_inside_stays_there() {
+        let cause = || Cause::new("secret host");
+        for error in
+            [StoreError::Unavailable(cause()), StoreError::TimedOut(SOON), StoreError::Unauthorized(cause())]
+        {
+            let status = refused(error.into());
+            assert_eq!(status.code(), Code::Unavailable);
+            assert!(status.metadata().contains_key(PUSHBACK));
+            assert!(!status.message().contains("secret"), "{status}");
+        }
+        let status = refused(StoreError::Failed(cause()).into());
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("secret"), "{status}");
+    }
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod accounts;
+pub mod app;
+pub mod config;
+pub mod email;
+pub mod grpc;
+pub mod keys;
+pub mod limits;
+pub mod metrics;
+pub mod outbox;
+pub mod password;
+pub mod random;
+pub mod relay;
+pub mod session;
+pub mod store;
+pub mod supervise;
+pub mod token;
+pub mod trace;
+pub mod user;
+
+use weft_runtime::Process;
+
+use app::{App, AppError};
+
+/// Runs authentication until its process is asked to end.
+///
+/// # Errors
+/// When a setting is wrong, or its port can't be served.
+pub async fn run(process: Process) -> Result<(), AppError> {
+    App::build(&process).await?.run().await
+}

@@ -1,0 +1,132 @@
+//! What authentication counts.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use weft_runtime::metrics::DURATION_BUCKETS_S;
+
+use crate::outbox::{Backlog, Recipient};
+
+/// The metrics. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    sign_ins: Family<ByOutcome, Counter>,
+    refreshes: Family<ByOutcome, Counter>,
+    hash_seconds: Histogram,
+    hashes_waiting: Gauge,
+    deliveries: Family<ByDelivery, Counter>,
+    outbox_waiting: Family<ByRecipient, Gauge>,
+    outbox_oldest_seconds: Family<ByRecipient, Gauge>,
+    outbox_failed: Family<ByRecipient, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDelivery {
+    recipient: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRecipient {
+    recipient: &'static str,
+}
+
+/// A hash that waits for its thread, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting(Gauge);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// Registers them with the process's.
+    pub fn register(process: &weft_runtime::metrics::Metrics) -> Self {
+        let metrics = Self {
+            sign_ins: Family::default(),
+            refreshes: Family::default(),
+            hash_seconds: Histogram::new(DURATION_BUCKETS_S),
+            hashes_waiting: Gauge::default(),
+            deliveries: Family::default(),
+            outbox_waiting: Family::default(),
+            outbox_oldest_seconds: Family::default(),
+            outbox_failed: Family::default(),
+        };
+        process.register(|registry| {
+            let Self {
+                sign_ins,
+                refreshes,
+                hash_seconds,
+                hashes_waiting,
+                deliveries,
+                outbox_waiting,
+                outbox_oldest_seconds,
+                outbox_failed,
+            } = metrics.clone();
+            registry.register("auth_sign_ins", "Sign-ins, by outcome", sign_ins);
+            registry.register("auth_refreshes", "Refreshes of a session, by outcome", refreshes);
+            registry.register("auth_hash_duration_seconds", "Time that a password hash took", hash_seconds);
+            registry.register(
+                "auth_hashes_waiting",
+                "Password hashes that wait for a thread",
+                hashes_waiting,
+            );
+            registry.register("auth_outbox_deliveries", "Attempts to tell another service", deliveries);
+            registry.register("auth_outbox_waiting", "Letters in the outbox", outbox_waiting);
+            registry.register(
+                "auth_outbox_oldest_seconds",
+                "Age of the oldest letter in the outbox",
+                outbox_oldest_seconds,
+            );
+            registry.register(
+                "auth_outbox_failed",
+                "Letters that can't be delivered at all: somebody has to look at them",
+                outbox_failed,
+            );
+        });
+        metrics
+    }
+
+    pub(crate) fn sign_in(&self, outcome: &'static str) {
+        self.sign_ins.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    pub(crate) fn refresh(&self, outcome: &'static str) {
+        self.refreshes.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    pub(crate) fn hash_waits(&self) -> Waiting {
+        self.hashes_waiting.inc();
+        Waiting(self.hashes_waiting.clone())
+    }
+
+    pub(crate) fn hashed(&self, elapsed: Duration) {
+        self.hash_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    pub(crate) fn delivery(&self, recipient: Recipient, result: &'static str) {
+        self.deliveries.get_or_create(&ByDelivery { recipient: recipient.as_str(), result }).inc();
+    }
+
+    pub(crate) fn backlog(&self, backlog: &Backlog, now: Timestamp) {
+        let Backlog { recipient, waiting, oldest, failed } = *backlog;
+        let by = ByRecipient { recipient: recipient.as_str() };
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.outbox_waiting.get_or_create(&by).set(gauge(waiting));
+        self.outbox_failed.get_or_create(&by).set(gauge(failed));
+        let age = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
+        self.outbox_oldest_seconds.get_or_create(&by).set(age);
+    }
+}

@@ -1,0 +1,225 @@
+//! Hashing on threads of its own, so that sign-ins starve nothing else.
+//!
+//! New hashes are argon2id (m = 19 MiB, t = 2, p = 1: OWASP's least, about 20 ms of one core). bcrypt, as the original
+//! keeps it, is accepted; a sign-in replaces it, and every argon2id of other parameters.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::config::HashConfig;
+use crate::metrics::Metrics;
+use crate::random::{self, Random};
+
+const MEMORY_KIB: u32 = 19 * 1_024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+const BCRYPT: [&str; 3] = ["$2a$", "$2b$", "$2y$"];
+
+/// Checks and makes hashes. Clones share the threads.
+#[derive(Debug, Clone)]
+pub struct Hasher {
+    /// A permit for each hash at work or waiting.
+    room: Arc<Semaphore>,
+    /// A permit for each hash at work.
+    threads: Arc<Semaphore>,
+    dummy: Arc<str>,
+    random: Arc<dyn Random>,
+    metrics: Metrics,
+}
+
+/// What a check came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is another password.
+    Wrong,
+    /// It is the password.
+    Right {
+        /// The same password's hash as it is kept today, when the stored one is of an older kind.
+        renewed: Option<String>,
+    },
+}
+
+/// Why nothing was hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum HashError {
+    /// Enough others wait already.
+    #[error("too many passwords wait to be checked")]
+    Busy,
+    /// The hash could not be made.
+    #[error("failed to hash a password")]
+    Hash(#[from] argon2::password_hash::Error),
+    /// The parameters are none.
+    #[error("failed to prepare argon2id")]
+    Parameters(#[from] argon2::Error),
+    /// The thread ended early.
+    #[error("failed to finish a hash")]
+    Thread(#[from] JoinError),
+    /// The process is ending.
+    #[error("failed to get a thread for a hash")]
+    Closed(#[from] AcquireError),
+}
+
+impl Hasher {
+    /// A hasher with so many threads. Makes one hash, that of nobody's password.
+    ///
+    /// # Errors
+    /// When argon2id can't be used here.
+    pub fn new(config: HashConfig, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self, HashError> {
+        let nobody = random::bytes::<32>(&*random);
+        let dummy = hash(&nobody, &random::bytes(&*random))?.into();
+        Ok(Self {
+            room: Arc::new(Semaphore::new(config.threads + config.queue)),
+            threads: Arc::new(Semaphore::new(config.threads)),
+            dummy,
+            random,
+            metrics,
+        })
+    }
+
+    /// Checks a password. Without a stored hash it takes the time of a check all the same, and is wrong.
+    ///
+    /// # Errors
+    /// When too many wait.
+    ///
+    /// # Cancellation
+    /// Dropped while it waits, it gives up its place; dropped while the thread works, the thread ends its hash.
+    pub async fn verify(&self, password: &SecretString, stored: Option<&str>) -> Result<Verdict, HashError> {
+        let (known, stored) = (stored.is_some(), stored.unwrap_or(&self.dummy).to_owned());
+        let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
+        let right = move || verify(password.expose_secret().as_bytes(), &stored, &salt);
+        let verdict = self.run(right).await??;
+        Ok(if known { verdict } else { Verdict::Wrong })
+    }
+
+    /// The hash of a new password.
+    ///
+    /// # Errors
+    /// When too many wait.
+    pub async fn hash(&self, password: &SecretString) -> Result<String, HashError> {
+        let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
+        self.run(move || hash(password.expose_secret().as_bytes(), &salt)).await?
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, HashError> {
+        let place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| HashError::Busy)?;
+        let waiting = self.metrics.hash_waits();
+        let thread = Arc::clone(&self.threads).acquire_owned().await?;
+        drop(waiting);
+        let metrics = self.metrics.clone();
+        Ok(spawn_blocking(move || {
+            let _held: [OwnedSemaphorePermit; 2] = [place, thread];
+            let begun = Instant::now();
+            let outcome = work();
+            metrics.hashed(begun.elapsed());
+            outcome
+        })
+        .await?)
+    }
+}
+
+fn argon2id() -> Result<Argon2<'static>, HashError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash(password: &[u8], salt: &[u8; 16]) -> Result<String, HashError> {
+    let hash: PasswordHash = argon2id()?.hash_password_with_salt(password, salt)?;
+    Ok(hash.to_string())
+}
+
+fn verify(password: &[u8], stored: &str, salt: &[u8; 16]) -> Result<Verdict, HashError> {
+    if BCRYPT.iter().any(|kind| stored.starts_with(kind)) {
+        return match bcrypt::verify(password, stored) {
+            Ok(true) => Ok(Verdict::Right { renewed: Some(hash(password, salt)?) }),
+            Ok(false) => Ok(Verdict::Wrong),
+            Err(error) => Ok(unreadable(&error)),
+        };
+    }
+    let parsed = match PasswordHash::new(stored) {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(unreadable(&error)),
+    };
+    if argon2id()?.verify_password(password, &parsed).is_err() {
+        return Ok(Verdict::Wrong);
+    }
+    let renewed = if is_todays(stored) { None } else { Some(hash(password, salt)?) };
+    Ok(Verdict::Right { renewed })
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Verdict {
+    tracing::error!(%error, "a stored password hash can't be read: its user can't sign in");
+    Verdict::Wrong
+}
+
+fn is_todays(stored: &str) -> bool {
+    stored.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::FixedRandom;
+
+    /// `verysecret`, as the original keeps it.
+    const ORIGINAL: &str = "$2a$12$1zGLuYDDNvATh4RA4avbKuheAMpb1svexSzrQm7up.bnpwQHs0jNe";
+
+    fn hasher(threads: usize, queue: usize) -> Hasher {
+        let metrics = Metrics::register(&weft_runtime::metrics::Metrics::default());
+        Hasher::new(HashConfig { threads, queue }, Arc::new(FixedRandom(7)), metrics).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_hashed_is_right_and_all_else_wrong() {
+        let hasher = hasher(1, 8);
+        let hash = hasher.hash(&"correct horse".into()).await.unwrap();
+        assert!(is_todays(&hash), "{hash}");
+        let verdict = hasher.verify(&"correct horse".into(), Some(&hash)).await.unwrap();
+        assert_eq!(verdict, Verdict::Right { renewed: None });
+        assert_eq!(hasher.verify(&"Correct horse".into(), Some(&hash)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(hasher.verify(&"correct horse".into(), None).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn the_originals_bcrypt_is_right_and_renewed() {
+        let hasher = hasher(1, 8);
+        let verdict = hasher.verify(&"verysecret".into(), Some(ORIGINAL)).await.unwrap();
+        let Verdict::Right { renewed: Some(renewed) } = verdict else { panic!("{verdict:?}") };
+        assert!(is_todays(&renewed), "{renewed}");
+        assert_eq!(hasher.verify(&"another".into(), Some(ORIGINAL)).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn a_weaker_argon2id_is_renewed_and_rubbish_is_wrong() {
+        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
+        let weak: PasswordHash = weak.hash_password_with_salt(b"secret", &[1; 16]).unwrap();
+        let hasher = hasher(1, 8);
+        let verdict = hasher.verify(&"secret".into(), Some(&weak.to_string())).await.unwrap();
+        assert!(matches!(verdict, Verdict::Right { renewed: Some(_) }), "{verdict:?}");
+        for rubbish in ["", "plain", "$2a$12$short", "$argon2id$v=19$m=1"] {
+            assert_eq!(
+                hasher.verify(&"secret".into(), Some(rubbish)).await.unwrap(),
+                Verdict::Wrong,
+                "{rubbish}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn past_the_queue_nobody_waits() {
+        let hasher = hasher(1, 1);
+        let password = "x".into();
+        let (a, b, c) = tokio::join!(hasher.hash(&password), hasher.hash(&password), hasher.hash(&password));
+        let busy = [a, b, c].iter().filter(|hash| matches!(hash, Err(HashError::Busy))).count();
+        assert_eq!(busy, 1);
+    }
+}

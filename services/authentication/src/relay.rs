@@ -1,0 +1,252 @@
+//! Delivers the outbox: to the logger and to mail, until each letter has arrived.
+//!
+//! Every replica has a relay for each recipient. A relay takes letters under a lease that outlasts a call, so no lock is
+//! held while a peer thinks, and what a killed replica had taken is due again when the lease ends. A letter may arrive
+//! twice; its id tells.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use tracing::{Instrument as _, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use weft_mesh::Channel;
+use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
+use weft_proto::weft::log::v1::{Entry, Level, WriteRequest};
+use weft_proto::weft::mail::v1::SendRequest;
+use weft_proto::weft::mail::v1::mail_service_client::MailServiceClient;
+use weft_runtime::clock::Clock;
+use weft_runtime::telemetry::chain;
+
+use crate::metrics::Metrics;
+use crate::outbox::{Claimed, Letter, Message, Recipient};
+use crate::session::after;
+use crate::store::{Store, StoreError};
+
+/// Letters under way to one recipient at once.
+const AT_ONCE: usize = 16;
+/// What a delivery may take. Mail answers after its SMTP server has.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// A call, and the note of its outcome.
+const LEASE: Duration = Duration::from_secs(15);
+/// How soon a relay finds what another replica left, or what is due again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// Tells this process's relays that something was written.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<[Notify; 2]>);
+
+impl Wake {
+    /// Wakes all of them.
+    pub fn all(&self) {
+        self.0.iter().for_each(Notify::notify_one);
+    }
+
+    fn of(&self, recipient: Recipient) -> &Notify {
+        let [logger, mail] = &*self.0;
+        match recipient {
+            Recipient::Logger => logger,
+            Recipient::Mail => mail,
+        }
+    }
+}
+
+/// Hands one letter to its recipient.
+#[async_trait]
+pub trait Deliver: Send + Sync + 'static {
+    /// Returns when the recipient has it.
+    async fn deliver(&self, letter: &Letter) -> Result<(), Status>;
+}
+
+/// The peers, through the mesh.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    logger: LogServiceClient<Channel>,
+    mail: MailServiceClient<Channel>,
+}
+
+impl Peers {
+    /// Peers behind these channels.
+    pub fn new(logger: Channel, mail: Channel) -> Self {
+        Self {
+            logger: LogServiceClient::new(logger.with_timeout(CALL_WITHIN)),
+            mail: MailServiceClient::new(mail.with_timeout(CALL_WITHIN)),
+        }
+    }
+}
+
+#[async_trait]
+impl Deliver for Peers {
+    async fn deliver(&self, letter: &Letter) -> Result<(), Status> {
+        let id = letter.id.to_string();
+        match letter.message.clone() {
+            Message::Log { time, warning, data, attributes } => {
+                let level = if warning { Level::Warning } else { Level::Info };
+                let entry = Entry {
+                    id,
+                    time: Some(prost_types::Timestamp {
+                        seconds: time.as_second(),
+                        nanos: time.subsec_nanosecond(),
+                    }),
+                    service: "authentication".to_owned(),
+                    level: level.into(),
+                    name: "authentication".to_owned(),
+                    data,
+                    // The logger takes the trace of this call, which is that of the change.
+                    trace_id: String::new(),
+                    attributes: attributes.into_iter().collect(),
+                };
+                self.logger.clone().write(WriteRequest { entry: Some(entry) }).await.map(drop)
+            }
+            Message::Mail { template, to, values } => {
+                let values = values.into_iter().collect();
+                let request = SendRequest { id, template, to, reply_to: String::new(), values };
+                self.mail.clone().send(request).await.map(drop)
+            }
+        }
+    }
+}
+
+/// Delivers the letters of one recipient.
+#[derive(Clone)]
+pub struct Relay {
+    /// Where they are.
+    pub store: Arc<dyn Store>,
+    /// Whose they are.
+    pub recipient: Recipient,
+    /// How they go.
+    pub peers: Arc<dyn Deliver>,
+    /// The present moment.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Told of what this process writes.
+    pub wake: Wake,
+}
+
+impl Relay {
+    /// Runs until it is stopped, and then until what is due has had one more attempt.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut under_way = JoinSet::new();
+        loop {
+            // Asked before the letters are, so that none of those written until now is left.
+            let stopping = stop.is_cancelled();
+            let full = self.start_due(&mut under_way).await;
+            if stopping && !full {
+                break;
+            }
+            tokio::select! {
+                Some(_) = under_way.join_next(), if full => {}
+                () = self.wake.of(self.recipient).notified(), if !full => {}
+                () = sleep(LOOK_EVERY), if !full => {}
+                () = stop.cancelled(), if !stopping && !full => {}
+            }
+            while under_way.try_join_next().is_some() {}
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    /// Starts what is due, as far as there is room, and returns whether there may be more.
+    async fn start_due(&self, under_way: &mut JoinSet<()>) -> bool {
+        let room = AT_ONCE.saturating_sub(under_way.len());
+        if room == 0 {
+            return true;
+        }
+        let claimed = match self.store.claim(self.recipient, room, self.clock.now(), LEASE).await {
+            Ok(claimed) => claimed,
+            // Readiness and the log tell of the store already.
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "failed to look into the outbox");
+                return false;
+            }
+        };
+        let full = claimed.len() == room;
+        for letter in claimed {
+            under_way.spawn(self.clone().deliver(letter));
+        }
+        full
+    }
+
+    async fn deliver(self, claimed: Claimed) {
+        let Claimed { letter, attempt } = claimed;
+        let recipient = self.recipient.as_str();
+        let span =
+            info_span!("relay", otel.name = format!("relay {recipient}"), otel.kind = "internal", attempt);
+        // Fails only without telemetry.
+        let _ = span.set_parent(letter.trace.to_context());
+        let outcome = self.peers.deliver(&letter).instrument(span).await;
+        if let Err(error) = self.note(&letter, attempt, outcome).await {
+            tracing::warn!(
+                error = chain(&error),
+                recipient,
+                "failed to note what became of a letter: it goes again"
+            );
+        }
+    }
+
+    async fn note(
+        &self,
+        letter: &Letter,
+        attempt: u32,
+        outcome: Result<(), Status>,
+    ) -> Result<(), StoreError> {
+        let (now, recipient) = (self.clock.now(), self.recipient);
+        let Err(status) = outcome else {
+            self.metrics.delivery(recipient, "delivered");
+            return self.store.delivered(letter.id).await;
+        };
+        let (recipient, reason) = (recipient.as_str(), reason(&status));
+        if is_final(status.code()) {
+            self.metrics.delivery(self.recipient, "failed");
+            tracing::error!(recipient, letter.id = %letter.id, reason, "a letter can't be delivered: it is kept as failed");
+            return self.store.give_up(letter.id, now, &reason).await;
+        }
+        self.metrics.delivery(self.recipient, "postponed");
+        tracing::debug!(recipient, letter.id = %letter.id, reason, attempt, "a letter goes again later");
+        self.store.postpone(letter.id, after(now, delay(attempt)), &reason).await
+    }
+}
+
+/// Peers' words may be long.
+fn reason(status: &Status) -> String {
+    format!("{:?}: {}", status.code(), status.message().chars().take(1_000).collect::<String>())
+}
+
+/// No repeat changes these.
+fn is_final(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::FailedPrecondition)
+}
+
+/// Twice as long each time.
+fn delay(attempt: u32) -> Duration {
+    let doubled = 2_u32.checked_pow(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_DELAY.checked_mul(doubled).map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_half_a_minute() {
+        let delays = [0, 1, 2, 3, 8, 9, 100, u32::MAX].map(|attempt| delay(attempt).as_millis());
+        assert_eq!(delays, [200, 200, 400, 800, 25_600, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn only_what_no_repeat_changes_is_final() {
+        for code in
+            [Code::Unavailable, Code::DeadlineExceeded, Code::Internal, Code::Unimplemented, Code::Cancelled]
+        {
+            assert!(!is_final(code), "{code:?}");
+        }
+        assert!(is_final(Code::InvalidArgument) && is_final(Code::FailedPrecondition));
+    }
+}

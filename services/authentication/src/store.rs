@@ -1,0 +1,399 @@
+//! What authentication asks of a store. Each method is one transaction.
+//!
+//! # Cancellation
+//! Every future may be dropped: what has begun is then done whole or not at all.
+
+pub mod postgres;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::keys::Key;
+use crate::limits::{Failures, Rate};
+use crate::outbox::{Backlog, Claimed, Letter, Recipient};
+use crate::session::{Lifetimes, RefreshHash, Session};
+use crate::user::{Account, User};
+
+/// Everything.
+pub trait Store: Schema + Limits + Users + Sessions + SigningKeys + Outbox {}
+
+impl<T: Schema + Limits + Users + Sessions + SigningKeys + Outbox> Store for T {}
+
+/// The store itself.
+#[async_trait]
+pub trait Schema: Send + Sync + 'static {
+    /// Asks for the store's version.
+    ///
+    /// # Errors
+    /// When it can't be reached, or refuses our credentials.
+    async fn check(&self) -> Result<String, StoreError>;
+
+    /// Brings the schema to what this version wants. May run in several replicas at once.
+    ///
+    /// # Errors
+    /// When it can't be done now; it may be repeated.
+    async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// Deletes what no longer matters.
+    ///
+    /// # Errors
+    /// When it can't be done now; it may be repeated.
+    async fn purge(&self, over: &Over) -> Result<(), StoreError>;
+}
+
+/// What no longer matters.
+#[derive(Debug, Clone, Copy)]
+pub struct Over {
+    /// The present moment: addresses that have their whole allowance back.
+    pub now: Timestamp,
+    /// Failures before this.
+    pub failures_before: Timestamp,
+    /// Sessions whose absolute end was before this.
+    pub sessions_before: Timestamp,
+}
+
+/// How often passwords are tried.
+#[async_trait]
+pub trait Limits: Send + Sync + 'static {
+    /// Takes one try of an address's allowance, or says how long until there is one.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn take_try(&self, address: &str, rate: Rate, now: Timestamp) -> Result<Try, StoreError>;
+
+    /// Failures under this key.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn failures(&self, key: &[u8; 32]) -> Result<Option<Failures>, StoreError>;
+
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn add_failure(&self, key: &[u8; 32], now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Whether a password may be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Try {
+    /// It may.
+    Taken,
+    /// Not before this has passed.
+    Wait(Duration),
+}
+
+/// People.
+#[async_trait]
+pub trait Users: Send + Sync + 'static {
+    /// The person with this address, upper and lower case not told apart.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError>;
+
+    /// The person with this id.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn account_by_id(&self, id: Uuid) -> Result<Option<Account>, StoreError>;
+
+    /// Adds a person, unless somebody has the id or the address. Returns whether it did.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn insert_account(&self, account: &Account, letters: &[Letter]) -> Result<bool, StoreError>;
+
+    /// Refuses a person from now on and ends all sessions.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn deactivate(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+        letters: Compose<'_>,
+    ) -> Result<Deactivation, StoreError>;
+
+    /// So many people in the order of their addresses, from the first after this one.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn users_after(&self, email: &str, limit: u32) -> Result<Vec<User>, StoreError>;
+
+    /// Changes a password, if the hash is still this one, and ends the other sessions. Returns whether it did.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn change_password(&self, change: &PasswordChange, letters: &[Letter]) -> Result<bool, StoreError>;
+}
+
+/// Writes the letters that go with a change, when it is known what has changed: whose sessions, and which.
+pub type Compose<'a> = &'a (dyn Fn(&User, &[Session]) -> Vec<Letter> + Send + Sync);
+
+/// What became of a deactivation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deactivation {
+    /// The person is inactive, now or since before.
+    Done(User),
+    /// There is no such person.
+    Unknown,
+    /// Nobody else could administrate.
+    LastAdmin,
+}
+
+/// A new password.
+#[derive(Debug, Clone)]
+pub struct PasswordChange {
+    /// Whose.
+    pub user_id: Uuid,
+    /// The session that goes on.
+    pub session_id: Uuid,
+    /// The hash that was checked.
+    pub old_hash: String,
+    /// The new one.
+    pub new_hash: String,
+    /// The present moment.
+    pub now: Timestamp,
+}
+
+/// Sessions.
+#[async_trait]
+pub trait Sessions: Send + Sync + 'static {
+    /// Opens a session for a person whose password was right.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn open_session(&self, opening: &Opening) -> Result<Opened, StoreError>;
+
+    /// A person with one of their sessions, if that is open and the person active.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn signed_in(
+        &self,
+        user_id: Uuid,
+        session_id: Uuid,
+        open: &OpenAt,
+    ) -> Result<Option<Account>, StoreError>;
+
+    /// Uses up a refresh token and puts the next one in its place. A replay ends the session.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn rotate(
+        &self,
+        presented: &RefreshHash,
+        next: &RefreshHash,
+        open: &OpenAt,
+        on_replay: Compose<'_>,
+    ) -> Result<Rotated, StoreError>;
+
+    /// Whose token this is, used up or not: user and session.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn owner_of_refresh_token(&self, hash: &RefreshHash) -> Result<Option<(Uuid, Uuid)>, StoreError>;
+
+    /// A person's open sessions, newest first.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn open_sessions(&self, user_id: Uuid, open: &OpenAt) -> Result<Vec<Session>, StoreError>;
+
+    /// Ends sessions, writes the letters if one of them was open, and returns those that were.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn end_sessions(
+        &self,
+        which: Which,
+        open: &OpenAt,
+        letters: Compose<'_>,
+    ) -> Result<Vec<Session>, StoreError>;
+
+    /// Whether a person has, or had, this session.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn has_session(&self, user_id: Uuid, session_id: Uuid) -> Result<bool, StoreError>;
+}
+
+/// Which sessions of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// This one.
+    One {
+        /// Whose.
+        user_id: Uuid,
+        /// Which.
+        session_id: Uuid,
+    },
+    /// All.
+    All {
+        /// Whose.
+        user_id: Uuid,
+    },
+}
+
+/// What it takes for a session to be open.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenAt {
+    /// The present moment.
+    pub now: Timestamp,
+    /// How long sessions last.
+    pub lifetimes: Lifetimes,
+}
+
+/// A session to be opened.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The session.
+    pub session: Session,
+    /// Its first refresh token.
+    pub refresh: RefreshHash,
+    /// The hash that the password was checked against.
+    pub checked_hash: String,
+    /// What takes its place.
+    pub renewed_hash: Option<String>,
+    /// Failures that are forgiven.
+    pub failures: [u8; 32],
+    /// Whom to tell.
+    pub letters: Vec<Letter>,
+}
+
+/// What became of an opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// It is open.
+    Done,
+    /// The person has changed since the password was checked: look again.
+    Stale,
+}
+
+/// What became of a refresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotated {
+    /// The next token is good.
+    Next(Box<(User, Session)>),
+    /// There is no such token, or its session has ended.
+    Refused,
+    /// The token was used before, so its session was ended.
+    Replay,
+}
+
+/// Signing keys.
+#[async_trait]
+pub trait SigningKeys: Send + Sync + 'static {
+    /// All of them.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn signing_keys(&self) -> Result<Vec<Key>, StoreError>;
+
+    /// Drops those whose time is over, adds the one that is due, and returns what is there then. One replica at a time.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn rotate_signing_keys(&self, now: Timestamp, due: Due<'_>) -> Result<Vec<Key>, StoreError>;
+}
+
+/// The key that has to be added to these, if one has to.
+pub type Due<'a> = &'a (dyn Fn(&[Key]) -> Option<Key> + Send + Sync);
+
+/// Letters on their way.
+#[async_trait]
+pub trait Outbox: Send + Sync + 'static {
+    /// Takes letters that are due, for this long: nobody else gets them until then.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn claim(
+        &self,
+        recipient: Recipient,
+        most: usize,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Forgets a letter that has arrived.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letter is then delivered again.
+    async fn delivered(&self, id: Uuid) -> Result<(), StoreError>;
+
+    /// Gives a letter back until this moment.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letter is then due when its lease ends.
+    async fn postpone(&self, id: Uuid, due_at: Timestamp, reason: &str) -> Result<(), StoreError>;
+
+    /// Keeps a letter that can never arrive, with the reason.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letter is then tried again.
+    async fn give_up(&self, id: Uuid, now: Timestamp, reason: &str) -> Result<(), StoreError>;
+
+    /// What there is, for each recipient.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It can't be reached, or can't take this kind of call now.
+    #[error("the store can't be reached")]
+    Unavailable(#[source] Cause),
+    /// It did not answer in time.
+    #[error("the store did not answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// It does not know our credentials, or they have not the rights.
+    #[error("the store refuses the credentials in DATABASE_URL")]
+    Unauthorized(#[source] Cause),
+    /// It refused what it was asked.
+    #[error("the store failed")]
+    Failed(#[source] Cause),
+}
+
+/// What lies behind an error.
+#[derive(Debug, Clone)]
+pub struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl Cause {
+    /// A cause from any error or text.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Arc::from(error.into()))
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl StoreError {
+    /// A name of the kind, for metrics and spans.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::TimedOut(_) => "timed_out",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Failed(_) => "failed",
+        }
+    }
+}

@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{query, query_scalar};
+
+use super::PostgresStore;
+use super::rows::{from_db, to_db};
+use crate::limits::{Failures, Rate};
+use crate::session::{after, before};
+use crate::store::{Limits, StoreError, Try};
+
+#[async_trait]
+impl Limits for PostgresStore {
+    async fn take_try(&self, address: &str, rate: Rate, now: Timestamp) -> Result<Try, StoreError> {
+        self.bounded(async {
+            let latest = after(now, rate.tolerance());
+            // The row's own lock makes this exact, however many replicas ask at once.
+            let taken = query_scalar!(
+                "INSERT INTO sign_in_addresses AS a (address, next_at) \
+                 VALUES ($1, $2::timestamptz + $4::float8 * interval '1 second') \
+                 ON CONFLICT (address) DO UPDATE \
+                 SET next_at = greatest(a.next_at, $2) + $4 * interval '1 second' \
+                 WHERE a.next_at <= $3 \
+                 RETURNING next_at",
+                address,
+                to_db(now),
+                to_db(latest),
+                rate.every.as_secs_f64(),
+            );
+            if self.run("INSERT", "sign_in_addresses", taken.fetch_optional(&self.pool)).await?.is_some() {
+                return Ok(Try::Taken);
+            }
+            let next_at = query_scalar!("SELECT next_at FROM sign_in_addresses WHERE address = $1", address);
+            let next_at = self.run("SELECT", "sign_in_addresses", next_at.fetch_optional(&self.pool)).await?;
+            let turn = next_at.map_or(now, |next_at| before(from_db(next_at), rate.tolerance()));
+            let wait = turn.duration_since(now).max(SignedDuration::ZERO);
+            Ok(Try::Wait(Duration::try_from(wait).unwrap_or_default()))
+        })
+        .await
+    }
+
+    async fn failures(&self, key: &[u8; 32]) -> Result<Option<Failures>, StoreError> {
+        self.bounded(async {
+            let found =
+                query!("SELECT failures, last_at FROM sign_in_failures WHERE key = $1", key.as_slice());
+            let found = self.run("SELECT", "sign_in_failures", found.fetch_optional(&self.pool)).await?;
+            Ok(found.map(|row| Failures {
+                count: u32::try_from(row.failures).unwrap_or_default(),
+                last_at: from_db(row.last_at),
+            }))
+        })
+        .await
+    }
+
+    async fn add_failure(&self, key: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
+        self.bounded(async {
+            let forgotten = before(now, Failures::KEPT_FOR);
+            let added = query!(
+                "INSERT INTO sign_in_failures AS f (key, failures, last_at) VALUES ($1, 1, $2) \
+                 ON CONFLICT (key) DO UPDATE \
+                 SET failures = CASE WHEN f.last_at < $3 THEN 1 ELSE least(f.failures, 1000000) + 1 END, \
+                     last_at = $2",
+                key.as_slice(),
+                to_db(now),
+                to_db(forgotten),
+            );
+            self.run("INSERT", "sign_in_failures", added.execute(&self.pool)).await.map(drop)
+        })
+        .await
+    }
+}

@@ -1,0 +1,174 @@
+//! Keeps an eye on the store: readiness, `/status`, migration, signing keys, the first user, and what can go.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use weft_runtime::health::Condition;
+use weft_runtime::lifecycle::Shutdown;
+use weft_runtime::status::{StatusBoard, StoreStatus};
+use weft_runtime::telemetry::chain;
+
+use crate::accounts::{AccountError, Accounts};
+use crate::config::FirstUser;
+use crate::keys::KeyError;
+use crate::limits::Failures;
+use crate::session::before;
+use crate::store::{Over, StoreError};
+
+/// The store's name on `/status` and `/readyz`.
+pub const STORE: &str = "postgres";
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A pod waits for this before it becomes ready, so it is short.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// Ended sessions stay this long, for whoever looks into what happened.
+const SESSIONS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// Looks after the store.
+pub struct Supervisor {
+    /// What is looked after.
+    pub accounts: Accounts,
+    /// Made when nobody has the address.
+    pub first_user: Option<FirstUser>,
+    /// What readiness shows.
+    pub ready: Condition,
+    /// What `/status` shows.
+    pub status: StatusBoard,
+}
+
+/// How far the store is.
+#[derive(Debug, Default, Clone, Copy)]
+struct Progress {
+    migrated: bool,
+    first_user: bool,
+    keys_at: Option<Instant>,
+    purged_at: Option<Instant>,
+}
+
+/// What is wrong with the store.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("failed to prepare the signing keys")]
+    Keys(#[source] KeyError),
+    #[error("failed to make the first user")]
+    FirstUser(#[source] AccountError),
+}
+
+impl Trouble {
+    fn of_store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error)
+            | Self::Keys(KeyError::Store(error))
+            | Self::FirstUser(AccountError::Store(error)) => Some(error),
+            Self::Keys(_) | Self::FirstUser(_) => None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Runs until shutdown is requested.
+    pub async fn run(self, shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.requested() => {}
+            never = self.watch() => match never {},
+        }
+    }
+
+    async fn watch(self) -> std::convert::Infallible {
+        let mut progress = Progress::default();
+        let mut was_well = None;
+        loop {
+            let outcome = self.look(&mut progress).await;
+            self.tell(&outcome, progress.migrated);
+            let well = outcome.is_ok();
+            if was_well.replace(well) != Some(well) {
+                match &outcome {
+                    Ok(version) => tracing::info!(version, "the store is ready"),
+                    Err(error) => tracing::warn!(error = chain(error), "the store is not ready"),
+                }
+            }
+            let next = if well { LOOK_EVERY.min(self.accounts.keys.tick()) } else { LOOK_AGAIN };
+            sleep(next).await;
+        }
+    }
+
+    async fn look(&self, progress: &mut Progress) -> Result<String, Trouble> {
+        let Accounts { store, keys, .. } = &self.accounts;
+        let version = store.check().await?;
+        if !progress.migrated {
+            self.tell_of_migration(&version);
+            store.migrate().await?;
+            progress.migrated = true;
+        }
+        if is_over(progress.keys_at, keys.tick()) {
+            keys.refresh(&**store).await.map_err(Trouble::Keys)?;
+            progress.keys_at = Some(Instant::now());
+        }
+        if !progress.first_user {
+            if let Some(first) = &self.first_user {
+                self.accounts.ensure_first_user(first).await.map_err(Trouble::FirstUser)?;
+            }
+            progress.first_user = true;
+        }
+        for backlog in store.backlog().await? {
+            self.accounts.metrics.backlog(&backlog, self.accounts.clock.now());
+        }
+        if is_over(progress.purged_at, PURGE_EVERY) {
+            self.purge().await;
+            progress.purged_at = Some(Instant::now());
+        }
+        Ok(version)
+    }
+
+    /// Nobody waits for this, so a failure is not the store's.
+    async fn purge(&self) {
+        let now = self.accounts.clock.now();
+        let over = Over {
+            now,
+            failures_before: before(now, Failures::KEPT_FOR),
+            sessions_before: before(now, SESSIONS_KEPT_FOR),
+        };
+        if let Err(error) = self.accounts.store.purge(&over).await {
+            tracing::warn!(error = chain(&error), "failed to delete what is over, will try again");
+        }
+    }
+
+    /// A change of a large table takes its time.
+    fn tell_of_migration(&self, version: &str) {
+        const MESSAGE: &str = "the schema is being migrated";
+        self.ready.missing(MESSAGE);
+        let status = StoreStatus {
+            reachable: true,
+            authenticated: true,
+            migrated: false,
+            version: Some(version.to_owned()),
+            message: Some(MESSAGE.to_owned()),
+        };
+        self.status.set(STORE, status);
+    }
+
+    fn tell(&self, outcome: &Result<String, Trouble>, migrated: bool) {
+        match outcome {
+            Ok(_) => self.ready.fulfilled(),
+            Err(error) => self.ready.missing(chain(error)),
+        }
+        let trouble = outcome.as_ref().err().and_then(Trouble::of_store);
+        self.status.update(STORE, |status| {
+            let version = outcome.as_ref().ok().cloned().or_else(|| status.version.take());
+            let (reachable, authenticated) = match trouble {
+                None | Some(StoreError::Failed(_)) => (true, true),
+                Some(StoreError::Unauthorized(_)) => (true, false),
+                Some(StoreError::Unavailable(_) | StoreError::TimedOut(_)) => (false, false),
+            };
+            let message = outcome.as_ref().err().map(|error| chain(error));
+            *status = StoreStatus { reachable, authenticated, migrated, version, message };
+        });
+    }
+}
+
+fn is_over(since: Option<Instant>, wait: Duration) -> bool {
+    since.is_none_or(|since| since.elapsed() >= wait)
+}

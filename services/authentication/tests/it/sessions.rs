@@ -1,0 +1,210 @@
+use anyhow::{Context as _, Result};
+use tonic::{Code, Request};
+use weft_devstack::ServiceOptions;
+use weft_proto::weft::auth::v1::{
+    ChangePasswordRequest, GetUserRequest, ListSessionsRequest, RefreshRequest, RefreshResponse,
+    RevokeSessionRequest, SignInResponse, SignOutRequest,
+};
+
+use crate::helpers::{ADMIN, Client, PASSWORD, Rig, from, on_behalf, refresh_token, until};
+
+async fn refresh(client: &mut Client, token: &str) -> Result<RefreshResponse, tonic::Status> {
+    let request = RefreshRequest { refresh_token: token.to_owned() };
+    Ok(client.refresh(request).await?.into_inner())
+}
+
+fn next(reply: &RefreshResponse) -> String {
+    reply.tokens.as_ref().map(|tokens| tokens.refresh_token.clone()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_good_once_and_a_replay_ends_the_session() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let first = rig.sign_in_admin().await?;
+    let bystander = rig.sign_in_admin().await?;
+    let second = refresh(&mut client, &refresh_token(&first)).await?;
+    assert_eq!(second.user.as_ref().context("no user")?.email, ADMIN);
+    let tokens = second.tokens.as_ref().context("no tokens")?;
+    assert_eq!(tokens.session_id, first.tokens.as_ref().context("no tokens")?.session_id);
+    let third = refresh(&mut client, &next(&second)).await?;
+
+    // A thief, or the owner after a thief: nobody can tell which.
+    let replay = refresh(&mut client, &next(&second)).await.unwrap_err();
+    assert_eq!(replay.code(), Code::Unauthenticated);
+    let cut_off = refresh(&mut client, &next(&third)).await.unwrap_err();
+    assert_eq!((cut_off.code(), cut_off.message()), (Code::Unauthenticated, replay.message()));
+    let refused = client.get_user(on_behalf(&first, GetUserRequest {})?).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    until("the logger is warned", async || {
+        rig.logger
+            .entries()
+            .iter()
+            .any(|(entry, _)| entry.data.contains("presented twice") && entry.level == 4)
+    })
+    .await?;
+    refresh(&mut client, &refresh_token(&bystander)).await?;
+    for rubbish in ["", "x", &"A".repeat(43), &"A".repeat(1 << 20)] {
+        assert_eq!(refresh(&mut client, rubbish).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_refreshes_at_once_one_at_most_goes_on() -> Result<()> {
+    let rig = Rig::start().await?;
+    let token = refresh_token(&rig.sign_in_admin().await?);
+    let (mut one, mut two) = (rig.client()?, rig.client()?);
+    let (one, two) = tokio::join!(refresh(&mut one, &token), refresh(&mut two, &token));
+    assert_eq!([one, two].iter().filter(|reply| reply.is_ok()).count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_idle_and_at_its_absolute_end_however_busy() -> Result<()> {
+    let options = ServiceOptions::default().env("AUTH_SESSION_IDLE", "2s").env("AUTH_SESSION_ABSOLUTE", "6s");
+    let rig = Rig::with(options).await?;
+    let mut client = rig.client()?;
+    let idle = rig.sign_in_admin().await?;
+    let busy = rig.sign_in_admin().await?;
+    let ends = busy.tokens.as_ref().and_then(|tokens| tokens.session_expires_at).context("no end")?;
+    let mut token = refresh_token(&busy);
+    let begun = tokio::time::Instant::now();
+    until("the busy session ends", async || {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        match refresh(&mut client.clone(), &token).await {
+            Ok(reply) => {
+                let tokens = reply.tokens.clone().unwrap();
+                assert_eq!(tokens.session_expires_at, Some(ends), "the end has moved");
+                assert!(
+                    tokens.access_expires_at.unwrap().seconds <= ends.seconds,
+                    "a token outlives its session"
+                );
+                token = next(&reply);
+                false
+            }
+            Err(status) => status.code() == Code::Unauthenticated,
+        }
+    })
+    .await?;
+    assert!(begun.elapsed().as_secs() >= 5, "it has ended after {:?}", begun.elapsed());
+    assert_eq!(refresh(&mut client, &refresh_token(&idle)).await.unwrap_err().code(), Code::Unauthenticated);
+    let refused = client.list_sessions(on_behalf(&idle, ListSessionsRequest {})?).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    // What has ended by itself is not signed out: nobody gets a mail about it.
+    let ended = client.sign_out(on_behalf(&idle, SignOutRequest::default())?).await?.into_inner().ended;
+    assert_eq!(ended, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_sign_out_that_ends_something_sends_one_mail() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let sessions: Vec<SignInResponse> = vec![
+        rig.sign_in_admin_from("10.1.2.3").await?,
+        rig.sign_in_admin().await?,
+        rig.sign_in_admin().await?,
+        rig.sign_in_admin().await?,
+    ];
+
+    let by_caller = on_behalf(&sessions[0], SignOutRequest::default())?;
+    assert_eq!(client.sign_out(by_caller).await?.into_inner().ended, 1);
+    let again = on_behalf(&sessions[0], SignOutRequest::default())?;
+    assert_eq!(client.sign_out(again).await?.into_inner().ended, 0);
+    let by_token = SignOutRequest { refresh_token: refresh_token(&sessions[1]), everywhere: false };
+    assert_eq!(client.sign_out(by_token.clone()).await?.into_inner().ended, 1);
+    assert_eq!(client.sign_out(by_token).await?.into_inner().ended, 0);
+    let everywhere =
+        on_behalf(&sessions[2], SignOutRequest { everywhere: true, ..SignOutRequest::default() })?;
+    assert_eq!(client.sign_out(everywhere).await?.into_inner().ended, 2);
+
+    until("three mails are sent", async || rig.mail.mails().len() == 3).await?;
+    rig.until_metric("auth_outbox_waiting{recipient=\"mail\"} 0").await?;
+    let mails = rig.mail.mails();
+    assert_eq!(mails.len(), 3);
+    for (mail, _) in &mails {
+        assert_eq!((mail.template.as_str(), mail.to.as_str()), ("logout", ADMIN));
+        let mut names: Vec<_> = mail.values.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["address", "email", "everywhere", "first_name", "time"]);
+    }
+    assert!(mails.iter().any(|(mail, _)| mail.values["address"] == "10.1.2.3"));
+    assert_eq!(mails.iter().filter(|(mail, _)| mail.values["everywhere"] == "true").count(), 1);
+    until("the logger hears of each", async || {
+        rig.logger.entries().iter().filter(|(entry, _)| entry.data.contains("logged out")).count() == 3
+    })
+    .await?;
+
+    for nobody in [SignOutRequest::default(), SignOutRequest { refresh_token: "x".into(), everywhere: true }]
+    {
+        assert_eq!(client.sign_out(nobody).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_person_sees_and_ends_only_their_own_sessions() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    rig.user("ada@example.com").await?;
+    let one = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+    let two = client.sign_in(from("10.0.0.2", "ada@example.com", PASSWORD)).await?.into_inner();
+    let admin = rig.sign_in_admin().await?;
+    let id = |reply: &SignInResponse| reply.tokens.as_ref().unwrap().session_id.clone();
+    let list = async |client: &mut Client| -> Result<_> {
+        Ok(client.list_sessions(on_behalf(&two, ListSessionsRequest {})?).await?.into_inner().sessions)
+    };
+    let sessions = list(&mut client).await?;
+    assert_eq!(sessions.iter().map(|session| session.id.clone()).collect::<Vec<_>>(), [id(&two), id(&one)]);
+    assert_eq!(sessions.iter().map(|session| session.current).collect::<Vec<_>>(), [true, false]);
+    assert_eq!((sessions[1].client_address.as_str(), sessions[1].user_agent.as_str()), ("10.0.0.1", "test"));
+
+    let revoke = |session_id: &str| RevokeSessionRequest { session_id: session_id.to_owned() };
+    let foreign = client.revoke_session(on_behalf(&two, revoke(&id(&admin)))?).await.unwrap_err();
+    assert_eq!(foreign.code(), Code::NotFound);
+    let rubbish = client.revoke_session(on_behalf(&two, revoke("x"))?).await.unwrap_err();
+    assert_eq!(rubbish.code(), Code::InvalidArgument);
+    for _ in 0..2 {
+        client.revoke_session(on_behalf(&two, revoke(&id(&one)))?).await?;
+    }
+    assert_eq!(list(&mut client).await?.len(), 1);
+    let ended = refresh(&mut client, &refresh_token(&one)).await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unauthenticated);
+    client.get_user(on_behalf(&admin, GetUserRequest {})?).await?;
+
+    let nobody = client.list_sessions(Request::new(ListSessionsRequest {})).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::Unauthenticated);
+    let mut half = Request::new(ListSessionsRequest {});
+    half.metadata_mut().insert("weft-user-id", "x".parse()?);
+    assert_eq!(client.list_sessions(half).await.unwrap_err().code(), Code::Unauthenticated);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_other_sessions_and_wrong_ones_are_slowed() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    rig.user("ada@example.com").await?;
+    let this = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+    let other = client.sign_in(from("10.0.0.2", "ada@example.com", PASSWORD)).await?.into_inner();
+    let change = |current: &str, new: &str| {
+        let (current_password, new_password) = (current.to_owned(), new.to_owned());
+        on_behalf(&this, ChangePasswordRequest { current_password, new_password })
+    };
+    let short = client.change_password(change(PASSWORD, "short")?).await.unwrap_err();
+    assert_eq!(short.code(), Code::InvalidArgument);
+    assert!(short.message().starts_with("new_password: "), "{short}");
+    client.change_password(change(PASSWORD, "the next good password")?).await?;
+    assert_eq!(refresh(&mut client, &refresh_token(&other)).await.unwrap_err().code(), Code::Unauthenticated);
+    refresh(&mut client, &refresh_token(&this)).await?;
+    let old = client.sign_in(from("10.0.0.3", "ada@example.com", PASSWORD)).await.unwrap_err();
+    assert_eq!(old.code(), Code::Unauthenticated);
+    client.sign_in(from("10.0.0.4", "ada@example.com", "the next good password")).await?;
+
+    let wrong = client.change_password(change(PASSWORD, "and one more password")?).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::PermissionDenied);
+    let slowed = client.change_password(change(PASSWORD, "and one more password")?).await.unwrap_err();
+    assert_eq!(slowed.code(), Code::ResourceExhausted);
+    Ok(())
+}

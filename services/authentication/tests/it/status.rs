@@ -1,0 +1,59 @@
+use anyhow::Result;
+use serde_json::Value;
+use weft_devstack::{Service, ServiceOptions, StateDir};
+
+use crate::helpers::{Rig, until};
+
+#[tokio::test]
+async fn the_admin_port_tells_of_the_store_and_of_the_work() -> Result<()> {
+    let rig = Rig::start().await?;
+    rig.sign_in_admin().await?;
+    let status: Value = serde_json::from_str(&rig.admin("/status").await?.1)?;
+    for flag in ["reachable", "authenticated", "migrated"] {
+        assert_eq!(status["postgres"][flag], true, "{status}");
+    }
+    assert!(
+        status["postgres"]["version"].as_str().is_some_and(|version| version.starts_with("15.")),
+        "{status}"
+    );
+    rig.until_metric("auth_sign_ins_total{outcome=\"signed_in\"} 1").await?;
+    rig.until_metric("auth_outbox_deliveries_total{recipient=\"logger\",result=\"delivered\"} 1").await?;
+    rig.until_metric("auth_hashes_waiting 0").await
+}
+
+#[tokio::test]
+async fn a_password_that_the_store_refuses_is_told_and_never_shown() -> Result<()> {
+    let rig = Rig::start().await?;
+    let wrong = rig.store.uri().replace("postgres://weft:", "postgres://weft:wrong");
+    let replica = rig.replica("locked-out", ServiceOptions::default().env("DATABASE_URL", wrong.clone()))?;
+    let page = async |path: &str| -> Result<String> {
+        Ok(reqwest::get(format!("{}{path}", replica.admin_url())).await?.text().await?)
+    };
+    until("it says so", async || {
+        page("/status").await.is_ok_and(|text| text.contains("refuses the credentials"))
+    })
+    .await?;
+    let status: Value = serde_json::from_str(&page("/status").await?)?;
+    assert_eq!(
+        (&status["postgres"]["reachable"], &status["postgres"]["authenticated"]),
+        (&true.into(), &false.into())
+    );
+    let secret = wrong.split([':', '@']).nth(2).unwrap_or_default().to_owned();
+    let log = std::fs::read_to_string(replica.log_file())?;
+    assert!(!log.contains(&secret) && !page("/readyz").await?.contains(&secret));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_setting_ends_the_start_with_its_name_and_without_the_password() -> Result<()> {
+    let state = StateDir::temporary()?;
+    let options = ServiceOptions::default()
+        .env("DATABASE_URL", "mysql//weft:hunter2@db")
+        .env("WEFT_MESH_ADDRESSES", "logger=127.0.0.1:1,mail=127.0.0.1:1");
+    let service = Service::start_unready("authentication", state.path(), options)?;
+    let ended = service.await_end(std::time::Duration::from_secs(10)).await?;
+    assert!(ended.contains('1'), "{ended}");
+    let log = service.log_tail();
+    assert!(log.contains("DATABASE_URL") && !log.contains("hunter2"), "{log}");
+    Ok(())
+}

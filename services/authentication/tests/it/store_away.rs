@@ -1,0 +1,98 @@
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tonic::{Code, Request};
+use weft_proto::weft::auth::v1::{GetSigningKeysRequest, SignOutRequest};
+
+use crate::helpers::{ADMIN, PASSWORD, Rig, from, on_behalf, until};
+
+/// What the mesh's usual deadline leaves.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+fn hurried<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+#[tokio::test]
+async fn a_killed_store_costs_only_the_calls_meanwhile_and_comes_back_by_itself() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let signed_in = rig.sign_in_admin().await?;
+    for _ in 0..2 {
+        rig.store.kill().await?;
+        let begun = Instant::now();
+        let refused = client.sign_in(hurried(from("10.0.0.1", ADMIN, PASSWORD))).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        assert!(refused.metadata().contains_key("retry-after"));
+        assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+        // Tokens can be checked all the same.
+        client.get_signing_keys(GetSigningKeysRequest {}).await?;
+        until("it is not ready", async || rig.admin("/readyz").await.is_ok_and(|(code, _)| code == 503))
+            .await?;
+        assert_eq!(rig.admin("/livez").await?.0, 200);
+        rig.store.start().await?;
+        rig.authentication.await_ready().await?;
+        client.sign_in(from("10.0.0.1", ADMIN, PASSWORD)).await?;
+    }
+    assert_eq!(
+        client.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?.into_inner().ended,
+        1
+    );
+    until("all that was answered has arrived", async || {
+        rig.mail.mails().len() == 1 && rig.logger.entries().len() == 4
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_gets_an_answer_within_the_deadline() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    rig.sign_in_admin().await?;
+    rig.store.pause()?;
+    let calls: Vec<_> = (0..30)
+        .map(|n| {
+            let mut client = client.clone();
+            tokio::spawn(async move {
+                let begun = Instant::now();
+                let call = client.sign_in(hurried(from(&format!("10.0.0.{n}"), ADMIN, PASSWORD))).await;
+                (call.map(drop), begun.elapsed())
+            })
+        })
+        .collect();
+    for call in calls {
+        let (call, elapsed) = call.await?;
+        let refused = call.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        assert!(elapsed < DEADLINE, "{elapsed:?}");
+    }
+    rig.store.resume()?;
+    until("it answers again", async || {
+        client.clone().sign_in(hurried(from("10.1.0.1", ADMIN, PASSWORD))).await.is_ok()
+    })
+    .await?;
+    client.sign_in(from("10.1.0.2", ADMIN, PASSWORD)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_store_it_starts_answers_and_becomes_ready_when_there_is_one() -> Result<()> {
+    let rig = Rig::without_store().await?;
+    let mut client = rig.client()?;
+    until("the port is open", async || {
+        matches!(
+            client.clone().sign_in(hurried(from("10.0.0.1", ADMIN, PASSWORD))).await,
+            Err(status) if status.message().contains("the store")
+        )
+    })
+    .await?;
+    let keys = client.get_signing_keys(GetSigningKeysRequest {}).await.unwrap_err();
+    assert_eq!(keys.code(), Code::Unavailable);
+    assert_eq!(rig.admin("/readyz").await?.0, 503);
+    rig.store.start().await?;
+    rig.authentication.await_ready().await?;
+    client.sign_in(from("10.0.0.1", ADMIN, PASSWORD)).await?;
+    Ok(())
+}
