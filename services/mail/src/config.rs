@@ -1,0 +1,218 @@
+//! Mail's settings, read once.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+use weft_runtime::config::{ConfigError, SecretString, Settings};
+
+use crate::address;
+
+/// Everything that can be set, with its default.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The SMTP server.
+    pub smtp: SmtpConfig,
+    /// `FROM_NAME` and `FROM_ADDRESS`, the latter required: who every mail is from.
+    pub from: Mailbox,
+    /// `MAIL_DOMAIN`, default the from address's: right side of Message-IDs, and the name in EHLO.
+    pub domain: String,
+    /// `MAIL_TEMPLATES_DIR`, default none: templates that go before the built-in ones.
+    pub templates: Option<PathBuf>,
+}
+
+/// The SMTP server and how it is spoken to.
+#[derive(Debug, Clone)]
+pub struct SmtpConfig {
+    /// `MAIL_HOST`, required.
+    pub host: String,
+    /// `MAIL_PORT`, default 587 with `tls`, 465 with `ssl`, 25 with `none`.
+    pub port: u16,
+    /// `MAIL_ENCRYPTION`, default `tls`.
+    pub encryption: Encryption,
+    /// `MAIL_USERNAME` and `MAIL_PASSWORD` (or `MAIL_PASSWORD_FILE`), both or neither.
+    pub login: Option<Login>,
+    /// `MAIL_SMTP_TIMEOUT`, default `10s`: how long an exchange may take, where the caller leaves that much.
+    pub timeout: Duration,
+    /// `MAIL_CONNECTIONS`, default 8: connections at once.
+    pub connections: usize,
+}
+
+/// Whom the server knows.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// As the server knows it.
+    pub username: String,
+    /// Never shown.
+    pub password: SecretString,
+}
+
+/// How the connection is protected, in the original's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// `tls`: STARTTLS, required. A server that does not offer it gets nothing.
+    StartTls,
+    /// `ssl`: TLS from the first byte.
+    Tls,
+    /// `none`: not at all.
+    None,
+}
+
+impl FromStr for Encryption {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word.to_ascii_lowercase().as_str() {
+            "tls" => Ok(Self::StartTls),
+            "ssl" => Ok(Self::Tls),
+            "none" => Ok(Self::None),
+            _ => Err("it is none of these words"),
+        }
+    }
+}
+
+impl Encryption {
+    fn port(self) -> u16 {
+        match self {
+            Self::StartTls => 587,
+            Self::Tls => 465,
+            Self::None => 25,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// Names the setting that is missing or wrong, and what it wants.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let from = from(settings)?;
+        Ok(Self {
+            smtp: smtp(settings)?,
+            domain: domain(settings, &from)?,
+            from,
+            templates: settings.text("MAIL_TEMPLATES_DIR").map(PathBuf::from),
+        })
+    }
+}
+
+fn from(settings: &Settings) -> Result<Mailbox, ConfigError> {
+    const WANTED: &str = "a mail address, such as weft@example.com";
+    let text = settings.required_text("FROM_ADDRESS", WANTED)?;
+    let address = address::mailbox("it", &text)
+        .map_err(|error| invalid("FROM_ADDRESS", text.escape_debug().to_string(), WANTED, &error.reason))?;
+    let name = settings.text("FROM_NAME");
+    if let Some(name) = name.as_ref().filter(|name| address::has_break(name)) {
+        return Err(invalid("FROM_NAME", name.escape_debug().to_string(), "a name", "it has a line break"));
+    }
+    Ok(Mailbox::new(name.or(address.name), address.email))
+}
+
+fn domain(settings: &Settings, from: &Mailbox) -> Result<String, ConfigError> {
+    const WANTED: &str = "a DNS name, such as mail.example.com";
+    let Some(domain) = settings.text("MAIL_DOMAIN") else { return Ok(from.email.domain().to_owned()) };
+    let known = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    match idna::domain_to_ascii(&domain) {
+        Ok(ascii) if !ascii.is_empty() && ascii.chars().all(known) => Ok(ascii),
+        _ => Err(invalid("MAIL_DOMAIN", domain, WANTED, "it is none")),
+    }
+}
+
+fn smtp(settings: &Settings) -> Result<SmtpConfig, ConfigError> {
+    const CONNECTIONS: &str = "a number, 1 to 100";
+    let encryption = settings.or(
+        "MAIL_ENCRYPTION",
+        "`tls` (STARTTLS, required), `ssl` or `none`",
+        Encryption::StartTls,
+    )?;
+    let connections = settings.or("MAIL_CONNECTIONS", CONNECTIONS, 8)?;
+    if !(1..=100).contains(&connections) {
+        return Err(invalid("MAIL_CONNECTIONS", connections.to_string(), CONNECTIONS, "it lies outside"));
+    }
+    Ok(SmtpConfig {
+        host: settings.required_text("MAIL_HOST", "the SMTP server's name, such as smtp.example.com")?,
+        port: settings.or("MAIL_PORT", "a port", encryption.port())?,
+        encryption,
+        login: login(settings)?,
+        timeout: settings.duration("MAIL_SMTP_TIMEOUT", Duration::from_secs(10))?,
+        connections,
+    })
+}
+
+fn login(settings: &Settings) -> Result<Option<Login>, ConfigError> {
+    let missing = |name: &str, wanted| ConfigError::Missing { name: name.to_owned(), wanted };
+    match (settings.text("MAIL_USERNAME"), settings.secret("MAIL_PASSWORD")?) {
+        (Some(username), Some(password)) => Ok(Some(Login { username, password })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(missing("MAIL_PASSWORD (or MAIL_PASSWORD_FILE)", "MAIL_USERNAME's password")),
+        (None, Some(_)) => Err(missing("MAIL_USERNAME", "the name that MAIL_PASSWORD belongs to")),
+    }
+}
+
+fn invalid(name: &str, value: String, wanted: &'static str, reason: &str) -> ConfigError {
+    ConfigError::Invalid { name: name.to_owned(), value, wanted, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_runtime::config::Fixed;
+
+    const HOST: (&str, &str) = ("MAIL_HOST", "smtp.example.com");
+    const FROM: (&str, &str) = ("FROM_ADDRESS", "weft@example.com");
+
+    fn read<const N: usize>(values: [(&str, &str); N]) -> Result<Config, ConfigError> {
+        Config::from_settings(&Settings::new(Fixed::new(values)))
+    }
+
+    #[test]
+    fn host_and_from_are_enough_and_starttls_is_the_default() {
+        let config = read([HOST, FROM]).unwrap();
+        assert_eq!((config.smtp.encryption, config.smtp.port), (Encryption::StartTls, 587));
+        assert_eq!(config.domain, "example.com");
+        assert!(config.smtp.login.is_none() && config.templates.is_none());
+        assert!(read([FROM]).unwrap_err().to_string().contains("MAIL_HOST"));
+        assert!(read([HOST]).unwrap_err().to_string().contains("FROM_ADDRESS"));
+    }
+
+    #[test]
+    fn the_originals_words_are_understood() {
+        let port = |word| read([HOST, FROM, ("MAIL_ENCRYPTION", word)]).map(|config| config.smtp.port);
+        assert_eq!((port("tls").unwrap(), port("ssl").unwrap(), port("none").unwrap()), (587, 465, 25));
+        assert!(port("starttls?").unwrap_err().to_string().contains("MAIL_ENCRYPTION"));
+    }
+
+    #[test]
+    fn a_name_without_its_password_is_refused_and_a_password_is_never_shown() {
+        let error = read([HOST, FROM, ("MAIL_USERNAME", "u")]).unwrap_err().to_string();
+        assert!(error.contains("MAIL_PASSWORD"), "{error}");
+        let error = read([HOST, FROM, ("MAIL_PASSWORD", "hunter2")]).unwrap_err().to_string();
+        assert!(error.contains("MAIL_USERNAME") && !error.contains("hunter2"), "{error}");
+        let config = read([HOST, FROM, ("MAIL_USERNAME", "u"), ("MAIL_PASSWORD", "hunter2")]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_from_that_could_end_its_header_is_refused() {
+        for (name, value) in [
+            ("FROM_NAME", "Weft\r\nBcc: eve@example.com"),
+            ("FROM_ADDRESS", "weft@example.com\n"),
+            ("FROM_ADDRESS", "nobody"),
+            ("MAIL_DOMAIN", "a>b"),
+            ("MAIL_CONNECTIONS", "0"),
+        ] {
+            let error = read([HOST, FROM, (name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_from_has_its_name() {
+        let config = read([HOST, FROM, ("FROM_NAME", "Weft, Ünicode"), ("MAIL_DOMAIN", "mail.example.com")]);
+        let config = config.unwrap();
+        assert_eq!(config.from.to_string(), "\"Weft, Ünicode\" <weft@example.com>");
+        assert_eq!(config.domain, "mail.example.com");
+    }
+}

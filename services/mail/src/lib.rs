@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod address;
+pub mod app;
+pub mod config;
+pub mod grpc;
+pub mod message;
+pub mod metrics;
+pub mod smtp;
+pub mod supervise;
+pub mod template;
+pub mod trace;
+pub mod validate;
+
+use weft_runtime::Process;
+
+use app::{App, AppError};
+
+/// Runs mail until its process is asked to end.
+///
+/// # Errors
+/// When a setting or a template is wrong, or its port can't be served.
+pub async fn run(process: Process) -> Result<(), AppError> {
+    App::build(&process).await?.run().await
+}

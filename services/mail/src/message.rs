@@ -1,0 +1,167 @@
+//! From a filled template to the bytes that SMTP carries.
+
+use jiff::Timestamp;
+use lettre::Message;
+use lettre::address::Envelope;
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart, SinglePart};
+
+use crate::address::has_break;
+use crate::template::Rendered;
+use crate::validate::{Invalid, Order};
+
+/// The template of what a person writes to another; every other mail is a machine's (RFC 3834).
+const BY_A_PERSON: &str = "message";
+const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
+const MAX_SUBJECT_CHARS: usize = 512;
+
+/// A mail that is ready to go.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Without angle brackets.
+    pub message_id: String,
+    /// Who it is from and to, for SMTP.
+    pub envelope: Envelope,
+    /// Headers and body.
+    pub bytes: Vec<u8>,
+}
+
+/// Who this service's mails are from.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// Name and address.
+    pub from: Mailbox,
+    /// Right side of Message-IDs.
+    pub domain: String,
+}
+
+impl Sender {
+    /// Puts a mail together. Its Message-ID is the same for each repeat of an order.
+    ///
+    /// # Errors
+    /// When the subject is no header.
+    pub fn write(&self, order: &Order, rendered: Rendered, now: Timestamp) -> Result<Outgoing, Invalid> {
+        let Rendered { subject, text, html } = rendered;
+        check_subject(&subject)?;
+        let message_id = format!("{}@{}", order.id, self.domain);
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            .to(order.to.clone())
+            .subject(subject)
+            .date(now.into())
+            .message_id(Some(format!("<{message_id}>")));
+        if let Some(reply_to) = &order.reply_to {
+            message = message.reply_to(reply_to.clone());
+        }
+        if order.template != BY_A_PERSON {
+            message = message.raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()));
+        }
+        let parts = MultiPart::alternative()
+            .singlepart(part(ContentType::TEXT_PLAIN, &text))
+            .singlepart(part(ContentType::TEXT_HTML, &html));
+        let message = message.multipart(parts).map_err(|error| Invalid::new("to", error.to_string()))?;
+        Ok(Outgoing { message_id, envelope: message.envelope().clone(), bytes: message.formatted() })
+    }
+}
+
+fn check_subject(subject: &str) -> Result<(), Invalid> {
+    let chars = subject.chars().count();
+    if chars > MAX_SUBJECT_CHARS {
+        let reason = format!("the subject has {chars} characters: at most {MAX_SUBJECT_CHARS} are taken");
+        return Err(Invalid::new("values", reason));
+    }
+    if has_break(subject) {
+        return Err(Invalid::new("values", "the subject has a line break or another control character"));
+    }
+    Ok(())
+}
+
+/// Always encoded, never as it is: no line of a value is then a line of SMTP.
+fn part(kind: ContentType, text: &str) -> SinglePart {
+    let other_scripts = text.bytes().filter(|byte| !byte.is_ascii()).count();
+    let encoding = if other_scripts * 6 > text.len() {
+        ContentTransferEncoding::Base64
+    } else {
+        ContentTransferEncoding::QuotedPrintable
+    };
+    let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+    SinglePart::builder().header(kind).header(encoding).body(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::address::mailbox;
+
+    fn sender() -> Sender {
+        let from = mailbox("from", "Weft <weft@example.com>").unwrap();
+        Sender { from, domain: "mail.example.com".into() }
+    }
+
+    fn order(template: &str) -> Order {
+        Order {
+            id: Uuid::from_u128(0x0199_f3f0_0000_7000_8000_0000_0000_0001),
+            template: template.into(),
+            to: mailbox("to", "ann@example.org").unwrap(),
+            reply_to: Some(mailbox("reply_to", "Bob <bob@example.org>").unwrap()),
+            values: Default::default(),
+        }
+    }
+
+    fn rendered(subject: &str, text: &str) -> Rendered {
+        Rendered { subject: subject.into(), text: text.into(), html: "<p>h</p>".into() }
+    }
+
+    fn write(template: &str, subject: &str, text: &str) -> String {
+        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let mail = sender().write(&order(template), rendered(subject, text), now).unwrap();
+        assert_eq!(mail.message_id, "0199f3f0-0000-7000-8000-000000000001@mail.example.com");
+        String::from_utf8(mail.bytes).unwrap()
+    }
+
+    #[test]
+    fn headers_are_the_stacks_the_callers_and_the_clocks() {
+        let mail = write("logout", "Hi", "t");
+        for line in [
+            "From: Weft <weft@example.com>",
+            "To: ann@example.org",
+            "Reply-To: Bob <bob@example.org>",
+            "Subject: Hi",
+            "Date: Fri, 02 Jan 2026 03:04:05 +0000",
+            "Message-ID: <0199f3f0-0000-7000-8000-000000000001@mail.example.com>",
+            "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
+        ] {
+            assert!(mail.contains(&format!("{line}\r\n")), "{line} is missing in\n{mail}");
+        }
+        assert!(mail.contains("multipart/alternative"));
+        assert!(!write("message", "Hi", "t").contains("Auto-Submitted"));
+    }
+
+    #[test]
+    fn the_plain_part_comes_first() {
+        let mail = write("message", "Hi", "t");
+        assert!(mail.find("text/plain").unwrap() < mail.find("text/html").unwrap());
+    }
+
+    #[test]
+    fn a_subject_is_one_line() {
+        for subject in ["a\r\nBcc: eve@example.com", "a\nb", "a\rb", "a\0b", "a\u{2028}b", &"x".repeat(513)] {
+            let refused = sender().write(&order("message"), rendered(subject, "t"), Timestamp::UNIX_EPOCH);
+            assert_eq!(refused.unwrap_err().field, "values");
+        }
+        let mail = write("message", "Grüße 你好", "t");
+        assert!(mail.contains("Subject: =?utf-8?"), "{mail}");
+    }
+
+    #[test]
+    fn no_line_of_a_text_is_a_line_of_smtp() {
+        let mail = write("message", "s", "a\r\n.\r\nQUIT\n.\nb\r.\rc");
+        assert!(!mail.replace("\r\n", "").contains(['\r', '\n']), "a lone line end");
+        let body = mail.split("\r\n\r\n").nth(2).unwrap();
+        assert!(body.starts_with("a\r\n.\r\nQUIT\r\n.\r\nb\r\n.\r\nc"), "{body}");
+        assert!(write("message", "s", "你好，世界").contains("base64"));
+    }
+}

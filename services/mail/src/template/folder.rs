@@ -1,0 +1,118 @@
+//! Where templates come from: the built-in ones, and a folder that may be a mounted ConfigMap.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::TemplateError;
+
+/// One file of a template.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// For errors.
+    pub(super) file: String,
+    pub(super) text: String,
+}
+
+/// The files of one template.
+#[derive(Debug, Clone)]
+pub(super) struct Sources {
+    pub(super) subject: Source,
+    pub(super) text: Source,
+    /// MJML.
+    pub(super) html: Source,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    subject: Option<Source>,
+    text: Option<Source>,
+    html: Option<Source>,
+}
+
+type Slot = fn(&mut Found) -> &mut Option<Source>;
+
+/// Longer ends first: `.subject.txt` ends with `.txt` too.
+const KINDS: [(&str, Slot); 3] = [
+    (".subject.txt", |found| &mut found.subject),
+    (".txt", |found| &mut found.text),
+    (".mjml", |found| &mut found.html),
+];
+
+macro_rules! built_in {
+    ($($file:literal),+) => {
+        [$(($file, include_str!(concat!("../../templates/", $file)))),+]
+    };
+}
+
+const BUILT_IN: [(&str, &str); 6] = built_in![
+    "logout.mjml",
+    "logout.subject.txt",
+    "logout.txt",
+    "message.mjml",
+    "message.subject.txt",
+    "message.txt"
+];
+
+/// The files of every template, by its name.
+pub(super) fn read(folder: Option<&Path>) -> Result<BTreeMap<String, Sources>, TemplateError> {
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    for (file, text) in BUILT_IN {
+        put(&mut found, file, Source { file: format!("{file} (built in)"), text: text.to_owned() });
+    }
+    if let Some(folder) = folder {
+        read_folder(folder, &mut found)?;
+    }
+    found.into_iter().map(|(name, found)| Ok((name.clone(), whole(&name, found)?))).collect()
+}
+
+fn read_folder(folder: &Path, found: &mut BTreeMap<String, Found>) -> Result<(), TemplateError> {
+    let wrong = |source| TemplateError::Folder { folder: folder.to_owned(), source };
+    for entry in std::fs::read_dir(folder).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A ConfigMap's files are links into `..data`, itself a link to a folder that is swapped as a whole.
+        if name.starts_with('.') {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| TemplateError::Read { file: path.clone(), source })?;
+        let source = Source { file: path.display().to_string(), text };
+        if !put(found, &name, source) {
+            return Err(TemplateError::Stray(path));
+        }
+    }
+    Ok(())
+}
+
+/// False when the file's name is none of a template's.
+fn put(found: &mut BTreeMap<String, Found>, file: &str, mut source: Source) -> bool {
+    for (end, slot) in KINDS {
+        let Some(name) = file.strip_suffix(end) else { continue };
+        if !is_name(name) {
+            return false;
+        }
+        if end == ".subject.txt" {
+            source.text = source.text.trim().to_owned();
+        }
+        *slot(found.entry(name.to_owned()).or_default()) = Some(source);
+        return true;
+    }
+    false
+}
+
+fn is_name(name: &str) -> bool {
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    !name.is_empty() && name.chars().all(known)
+}
+
+fn whole(name: &str, found: Found) -> Result<Sources, TemplateError> {
+    let Found { subject, text, html } = found;
+    let part = |part: Option<Source>, end: &str| {
+        part.ok_or_else(|| TemplateError::Incomplete { name: name.to_owned(), file: format!("{name}{end}") })
+    };
+    Ok(Sources {
+        subject: part(subject, ".subject.txt")?,
+        text: part(text, ".txt")?,
+        html: part(html, ".mjml")?,
+    })
+}

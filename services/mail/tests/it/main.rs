@@ -1,0 +1,12 @@
+//! Mail as a process, against a real MailDev and against servers that misbehave.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+
+mod errors;
+mod helpers;
+mod process;
+mod scripted;
+mod send;
+mod templates;
+mod tls;
+mod trouble;

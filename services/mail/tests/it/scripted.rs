@@ -1,0 +1,104 @@
+//! An SMTP server that says what a test tells it to.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What it does when a line comes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act {
+    Say(&'static str),
+    /// Keeps the connection and says nothing more.
+    Hang,
+    /// Ends the connection.
+    Drop,
+}
+
+/// Rules go before what a friendly server does. A rule's word is the start of a line, `` that of the connection, and `.`
+/// the end of a mail.
+pub(crate) type Rules = Vec<(&'static str, Act)>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Scripted {
+    address: SocketAddr,
+    rules: Arc<Mutex<Rules>>,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scripted {
+    pub(crate) async fn start(rules: Rules) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let server = Self {
+            address: listener.local_addr()?,
+            rules: Arc::new(Mutex::new(rules)),
+            heard: Arc::default(),
+        };
+        let of_task = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let server = of_task.clone();
+                // A client that goes away is what some tests are about.
+                tokio::spawn(async move { server.talk(stream).await });
+            }
+        });
+        Ok(server)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn now(&self, rules: Rules) {
+        *self.rules.lock().unwrap() = rules;
+    }
+
+    /// The lines that clients have sent, mails' own lines left out.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    async fn talk(&self, stream: TcpStream) -> Result<()> {
+        let mut stream = BufReader::new(stream);
+        let (mut in_mail, mut word) = (false, String::new());
+        loop {
+            match self.act(&word) {
+                Act::Say(reply) => stream.write_all(format!("{reply}\r\n").as_bytes()).await?,
+                Act::Hang => std::future::pending().await,
+                Act::Drop => return Ok(()),
+            }
+            in_mail = word.starts_with("DATA") || (in_mail && word != ".");
+            loop {
+                word.clear();
+                if stream.read_line(&mut word).await? == 0 {
+                    return Ok(());
+                }
+                word.truncate(word.trim_end().len());
+                if !in_mail || word == "." {
+                    break;
+                }
+            }
+            self.heard.lock().unwrap().push(word.clone());
+            in_mail = in_mail && word != ".";
+        }
+    }
+
+    fn act(&self, line: &str) -> Act {
+        let fits = |word: &str| if word.is_empty() { line.is_empty() } else { line.starts_with(word) };
+        let rules = self.rules.lock().unwrap();
+        rules.iter().find(|(word, _)| fits(word)).map_or_else(|| friendly(line), |(_, act)| *act)
+    }
+}
+
+fn friendly(line: &str) -> Act {
+    Act::Say(match line.split(' ').next().unwrap_or_default() {
+        "" => "220 scripted ESMTP",
+        "EHLO" => "250-scripted\r\n250 8BITMIME",
+        "DATA" => "354 go on",
+        "." => "250 2.0.0 queued as 1",
+        "QUIT" => "221 bye",
+        _ => "250 ok",
+    })
+}

@@ -1,0 +1,179 @@
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::Instant;
+use tonic::{Code, Request};
+use weft_proto::weft::mail::v1::SendRequest;
+
+use crate::helpers::{Mail, message, to};
+use crate::scripted::{Act, Rules, Scripted};
+
+async fn answer(server: &Scripted, mail: &Mail, rules: Rules) -> Result<tonic::Status> {
+    server.now(rules);
+    Ok(mail.client()?.send(message("s", "m")).await.unwrap_err())
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_a_mail_decides_and_is_told() -> Result<()> {
+    let server = Scripted::start(vec![]).await?;
+    let mail = Mail::start(to(server.address())).await?;
+    let later = "451 4.7.1 greylisted, come back";
+    let refused = "550 5.1.1 no such user here";
+    for at in ["MAIL", "RCPT", "DATA", "."] {
+        let status = answer(&server, &mail, vec![(at, Act::Say(later))]).await?;
+        assert_eq!(status.code(), Code::Unavailable, "{at}: {status}");
+        assert!(status.message().contains(later), "{at}: {status}");
+        let status = answer(&server, &mail, vec![(at, Act::Say(refused))]).await?;
+        assert_eq!(status.code(), Code::FailedPrecondition, "{at}: {status}");
+        assert!(status.message().contains(refused), "{at}: {status}");
+    }
+    let both = "550-5.7.1 two\r\n550 5.7.1 lines";
+    let status = answer(&server, &mail, vec![(".", Act::Say(both))]).await?;
+    assert!(status.message().contains("550 5.7.1 two"), "{status}");
+    server.now(vec![]);
+    let reply = mail.client()?.send(message("s", "m")).await?.into_inner().smtp_reply;
+    assert_eq!(reply, "250 2.0.0 queued as 1");
+    // What it says of mails says nothing of the server.
+    assert_eq!(mail.smtp_status().await?["reachable"], true);
+    let metrics = mail.admin("/metrics").await?.1;
+    for line in [
+        "mail_sends_total{template=\"message\",outcome=\"sent\"} 1",
+        "mail_sends_total{template=\"message\",outcome=\"later\"} 4",
+        "mail_sends_total{template=\"message\",outcome=\"refused\"} 5",
+        "mail_smtp_exchange_duration_seconds_count{outcome=\"sent\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn trouble_with_the_connection_is_unavailable() -> Result<()> {
+    let server = Scripted::start(vec![]).await?;
+    let mail = Mail::start(to(server.address()).env("MAIL_SMTP_TIMEOUT", "500ms")).await?;
+    for (rules, why) in [
+        (vec![("NOOP", Act::Drop), ("", Act::Say("554 5.7.1 go away"))], "554 5.7.1 go away"),
+        (vec![("NOOP", Act::Drop), ("", Act::Say("421 4.3.2 closing"))], "421 4.3.2 closing"),
+        (vec![("NOOP", Act::Drop), ("", Act::Drop)], "can't be reached"),
+        (vec![("NOOP", Act::Drop), ("", Act::Hang)], "did not answer within"),
+        (vec![("NOOP", Act::Drop), ("EHLO", Act::Say("nonsense"))], "can't be reached"),
+        (vec![("MAIL", Act::Drop)], "can't be reached"),
+        (vec![("DATA", Act::Drop)], "can't be reached"),
+        (vec![(".", Act::Drop)], "can't be reached"),
+        (vec![("RCPT", Act::Hang)], "did not answer within"),
+        (vec![(".", Act::Hang)], "did not answer within"),
+    ] {
+        let status = answer(&server, &mail, rules.clone()).await?;
+        assert_eq!(status.code(), Code::Unavailable, "{rules:?}: {status}");
+        assert!(status.message().contains(why), "{rules:?}: {status}");
+    }
+    server.now(vec![]);
+    mail.client()?.send(message("s", "m")).await?;
+    mail.until_smtp(true, true).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_late_reply_to_one_mail_is_never_taken_for_the_next() -> Result<()> {
+    let server = Scripted::start(vec![(".", Act::Hang)]).await?;
+    let mail = Mail::start(to(server.address()).env("MAIL_CONNECTIONS", "1")).await?;
+    mail.until_smtp(true, true).await?;
+    let mut request = Request::new(message("s", "m"));
+    request.set_timeout(Duration::from_millis(300));
+    let started = Instant::now();
+    let late = mail.client()?.send(request).await.unwrap_err();
+    assert!(matches!(late.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled), "{late}");
+    assert!(started.elapsed() < Duration::from_secs(5), "the caller's deadline ends it");
+
+    server.now(vec![(".", Act::Say("250 the second"))]);
+    let second = mail.client()?.send(message("s", "m")).await?.into_inner();
+    assert_eq!(second.smtp_reply, "250 the second");
+    assert_eq!(server.heard().iter().filter(|line| *line == ".").count(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_without_starttls_gets_nothing_unless_it_is_said_by_name() -> Result<()> {
+    let server = Scripted::start(vec![]).await?;
+    let options = to(server.address())
+        .env("MAIL_ENCRYPTION", "tls")
+        .env("MAIL_USERNAME", "weft")
+        .env("MAIL_PASSWORD", "hunter2");
+    let mail = Mail::start(options).await?;
+    let status = mail.client()?.send(message("s", "m")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(
+        status.message().contains("STARTTLS") && status.message().contains("MAIL_ENCRYPTION"),
+        "{status}"
+    );
+    let heard = server.heard();
+    assert!(heard.iter().all(|line| line.starts_with("EHLO")), "{heard:?}");
+    let status = mail.until_smtp(true, false).await?;
+    assert!(status["message"].as_str().is_some_and(|text| text.contains("STARTTLS")), "{status}");
+    assert_eq!(mail.admin("/readyz").await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_password_is_no_mails_fault_and_is_never_shown() -> Result<()> {
+    let rules = vec![
+        ("EHLO", Act::Say("250-scripted\r\n250 AUTH PLAIN LOGIN")),
+        ("AUTH", Act::Say("535 5.7.8 authentication failed")),
+    ];
+    let server = Scripted::start(rules).await?;
+    let options = to(server.address()).env("MAIL_USERNAME", "weft").env("MAIL_PASSWORD", "hunter2");
+    let mail = Mail::start(options).await?;
+    let status = mail.client()?.send(message("s", "m")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("535 5.7.8 authentication failed"), "{status}");
+    let shown = mail.until_smtp(true, false).await?;
+    assert!(shown["message"].as_str().is_some_and(|text| text.contains("535")), "{shown}");
+    assert!(!mail.service.log_tail().contains("hunter2"));
+
+    server
+        .now(vec![("EHLO", Act::Say("250-scripted\r\n250 AUTH PLAIN LOGIN")), ("AUTH", Act::Say("235 ok"))]);
+    mail.client()?.send(message("s", "m")).await?;
+    mail.until_smtp(true, true).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_the_server_can_not_take_is_refused_before_it_is_sent() -> Result<()> {
+    let server = Scripted::start(vec![]).await?;
+    let mail = Mail::start(to(server.address())).await?;
+    let request = SendRequest { to: "用户@example.org".into(), ..message("s", "m") };
+    let status = mail.client()?.send(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert!(status.message().contains("SMTPUTF8"), "{status}");
+    assert!(!server.heard().iter().any(|line| line.starts_with("MAIL")));
+    // A domain alone has an ASCII form.
+    let request = SendRequest { to: "ann@bücher.example".into(), ..message("s", "m") };
+    mail.client()?.send(request).await?;
+    assert!(
+        server.heard().contains(&"RCPT TO:<ann@xn--bcher-kva.example>".to_owned()),
+        "{:?}",
+        server.heard()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_are_used_again_and_bounded() -> Result<()> {
+    let server = Scripted::start(vec![]).await?;
+    let mail = Mail::start(to(server.address()).env("MAIL_CONNECTIONS", "2")).await?;
+    mail.until_smtp(true, true).await?;
+    for _ in 0..5 {
+        mail.client()?.send(message("s", "m")).await?;
+    }
+    let hellos = || server.heard().iter().filter(|line| line.starts_with("EHLO")).count();
+    assert_eq!(hellos(), 1);
+    let sends = (0..20).map(|_| {
+        let mut client = mail.client().unwrap();
+        tokio::spawn(async move { client.send(message("s", "m")).await })
+    });
+    for send in sends.collect::<Vec<_>>() {
+        send.await??;
+    }
+    assert!(hellos() <= 2, "{} connections", hellos());
+    Ok(())
+}
