@@ -1,26 +1,32 @@
 //! What `/readyz` and `/status` say of RabbitMQ, the listener's store.
 
+use futures::future::select_all;
 use tokio::sync::watch;
 use weft_events::ConsumerStatus;
 use weft_runtime::{health::Condition, status::StatusBoard};
 
 const STORE: &str = "rabbitmq";
 
-/// Copies the consumer's status until the consumer ends.
-pub(crate) async fn mirror(
-    mut status: watch::Receiver<ConsumerStatus>,
+/// Copies the consumers' statuses until one of them ends. Ready while all consume; else the first that does not says why.
+pub(crate) async fn mirror<const N: usize>(
+    mut statuses: [watch::Receiver<ConsumerStatus>; N],
     ready: Condition,
     board: StatusBoard,
 ) {
     loop {
-        let ConsumerStatus { store, consuming } = status.borrow_and_update().clone();
-        if consuming {
-            ready.fulfilled();
-        } else {
-            ready.missing(store.message.clone().unwrap_or_else(|| "the consumer is being started".into()));
+        let seen = statuses.each_mut().map(|status| status.borrow_and_update().clone());
+        let worst = seen.iter().find(|status| !status.consuming).or(seen.first());
+        if let Some(ConsumerStatus { store, consuming }) = worst {
+            if *consuming {
+                ready.fulfilled();
+            } else {
+                ready
+                    .missing(store.message.clone().unwrap_or_else(|| "the consumer is being started".into()));
+            }
+            board.set(STORE, store.clone());
         }
-        board.set(STORE, store);
-        if status.changed().await.is_err() {
+        let changes = statuses.iter_mut().map(|status| Box::pin(status.changed()));
+        if select_all(changes).await.0.is_err() {
             return;
         }
     }
@@ -33,22 +39,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn ready_while_it_consumes_and_with_the_reason_while_it_does_not() {
-        let (tell, status) = watch::channel(ConsumerStatus::default());
+    async fn ready_while_all_consume_and_with_the_reason_while_one_does_not() {
+        let ((log, of_log), (mail, of_mail)) =
+            (watch::channel(ConsumerStatus::default()), watch::channel(ConsumerStatus::default()));
         let (health, board) = (Health::default(), StatusBoard::default());
-        let mirror = tokio::spawn(mirror(status, health.condition(STORE), board.clone()));
+        let mirror = tokio::spawn(mirror([of_log, of_mail], health.condition(STORE), board.clone()));
 
+        let there =
+            StoreStatus { reachable: true, authenticated: true, migrated: true, ..StoreStatus::default() };
         let away = StoreStatus { message: Some("failed to connect".into()), ..StoreStatus::default() };
-        tell.send_replace(ConsumerStatus { store: away.clone(), consuming: false });
+        log.send_replace(ConsumerStatus { store: there.clone(), consuming: true });
+        mail.send_replace(ConsumerStatus { store: away.clone(), consuming: false });
         while board.all().get(STORE) != Some(&away) {
             tokio::task::yield_now().await;
         }
         assert_eq!(health.missing(), ["rabbitmq: failed to connect"]);
 
-        let there =
-            StoreStatus { reachable: true, authenticated: true, migrated: true, ..StoreStatus::default() };
-        tell.send_replace(ConsumerStatus { store: there, consuming: true });
-        drop(tell);
+        mail.send_replace(ConsumerStatus { store: there, consuming: true });
+        drop(mail);
         mirror.await.unwrap();
         assert!(health.is_ready());
     }

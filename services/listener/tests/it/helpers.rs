@@ -1,11 +1,15 @@
-//! RabbitMQ, logger with its store, and the listener, as processes.
+//! RabbitMQ, logger with its store, mail with a catcher, and the listener, as processes.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
-use weft_devstack::{FerretDb, RabbitMq, Service, ServiceOptions, StateDir};
+use weft_devstack::{FerretDb, MailDev, RabbitMq, Service, ServiceOptions, StateDir};
 use weft_events::{Amqp, Event, EventMetrics, Publisher};
 use weft_mesh::{Channel, Mesh, MeshConfig};
 use weft_proto::weft::log::v1::{Entry, QueryRequest, log_service_client::LogServiceClient};
@@ -25,6 +29,8 @@ pub(crate) fn soon() -> Instant {
 pub(crate) struct Road {
     pub(crate) listener: Service,
     pub(crate) logger: Service,
+    pub(crate) mail: Service,
+    pub(crate) maildev: MailDev,
     pub(crate) rabbitmq: RabbitMq,
     pub(crate) mongodb: FerretDb,
     pub(crate) publisher: Publisher,
@@ -35,15 +41,17 @@ pub(crate) struct Road {
 impl Road {
     pub(crate) async fn start() -> Self {
         let state = StateDir::temporary().unwrap();
-        let (mongodb, rabbitmq) =
-            tokio::try_join!(async { FerretDb::start(&state.folder("mongodb")?).await }, async {
-                RabbitMq::start(&state.folder("rabbitmq")?).await
-            },)
-            .unwrap();
+        let (mongodb, rabbitmq, maildev) = tokio::try_join!(
+            async { FerretDb::start(&state.folder("mongodb")?).await },
+            async { RabbitMq::start(&state.folder("rabbitmq")?).await },
+            async { MailDev::start(&state.folder("maildev")?, 0).await },
+        )
+        .unwrap();
         let services = state.folder("services").unwrap();
         let of_logger = ServiceOptions::default().env("MONGODB_URI", mongodb.uri());
         let logger = Service::start("logger", &services, of_logger).await.unwrap();
-        let addresses = format!("logger={}", logger.grpc_address());
+        let mail = Service::start("mail", &services, of_mail(&maildev)).await.unwrap();
+        let addresses = format!("logger={},mail={}", logger.grpc_address(), mail.grpc_address());
         let of_listener = ServiceOptions::default()
             .env("AMQP_URI", rabbitmq.uri())
             .env("WEFT_MESH_ADDRESSES", addresses.clone());
@@ -55,7 +63,7 @@ impl Road {
         let mesh = Mesh::new(MeshConfig::from_settings(&Settings::new(settings)).unwrap(), &metrics);
         let client =
             LogServiceClient::new(mesh.channel("logger").unwrap().with_timeout(Duration::from_secs(10)));
-        Self { listener, logger, rabbitmq, mongodb, publisher, client, _state: state }
+        Self { listener, logger, mail, maildev, rabbitmq, mongodb, publisher, client, _state: state }
     }
 
     /// Every entry of a service, by id; an id that is stored twice ends the test.
@@ -95,6 +103,43 @@ impl Road {
         }
     }
 
+    /// Every mail that was caught.
+    pub(crate) async fn mails(&self) -> Vec<Value> {
+        let answer = reqwest::get(format!("{}/api/email", self.maildev.url())).await.unwrap();
+        answer.json().await.unwrap()
+    }
+
+    /// Waits until each of these events has arrived as a mail, once at least, and returns all mails.
+    pub(crate) async fn until_mails(&self, events: impl IntoIterator<Item = &String> + Clone) -> Vec<Value> {
+        let deadline = soon();
+        loop {
+            let mails = self.mails().await;
+            let arrived: HashSet<_> =
+                mails.iter().filter_map(|mail| mail["headers"]["message-id"].as_str()).collect();
+            let missing: Vec<_> =
+                events.clone().into_iter().filter(|id| !arrived.contains(message_id(id).as_str())).collect();
+            if missing.is_empty() {
+                return mails;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} mails have not arrived: {missing:?}; {}",
+                missing.len(),
+                self.listener.log_tail()
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until a queue has so many messages.
+    pub(crate) async fn until_messages(&self, queue: &str, count: u64) {
+        let deadline = soon();
+        while self.messages(queue) != count {
+            assert!(Instant::now() < deadline, "{queue} never has {count}; {}", self.listener.log_tail());
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// How many messages a queue has.
     pub(crate) fn messages(&self, queue: &str) -> u64 {
         let list =
@@ -102,6 +147,30 @@ impl Road {
         let line = list.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
         line.unwrap_or_else(|| panic!("no queue {queue} in {list}")).trim().parse().unwrap()
     }
+}
+
+fn of_mail(maildev: &MailDev) -> ServiceOptions {
+    let smtp = maildev.smtp_address();
+    ServiceOptions::default()
+        .env("MAIL_HOST", smtp.ip().to_string())
+        .env("MAIL_PORT", smtp.port().to_string())
+        .env("MAIL_ENCRYPTION", "none")
+        .env("FROM_ADDRESS", "weft@example.com")
+}
+
+/// The header of the mail that this event becomes.
+pub(crate) fn message_id(event: &str) -> String {
+    format!("<{event}@example.com>")
+}
+
+pub(crate) fn mail_event(subject: &str) -> Event {
+    let data = serde_json::json!({
+        "from": "Bob <bob@example.org>",
+        "to": "ann@example.org",
+        "subject": subject,
+        "message": "first\nsecond",
+    });
+    event("mails", "mail.send", &data.to_string())
 }
 
 pub(crate) fn event(source: &str, kind: &str, data: &str) -> Event {

@@ -8,18 +8,23 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use weft_events::Publisher;
+use weft_events::{Event, Publisher};
 
-use crate::helpers::{Road, event, soon};
+use crate::helpers::{Road, event, mail_event, soon};
 
 const SOURCE: &str = "kills";
 const BETWEEN_KILLS: usize = 40;
 
 /// Publishes until `end` is set, and returns the ids that were confirmed.
-async fn flow(publisher: Publisher, count: Arc<AtomicUsize>, end: Arc<AtomicBool>) -> HashSet<String> {
+async fn flow(
+    publisher: Publisher,
+    next: impl Fn() -> Event,
+    count: Arc<AtomicUsize>,
+    end: Arc<AtomicBool>,
+) -> HashSet<String> {
     let mut confirmed = HashSet::new();
     while !end.load(Ordering::SeqCst) {
-        let event = event(SOURCE, "log.INFO", r#"{"name":"n","data":"d"}"#);
+        let event = next();
         if publisher.publish(&event, Instant::now() + Duration::from_secs(1)).await.is_ok() {
             confirmed.insert(event.id);
             count.fetch_add(1, Ordering::SeqCst);
@@ -31,10 +36,13 @@ async fn flow(publisher: Publisher, count: Arc<AtomicUsize>, end: Arc<AtomicBool
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_confirmed_event_is_stored_once_whatever_is_killed() {
+async fn every_confirmed_event_has_its_effect_whatever_is_killed() {
     let road = Road::start().await;
     let (count, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let flow = tokio::spawn(flow(road.publisher.clone(), count.clone(), end.clone()));
+    let entry = || event(SOURCE, "log.INFO", r#"{"name":"n","data":"d"}"#);
+    let entries = tokio::spawn(flow(road.publisher.clone(), entry, count.clone(), end.clone()));
+    let mails =
+        tokio::spawn(flow(road.publisher.clone(), || mail_event("kills"), count.clone(), end.clone()));
     let progress = async || {
         let (before, deadline) = (count.load(Ordering::SeqCst), soon());
         while count.load(Ordering::SeqCst) < before + BETWEEN_KILLS {
@@ -43,22 +51,38 @@ async fn every_confirmed_event_is_stored_once_whatever_is_killed() {
         }
     };
     progress().await;
-    for process in [&*road.listener, &*road.logger, &*road.mongodb, &*road.rabbitmq, &*road.listener] {
+    let victims = [
+        &*road.listener,
+        &*road.mail,
+        &*road.logger,
+        &*road.mongodb,
+        &*road.rabbitmq,
+        &*road.maildev,
+        &*road.mail,
+        &*road.listener,
+    ];
+    for process in victims {
         process.kill().await.unwrap();
         process.start_unready().unwrap();
         process.await_ready().await.unwrap();
         progress().await;
     }
     end.store(true, Ordering::SeqCst);
-    let confirmed = flow.await.unwrap();
+    let (entries, mails) = (entries.await.unwrap(), mails.await.unwrap());
+    until_stored(&road, &entries).await;
+    road.until_mails(&mails).await;
+    assert_eq!((road.messages("listener.log.dead"), road.messages("listener.mail.dead")), (0, 0));
+}
 
+/// Waits until each event is stored; one that is stored twice ends the test.
+async fn until_stored(road: &Road, confirmed: &HashSet<String>) {
     let deadline = soon();
     loop {
         // The logger may not have its store back yet.
         let stored = road.entries(SOURCE).await.unwrap_or_default();
         let missing: Vec<_> = confirmed.iter().filter(|id| !stored.contains_key(*id)).collect();
         if missing.is_empty() {
-            break;
+            return;
         }
         let of = confirmed.len();
         assert!(
@@ -69,5 +93,4 @@ async fn every_confirmed_event_is_stored_once_whatever_is_killed() {
         );
         sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(road.messages("listener.log.dead"), 0);
 }

@@ -1,8 +1,10 @@
-//! The listener between a real RabbitMQ and a real logger.
+//! The listener between a real RabbitMQ, a real logger and a real mail.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test")]
 
 mod helpers;
 mod kills;
+mod mails;
+mod original;
 mod process;
 mod road;
