@@ -2,33 +2,64 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
-use weft_events::{EventMetrics, Publisher};
+use weft_events::{DeadLetters, EventMetrics, Publisher};
 use weft_mesh::client::MeshError;
 use weft_mesh::{Channel, Mesh};
+use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
 use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
-use weft_proto::weft::log::v1::{Entry, Level, WriteRequest};
+use weft_proto::weft::log::v1::{Entry, Level};
 use weft_runtime::clock::Clock;
 use weft_runtime::config::ConfigError;
 use weft_runtime::process::{self, ProcessError};
 use weft_runtime::{Process, trace};
 
+use crate::client::Proxies;
 use crate::config::Config;
-use crate::edge::Edge;
+use crate::edge::{Edge, Policy};
 use crate::http::handle::check_name;
+use crate::keys::Keys;
+use crate::limit::Limit;
 use crate::reply::ApiError;
+use crate::session::CookieSecurity;
+use crate::token::Rules;
+use crate::traces::Jaeger;
+use crate::writes::Writes;
 use crate::{http, upstream};
 
-/// What every request shares.
+/// Hashing a password takes its time, and waits its turn.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every request shares. Clones are one.
 #[derive(Clone)]
-pub(crate) struct App {
+pub(crate) struct App(Arc<Inner>);
+
+pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) logger: LogServiceClient<Channel>,
+    pub(crate) writes: Writes,
+    pub(crate) authentication: AuthServiceClient<Channel>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) token_rules: Rules,
+    pub(crate) proxies: Arc<Proxies>,
+    pub(crate) cookies: CookieSecurity,
     pub(crate) publisher: Publisher,
     pub(crate) publish_timeout: Duration,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) jaeger: Option<Jaeger>,
+    pub(crate) open_mail: bool,
+}
+
+impl Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
 }
 
 /// Why the broker could not run.
@@ -37,31 +68,55 @@ pub enum RunError {
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The logger has no address.
+    /// Another service has no address.
     #[error(transparent)]
     Mesh(#[from] MeshError),
     /// The HTTP address could not be listened on.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The client for Jaeger could not be made.
+    #[error("failed to make an HTTP client for Jaeger")]
+    Jaeger(#[source] reqwest::Error),
 }
 
 /// Runs the broker until it is told to end.
 ///
 /// # Errors
-/// When a setting is wrong or its address is taken; never because RabbitMQ or the logger is away.
+/// When a setting is wrong or its address is taken; never because RabbitMQ or another service is away.
 pub async fn run(process: Process) -> Result<(), RunError> {
+    let listening = process.health.condition("http");
     let config = Config::from_settings(&process.settings)?;
     let mesh = Mesh::new(config.mesh, &process.metrics);
-    let publisher = Publisher::start(config.amqp, EventMetrics::register(&process.metrics));
-    let app = App {
+    let publisher = Publisher::start(config.amqp.clone(), EventMetrics::register(&process.metrics));
+    let authentication = mesh.channel("authentication")?.with_timeout(AUTHENTICATION_TIMEOUT);
+    let authentication = AuthServiceClient::new(authentication);
+    let logger = mesh.channel("logger")?;
+    let proxies = Arc::new(config.proxies);
+    let app = App(Arc::new(Inner {
         clock: process.clock.clone(),
-        logger: LogServiceClient::new(mesh.channel("logger")?),
+        logger: LogServiceClient::new(logger.clone()),
+        writes: Writes::start(logger),
+        keys: Keys::new(authentication.clone()),
+        authentication,
+        token_rules: Rules::new(&config.token_issuer),
+        proxies: Arc::clone(&proxies),
+        cookies: config.cookie_security,
+        dead_letters: DeadLetters::new(config.amqp, publisher.clone()),
         publisher: publisher.clone(),
         publish_timeout: config.publish_timeout,
-    };
+        jaeger: config.jaeger.map(Jaeger::new).transpose().map_err(RunError::Jaeger)?,
+        open_mail: config.open_mail,
+    }));
+    let limit = config.quota.map(Limit::new);
+    if let Some(limit) = &limit {
+        tokio::spawn(Arc::clone(limit).forget());
+    }
+    let policy =
+        Policy { trust_incoming: config.trust_incoming_traces, proxies, origins: config.origins, limit };
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 8080));
     let listener = process::listen(&process.settings, "WEFT_HTTP_ADDR", everywhere).await?;
-    let router = http::router(app, Edge::new(&process.metrics, config.trust_incoming_traces));
+    listening.fulfilled();
+    let router = http::router(app, Edge::new(&process.metrics, policy));
     weft_runtime::http::serve(listener, router, process.shutdown).await;
     publisher.close().await;
     Ok(())
@@ -77,8 +132,27 @@ impl App {
         data: String,
     ) -> Result<(), ApiError> {
         check_name("log.name", &name)?;
+        self.store(self.entry(id, level, name, data)).await
+    }
+
+    /// Writes down that somebody is about to do something that has to leave a trace of itself.
+    ///
+    /// # Errors
+    /// When the logger has not stored it: then it must not be done.
+    pub(crate) async fn audit<const N: usize>(
+        &self,
+        name: &str,
+        attributes: [(&str, &str); N],
+    ) -> Result<(), ApiError> {
+        let mut entry = self.entry(self.clock.new_id(), Level::Info, name.to_owned(), String::new());
+        entry.attributes =
+            attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        self.store(entry).await
+    }
+
+    fn entry(&self, id: Uuid, level: Level, name: String, data: String) -> Entry {
         let now = self.clock.now();
-        let entry = Entry {
+        Entry {
             id: id.to_string(),
             time: Some(prost_types::Timestamp { seconds: now.as_second(), nanos: now.subsec_nanosecond() }),
             service: "broker".to_owned(),
@@ -87,9 +161,11 @@ impl App {
             data,
             trace_id: trace::current_trace_id().unwrap_or_default(),
             attributes: HashMap::new(),
-        };
-        let request = WriteRequest { entry: Some(entry) };
-        self.logger.clone().write(request).await.map_err(|status| upstream::logger(&status))?;
+        }
+    }
+
+    async fn store(&self, entry: Entry) -> Result<(), ApiError> {
+        self.writes.write(entry).await.map_err(|status| upstream::logger(&status))?;
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ const DRAIN_LIMIT: usize = 64 << 20;
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Flattened into a struct, it makes serde want an object: else an array with the fields in their order would do.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Rest {}
 
 /// The request's body as a `T`.
@@ -29,11 +29,41 @@ pub(crate) struct Rest {}
 /// 400 with what is wrong and where, 408 when it takes too long, 413 when it is too large.
 pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, ApiError> {
     let (parts, body) = request.into_parts();
+    read_json(&parts.headers, body).await
+}
+
+/// As [`json`], for a request that has been taken apart.
+///
+/// # Errors
+/// As [`json`].
+pub(crate) async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
+    parse(&bytes(headers, body).await?)
+}
+
+/// The body as a `T`, or `T`'s default when there is no body.
+///
+/// # Errors
+/// As [`json`].
+pub(crate) async fn read_optional_json<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, ApiError> {
+    let bytes = bytes(headers, body).await?;
+    if bytes.trim_ascii().is_empty() {
+        Ok(T::default())
+    } else {
+        Ok(parse::<Option<T>>(&bytes)?.unwrap_or_default())
+    }
+}
+
+/// The body, not yet looked at.
+///
+/// # Errors
+/// 408 when it takes too long, 413 when it is too large.
+pub(crate) async fn bytes(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
     let slow =
         || ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 15 seconds").closing();
-    let bytes =
-        tokio::time::timeout(READ_TIMEOUT, read(&parts.headers, body)).await.map_err(|_| slow())??;
-    parse(&bytes)
+    tokio::time::timeout(READ_TIMEOUT, read(headers, body)).await.map_err(|_| slow())?
 }
 
 async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
@@ -79,7 +109,10 @@ fn too_large() -> ApiError {
 }
 
 /// One JSON value and nothing after it. serde_json refuses more than 128 levels by itself.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+///
+/// # Errors
+/// 400 with what is wrong and where.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         ApiError::bad_request(format!("the body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
     })?;
@@ -118,7 +151,7 @@ mod tests {
     fn message(body: &[u8]) -> String {
         let error = parse::<Named>(body).unwrap_err();
         assert_eq!(error.status, StatusCode::BAD_REQUEST);
-        error.message
+        error.message.into_owned()
     }
 
     #[test]

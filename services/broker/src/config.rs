@@ -1,10 +1,17 @@
 //! The broker's settings; the crate's front page lists them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use weft_events::Amqp;
 use weft_mesh::MeshConfig;
 use weft_runtime::config::{ConfigError, Settings};
+
+use crate::client::Proxies;
+use crate::limit::Quota;
+use crate::origin::Origins;
+use crate::session::CookieSecurity;
+use crate::traces::JaegerUrl;
 
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -12,6 +19,13 @@ pub(crate) struct Config {
     pub(crate) publish_timeout: Duration,
     pub(crate) trust_incoming_traces: bool,
     pub(crate) mesh: MeshConfig,
+    pub(crate) origins: Origins,
+    pub(crate) jaeger: Option<JaegerUrl>,
+    pub(crate) open_mail: bool,
+    pub(crate) proxies: Proxies,
+    pub(crate) token_issuer: String,
+    pub(crate) quota: Option<Quota>,
+    pub(crate) cookie_security: CookieSecurity,
 }
 
 impl Config {
@@ -21,6 +35,91 @@ impl Config {
             publish_timeout: settings.duration("BROKER_PUBLISH_TIMEOUT", Duration::from_secs(2))?,
             trust_incoming_traces: settings.or("BROKER_TRUST_INCOMING_TRACES", "true or false", false)?,
             mesh: MeshConfig::from_settings(settings)?,
+            origins: settings.or(
+                "BROKER_ORIGINS",
+                "origins such as https://console.example.com, with commas between them",
+                Origins::default(),
+            )?,
+            jaeger: settings
+                .optional("BROKER_JAEGER_URL", "the http:// address of Jaeger's query API, without a path")?,
+            open_mail: open_mail(settings)?,
+            proxies: settings.or(
+                "BROKER_TRUSTED_PROXIES",
+                "networks such as 10.0.0.0/8, with commas between them",
+                Proxies::default(),
+            )?,
+            token_issuer: settings.text("BROKER_TOKEN_ISSUER").unwrap_or_else(|| "weft".to_owned()),
+            quota: quota(settings)?,
+            cookie_security: settings.or("BROKER_COOKIE_SECURE", "auto or always", CookieSecurity::Auto)?,
         })
+    }
+}
+
+/// What of `POST /handle` is open to people who have not signed in, although it is not by itself.
+fn open_mail(settings: &Settings) -> Result<bool, ConfigError> {
+    const NAME: &str = "BROKER_OPEN_ACTIONS";
+    let value = settings.text(NAME).unwrap_or_default();
+    let mut mail = false;
+    for action in value.split(',').map(str::trim).filter(|action| !action.is_empty()) {
+        if action != "mail" {
+            return Err(ConfigError::Invalid {
+                name: NAME.to_owned(),
+                value: value.clone(),
+                wanted: "actions with commas between them; `mail` is the only one that can be opened",
+                reason: format!("`{action}` can't be"),
+            });
+        }
+        mail = true;
+    }
+    Ok(mail)
+}
+
+fn quota(settings: &Settings) -> Result<Option<Quota>, ConfigError> {
+    const WANTED: &str = "a whole number; 0 means no limit";
+    let per_second: u32 = settings.or("BROKER_REQUESTS_PER_SECOND", WANTED, 50)?;
+    let burst: u32 = settings.or("BROKER_REQUESTS_BURST", WANTED, 100)?;
+    let (per_second, burst) = (NonZeroU32::new(per_second), NonZeroU32::new(burst));
+    Ok(per_second.zip(burst).map(|(per_second, burst)| Quota { per_second, burst }))
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_runtime::config::Fixed;
+
+    use super::*;
+
+    fn read(name: &str, value: &str) -> Result<Config, ConfigError> {
+        let settings =
+            [("AMQP_URI", "amqp://u:p@rabbitmq"), ("WEFT_MESH_SECURITY", "plaintext"), (name, value)];
+        Config::from_settings(&Settings::new(Fixed::new(settings)))
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (name, value) in [
+            ("BROKER_ORIGINS", "*"),
+            ("BROKER_JAEGER_URL", "jaeger:16686"),
+            ("BROKER_OPEN_ACTIONS", "mail,auth"),
+            ("BROKER_TRUSTED_PROXIES", "10.0.0.0/64"),
+            ("BROKER_REQUESTS_PER_SECOND", "-1"),
+            ("BROKER_COOKIE_SECURE", "never"),
+        ] {
+            let said = read(name, value).unwrap_err().to_string();
+            assert!(said.contains(name) && said.contains(value), "{said}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_open_by_itself_and_the_limit_is_on() {
+        let config = read("AMQP_URI", "amqp://u:p@rabbitmq").unwrap();
+        assert!(!config.open_mail && config.jaeger.is_none());
+        assert_eq!(config.quota.unwrap().burst.get(), 100);
+        assert!(read("BROKER_OPEN_ACTIONS", "mail").unwrap().open_mail);
+    }
+
+    #[test]
+    fn a_rate_of_0_is_no_limit() {
+        assert!(read("BROKER_REQUESTS_PER_SECOND", "0").unwrap().quota.is_none());
+        assert!(read("BROKER_REQUESTS_BURST", "0").unwrap().quota.is_none());
     }
 }

@@ -1,23 +1,50 @@
-//! Where a trace begins: around every request its span, its metric, and the trace's id in the reply.
+//! The edge: around every request its span, its metric and its limits, and on every reply the trace's id and the headers
+//! that keep browsers safe. One middleware, since each costs every request.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath, State};
-use axum::http::{Method, Request};
+use axum::extract::{MatchedPath, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use futures::FutureExt as _;
 use opentelemetry::trace::TraceContextExt as _;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
-use std::net::SocketAddr;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use weft_runtime::metrics::{DURATION_BUCKETS_S, Metrics};
 use weft_runtime::trace;
+
+use crate::client::{Client, Proxies};
+use crate::limit::{Limit, Standing};
+use crate::origin::{self, Origins};
+use crate::reply::ApiError;
+
+/// Answers at no cost to speak of: neither counted against a client nor of use to another page.
+const PING: &str = "/ping";
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// On every reply. This is an API: nothing that it answers is a page, to be framed, sniffed, or loaded by another site.
+static SAFE: [(HeaderName, HeaderValue); 5] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+/// One year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -27,14 +54,32 @@ struct Labels {
 }
 
 /// What the edge needs for each request.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Edge {
     requests: Family<Labels, Histogram, fn() -> Histogram>,
-    trust_incoming: bool,
+    policy: Policy,
+}
+
+/// Whom the edge trusts, and how much it takes.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) trust_incoming: bool,
+    pub(crate) proxies: Arc<Proxies>,
+    pub(crate) origins: Origins,
+    pub(crate) limit: Option<Arc<Limit>>,
+}
+
+/// What of a request its reply's headers follow from.
+struct Visit {
+    client: Client,
+    /// It is there only when it is listed.
+    origin: Option<HeaderValue>,
+    standing: Option<Standing>,
+    ping: bool,
 }
 
 impl Edge {
-    pub(crate) fn new(metrics: &Metrics, trust_incoming: bool) -> Arc<Self> {
+    pub(crate) fn new(metrics: &Metrics, policy: Policy) -> Arc<Self> {
         let requests: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_S));
         metrics.register(|registry| {
@@ -45,7 +90,7 @@ impl Edge {
                 requests.clone(),
             );
         });
-        Arc::new(Self { requests, trust_incoming })
+        Arc::new(Self { requests, policy })
     }
 }
 
@@ -54,15 +99,21 @@ pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body
     let started = Instant::now();
     let method = method(request.method());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let span = span(&request, method, route.as_deref());
+    let client = edge.policy.proxies.client(request.extensions(), request.headers());
+    let span = span(&request, client, method, route.as_deref());
     edge.adopt(&span, &request);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let visit = edge.visit(&request, client, route.as_deref() == Some(PING));
+    let mut response = match span.in_scope(|| edge.refuse(&visit, &request)) {
+        Some(response) => response,
+        None => run(next, request).instrument(span.clone()).await,
+    };
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("error.type", status.as_str());
         span.record("otel.status_code", "ERROR");
     }
+    edge.finish(&visit, response.headers_mut());
     if let Some(value) = trace::response_header(&span) {
         response.headers_mut().insert(trace::TRACE_RESPONSE, value);
     }
@@ -75,7 +126,78 @@ pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body
     response
 }
 
+/// An error of our own ends its request, and no other on the same connection.
+async fn run(next: Next, request: Request<Body>) -> Response {
+    let path = request.uri().clone();
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a handler panicked");
+        let said = "the request failed on an error of the broker itself; its logs have this trace's id";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, said).in_form_of(path.path())
+    })
+}
+
 impl Edge {
+    fn visit(&self, request: &Request<Body>, client: Client, ping: bool) -> Visit {
+        if ping {
+            return Visit { client, origin: None, standing: None, ping };
+        }
+        let limit = self.policy.limit.as_ref().filter(|_| request.method() != Method::OPTIONS);
+        Visit {
+            client,
+            origin: self.policy.origins.listed(request.headers()).cloned(),
+            standing: limit.map(|limit| limit.count(client.address)),
+            ping,
+        }
+    }
+
+    /// The reply to a request that no handler gets to see.
+    fn refuse(&self, visit: &Visit, request: &Request<Body>) -> Option<Response> {
+        if visit.ping {
+            return None;
+        }
+        let (method, headers, path) = (request.method(), request.headers(), request.uri().path());
+        if origin::is_preflight(method, headers) {
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            if visit.origin.is_some() {
+                origin::answer_preflight(response.headers_mut());
+            }
+            return Some(response);
+        }
+        if let Some(wait) = visit.standing.and_then(|standing| standing.refused_for) {
+            let said = "too many requests from your address: wait as long as Retry-After says";
+            return Some(ApiError::new(StatusCode::TOO_MANY_REQUESTS, said).after(wait).in_form_of(path));
+        }
+        if self.policy.origins.is_forged(method, headers) {
+            let said = "a page of another origin has sent this request; the broker's list of origins does not have it";
+            return Some(ApiError::new(StatusCode::FORBIDDEN, said).in_form_of(path));
+        }
+        None
+    }
+
+    /// The headers that do not follow from what the request asked for.
+    fn finish(&self, visit: &Visit, headers: &mut HeaderMap) {
+        headers.reserve(SAFE.len() + 8);
+        for (name, value) in &SAFE {
+            headers.insert(name, value.clone());
+        }
+        if visit.client.https {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        if visit.ping {
+            return;
+        }
+        if !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        self.policy.origins.allow(visit.origin.clone(), headers);
+        if let (Some(limit), Some(standing)) = (&self.policy.limit, visit.standing) {
+            headers.insert(RATE_LIMIT_POLICY, limit.policy());
+            if let Some(value) = limit.header(standing) {
+                headers.insert(RATE_LIMIT, value);
+            }
+        }
+    }
+
     /// A trace from outside is linked, or continued where the Stack trusts it.
     fn adopt(&self, span: &Span, request: &Request<Body>) {
         let incoming = trace::extract(request.headers());
@@ -83,7 +205,7 @@ impl Edge {
         if !peer.is_valid() {
             return;
         }
-        if self.trust_incoming {
+        if self.policy.trust_incoming {
             let _ = span.set_parent(incoming);
         } else {
             span.add_link(peer);
@@ -105,13 +227,12 @@ fn method(method: &Method) -> &'static str {
     }
 }
 
-fn span(request: &Request<Body>, method: &'static str, route: Option<&str>) -> Span {
+fn span(request: &Request<Body>, client: Client, method: &'static str, route: Option<&str>) -> Span {
     let name = match (method, route) {
         ("_OTHER", _) => "HTTP".to_owned(),
         (method, Some(route)) => format!("{method} {route}"),
         (method, None) => method.to_owned(),
     };
-    let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
     let span = tracing::info_span!(
         parent: None,
         "request",
@@ -121,9 +242,9 @@ fn span(request: &Request<Body>, method: &'static str, route: Option<&str>) -> S
         http.request.method = method,
         http.route = field::Empty,
         http.response.status_code = field::Empty,
-        url.scheme = "http",
+        url.scheme = if client.https { "https" } else { "http" },
         url.path = request.uri().path(),
-        client.address = client,
+        client.address = client.address.to_string(),
         "error.type" = field::Empty,
     );
     if let Some(route) = route {

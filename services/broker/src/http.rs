@@ -1,52 +1,129 @@
 //! The routes, one file each.
 
+mod dead_letters;
+mod events;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod handle;
+mod jwks;
 mod log_grpc;
+mod logout;
 mod logs;
+mod me;
+mod root;
+mod session;
+mod sessions;
+mod sign_in;
+mod traces;
+mod users;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Query;
 use axum::http::{Method, Request, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
+use serde::de::DeserializeOwned;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::edge::{self, Edge};
-use crate::reply::{ApiError, success};
+use crate::openapi;
+use crate::reply::ApiError;
 
 /// Every route of the broker.
 pub(crate) fn router(app: App, edge: Arc<Edge>) -> Router {
-    Router::new()
-        .route("/ping", get(async || "."))
-        .route("/", post(hit))
-        .route("/handle", post(handle::post))
-        .route("/log-grpc", post(log_grpc::post))
-        .route("/v1/logs", get(logs::get))
+    let (router, description) = described().split_for_parts();
+    let description = openapi::Document::new(description);
+    router
+        .route(openapi::PATH, get(async move || description.into_response()))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .with_state(app)
         .layer(middleware::from_fn_with_state(edge, edge::observe))
 }
 
-/// Says that the broker is there.
-async fn hit() -> Response {
-    success(StatusCode::OK, "Hit the broker")
+/// The routes with their descriptions.
+pub(crate) fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(root::ping))
+        .routes(routes!(root::hit))
+        .routes(routes!(handle::post))
+        .routes(routes!(log_grpc::post))
+        .routes(routes!(logout::post))
+        .routes(routes!(session::refresh))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(me::get))
+        .routes(routes!(me::change_password))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::deactivate))
+        .routes(routes!(events::post))
+        .routes(routes!(logs::get))
+        .routes(routes!(traces::get))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::show, dead_letters::discard))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(jwks::get))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let message = format!("{method} is not a method of {}", uri.path());
-    in_form_of(&uri, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message))
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).in_form_of(uri.path())
 }
 
 async fn unknown_path(request: Request<Body>) -> Response {
-    let message = format!("there is nothing at {}", request.uri().path());
-    in_form_of(request.uri(), ApiError::new(StatusCode::NOT_FOUND, message))
+    let path = request.uri().path();
+    ApiError::not_found(format!("there is nothing at {path}")).in_form_of(path)
 }
 
-/// Problem details below `/v1`, else the envelope.
-fn in_form_of(uri: &Uri, error: ApiError) -> Response {
-    if uri.path().starts_with("/v1/") { error.problem() } else { error.into_response() }
+/// The query's fields as a `T`.
+///
+/// # Errors
+/// 400 when it is no UTF-8, or a field is unknown, doubled or wrong.
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    check_utf8(uri.query().unwrap_or_default())?;
+    let Query(fields) = Query::try_from_uri(uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok(fields)
+}
+
+/// Decoding puts U+FFFD in place of what is no UTF-8: the search would be for something that nobody asked for.
+fn check_utf8(query: &str) -> Result<(), ApiError> {
+    match percent_encoding::percent_decode_str(query).decode_utf8() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::bad_request("the query is not UTF-8 once its %-escapes are decoded")),
+    }
+}
+
+/// A page's size.
+///
+/// # Errors
+/// 400 when it is no whole number from 1 to 1,000.
+fn read_limit(value: &str) -> Result<u32, ApiError> {
+    value.parse().ok().filter(|limit| (1..=1_000).contains(limit)).ok_or_else(|| {
+        ApiError::bad_request(format!("limit is `{value}`, but wants a whole number from 1 to 1000"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_is_no_utf_8_is_refused() {
+        assert!(check_utf8("text=%ff%fe").unwrap_err().message.contains("UTF-8"));
+        assert_eq!(check_utf8("text=caf%C3%A9&limit=5"), Ok(()));
+    }
+
+    #[test]
+    fn a_page_has_1_to_1000() {
+        assert_eq!(read_limit("1000"), Ok(1_000));
+        for limit in ["0", "1001", "-1", "x", "1.5", ""] {
+            assert!(read_limit(limit).unwrap_err().message.starts_with("limit is"));
+        }
+    }
 }

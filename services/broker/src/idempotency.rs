@@ -1,6 +1,10 @@
 //! The id of what a request makes: the client's key, or a new one.
 
 use axum::http::HeaderMap;
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use uuid::Uuid;
 use weft_runtime::clock::Clock;
 
@@ -25,6 +29,9 @@ pub(crate) fn id(headers: &HeaderMap, clock: &dyn Clock) -> Result<Uuid, ApiErro
     if keys.next().is_some() {
         return Err(refused("is given twice"));
     }
+    if key.contains('\t') {
+        return Err(refused("has a tab"));
+    }
     if key.is_empty() {
         return Err(refused("is empty"));
     }
@@ -32,6 +39,26 @@ pub(crate) fn id(headers: &HeaderMap, clock: &dyn Clock) -> Result<Uuid, ApiErro
         return Err(refused("has more than 256 characters"));
     }
     Ok(Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&NAMESPACE, key.as_bytes())))
+}
+
+/// The header, as the API's description has it.
+pub(crate) struct Header;
+
+impl IntoParams for Header {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(LONGEST))
+            .pattern(Some("^[!-~]([ -~]*[!-~])?$"));
+        let header = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("A repeat with the same key is stored once. A UUID is the id itself; any other text stands for one."))
+            .schema(Some(schema));
+        vec![header.build()]
+    }
 }
 
 fn refused(what: &str) -> ApiError {

@@ -2,11 +2,23 @@
 
 mod app;
 mod body;
+mod client;
 mod config;
 mod edge;
 mod http;
 mod idempotency;
+mod keys;
+mod limit;
+mod mail;
+mod openapi;
+mod origin;
 mod reply;
+mod session;
+mod signed_in;
+mod token;
+mod traces;
 mod upstream;
+mod user;
+mod writes;
 
 pub use app::{RunError, run};

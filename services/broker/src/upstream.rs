@@ -1,4 +1,6 @@
 //! What other services and RabbitMQ answer, as the caller sees it: the one place that makes it an HTTP status.
+//!
+//! Details stay inside: they are logged here, once, with the trace's id.
 
 use std::time::Duration;
 
@@ -10,24 +12,73 @@ use weft_runtime::telemetry::chain;
 use crate::reply::ApiError;
 
 /// After how long a caller may try again when something is away.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Seconds to wait, in the metadata of RESOURCE_EXHAUSTED.
+const RETRY_AFTER_METADATA: &str = "retry-after";
 
-/// A gRPC status of the logger. Details stay inside: they are logged here, once, with the trace's id.
+/// A gRPC status of the logger.
 pub(crate) fn logger(status: &Status) -> ApiError {
     match status.code() {
-        Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(status.message()),
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => {
-            tracing::warn!(code = ?status.code(), reason = status.message(), "the logger could not be used in time");
-            ApiError::unavailable(
-                "the logger can't be reached in time; nothing was acknowledged",
-                RETRY_AFTER,
-            )
-        }
-        _ => {
-            tracing::error!(code = ?status.code(), reason = status.message(), "the logger failed");
-            ApiError::new(StatusCode::BAD_GATEWAY, "the logger failed; its logs have this trace's id")
-        }
+        Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(status.message().to_owned()),
+        Code::ResourceExhausted => away("logger", status),
+        _ => failure("logger", status),
     }
+}
+
+/// A gRPC status of authentication.
+pub(crate) fn authentication(status: &Status) -> ApiError {
+    let said = || status.message().to_owned();
+    match status.code() {
+        Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(said()),
+        Code::Unauthenticated => {
+            ApiError::invalid_token("the session has ended: sign in again to get a new access token")
+        }
+        Code::PermissionDenied => ApiError::new(StatusCode::FORBIDDEN, said()),
+        Code::NotFound => ApiError::not_found(said()),
+        Code::AlreadyExists | Code::FailedPrecondition => ApiError::new(StatusCode::CONFLICT, said()),
+        Code::ResourceExhausted => ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many attempts: wait as long as Retry-After says, then try again",
+        )
+        .after(wait(status).unwrap_or(RETRY_AFTER)),
+        _ => failure("authentication", status),
+    }
+}
+
+/// What authentication answered to a refresh token or a password, about which it says no more than no.
+pub(crate) fn credentials(status: &Status, refused: &'static str) -> ApiError {
+    if status.code() == Code::Unauthenticated {
+        return ApiError::unauthorized(refused);
+    }
+    authentication(status)
+}
+
+fn wait(status: &Status) -> Option<Duration> {
+    let seconds = status.metadata().get(RETRY_AFTER_METADATA)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+fn failure(service: &'static str, status: &Status) -> ApiError {
+    if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) {
+        return away(service, status);
+    }
+    tracing::error!(service, code = ?status.code(), reason = status.message(), "another service failed");
+    ApiError::new(StatusCode::BAD_GATEWAY, format!("the {service} failed; its logs have this trace's id"))
+}
+
+fn away(service: &'static str, status: &Status) -> ApiError {
+    tracing::warn!(service, code = ?status.code(), reason = status.message(), "another service could not be used in time");
+    let message = match service {
+        "logger" => "the logger can't be reached in time; nothing was acknowledged",
+        _ => "authentication can't be reached in time; try again",
+    };
+    ApiError::unavailable(message, RETRY_AFTER)
+}
+
+/// A reply that breaks its own interface.
+pub(crate) fn nonsense(service: &'static str, field: &'static str) -> ApiError {
+    tracing::error!(service, field, "another service's reply lacks a field or has a wrong one");
+    ApiError::new(StatusCode::BAD_GATEWAY, format!("the {service} failed; its logs have this trace's id"))
 }
 
 /// A publication that RabbitMQ did not confirm.
@@ -41,5 +92,40 @@ pub(crate) fn events(error: &PublishError) -> ApiError {
         _ => {
             ApiError::unavailable("RabbitMQ can't be reached in time; nothing was acknowledged", RETRY_AFTER)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_attempts_are_429_with_the_time_that_authentication_says() {
+        let mut status = Status::resource_exhausted("internal words");
+        status.metadata_mut().insert(RETRY_AFTER_METADATA, "17".parse().unwrap());
+        let error = authentication(&status);
+        assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(Duration::from_secs(17))));
+        assert!(!error.message.contains("internal"));
+        assert_eq!(authentication(&Status::resource_exhausted("")).retry_after, Some(RETRY_AFTER));
+    }
+
+    #[test]
+    fn what_is_away_is_503_and_what_fails_is_502_and_neither_shows_its_inside() {
+        for (code, status) in [(Code::Unavailable, 503), (Code::DeadlineExceeded, 503), (Code::Internal, 502)]
+        {
+            for error in
+                [logger(&Status::new(code, "10.0.0.1")), authentication(&Status::new(code, "10.0.0.1"))]
+            {
+                assert_eq!(error.status.as_u16(), status, "{code:?}");
+                assert!(!error.message.contains("10.0.0.1"));
+                assert_eq!(error.retry_after.is_some(), status == 503);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_password_is_401_in_the_caller_s_words() {
+        let error = credentials(&Status::unauthenticated("no such user"), "invalid credentials");
+        assert_eq!((error.status.as_u16(), &*error.message), (401, "invalid credentials"));
     }
 }

@@ -4,20 +4,27 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
+use utoipa::openapi::schema::{Object, ObjectBuilder, OneOf, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 use weft_events::Event;
 use weft_proto::weft::log::v1::Level;
 
+use super::sign_in::{self, Credentials, SignInData};
 use crate::app::App;
 use crate::body::Rest;
-use crate::reply::{ApiError, success, success_with};
-use crate::{body, idempotency, upstream};
+use crate::client::Client;
+use crate::mail::{self, Mail};
+use crate::openapi::add;
+use crate::reply::{ApiError, DataEnvelope, Envelope, success, success_with};
+use crate::{body, idempotency, signed_in, upstream};
 
 /// Who says so, in the events that the broker publishes.
-const SOURCE: &str = "broker";
+pub(crate) const SOURCE: &str = "broker";
 
 /// What a client may ask for.
 #[derive(Debug, Deserialize)]
@@ -26,34 +33,43 @@ pub(super) struct Payload {
     pub(super) action: String,
     pub(super) log: Option<Log>,
     event: Option<EventPayload>,
+    auth: Option<Credentials>,
+    mail: Option<Mail>,
     #[serde(flatten)]
     _rest: Rest,
 }
 
-#[derive(Debug, Deserialize)]
+/// An entry for the logger.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(expecting = "an object with name and data")]
-pub(super) struct Log {
-    pub(super) name: String,
+pub(crate) struct Log {
+    #[schema(min_length = 1, max_length = 256, pattern = "[^\\s\\x00-\\x1f\\x7f-\\x9f]")]
+    pub(crate) name: String,
     #[serde(default)]
-    pub(super) data: String,
-    #[serde(flatten)]
-    _rest: Rest,
+    pub(crate) data: String,
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub(crate) _rest: Rest,
 }
 
-#[derive(Debug, Deserialize)]
+/// An entry for the logger, by way of RabbitMQ.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LogEvent)]
 #[serde(expecting = "an object with name and data")]
-struct EventPayload {
+pub(super) struct EventPayload {
+    #[schema(min_length = 1, max_length = 256, pattern = "[^\\s\\x00-\\x1f\\x7f-\\x9f]")]
     name: String,
     #[serde(default)]
     data: String,
     #[serde(default)]
     severity: Severity,
     #[serde(flatten)]
+    #[schema(ignore)]
     _rest: Rest,
 }
 
 /// The original's routing keys: `log.INFO`, `log.WARNING`, `log.ERROR`.
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE", expecting = "one of INFO, WARNING, ERROR")]
 enum Severity {
     #[default]
@@ -72,9 +88,37 @@ impl Severity {
     }
 }
 
-pub(super) async fn post(State(app): State<App>, request: Request<Body>) -> Result<Response, ApiError> {
+/// The id under which something was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Accepted {
+    id: Uuid,
+}
+
+/// Does what `action` says: `auth`, `log`, `event` or `mail`.
+///
+/// `auth` answers 202 with the user, an access token, and a session in a cookie that no script sees. `log` and `event` are open
+/// to everybody. `mail` is for those who are signed in, unless the Stack opens it.
+#[utoipa::path(post, path = "/handle", tag = "broker",
+    params(idempotency::Header),
+    request_body = Payload,
+    security((), ("bearer" = [])),
+    responses(
+        (status = 202, description = "Done: stored, or confirmed by RabbitMQ; for `auth`, signed in",
+            body = inline(Handled), headers(("Set-Cookie" = String, description = "For `auth`: the session"))),
+        (status = 400, description = "The body is none that is wanted"),
+        (status = 401, description = "`invalid credentials`, or nobody is signed in"),
+        (status = 403, description = "A page of another origin sent it"),
+        (status = 502, description = "The service behind it failed"),
+        (status = 503, description = "The service behind it, or RabbitMQ, can't be reached in time"),
+    ))]
+pub(super) async fn post(
+    State(app): State<App>,
+    client: Client,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
     let id = idempotency::id(request.headers(), &*app.clock)?;
-    let payload: Payload = body::json(request).await?;
+    let (parts, body) = request.into_parts();
+    let payload: Payload = body::read_json(&parts.headers, body).await?;
     match payload.action.as_str() {
         "log" => {
             let log = payload.log.ok_or_else(|| lacks("log"))?;
@@ -83,23 +127,41 @@ pub(super) async fn post(State(app): State<App>, request: Request<Body>) -> Resu
             Ok(success(StatusCode::ACCEPTED, format!("Processed payload via RPC:{name}")))
         }
         "event" => {
-            publish(&app, id, payload.event.ok_or_else(|| lacks("event"))?).await?;
-            Ok(success_with(StatusCode::ACCEPTED, "logged via RabbitMQ", json!({ "id": id })))
+            publish_log(&app, id, payload.event.ok_or_else(|| lacks("event"))?).await?;
+            Ok(success_with(StatusCode::ACCEPTED, "logged via RabbitMQ", Accepted { id }))
+        }
+        "auth" => {
+            let credentials = payload.auth.ok_or_else(|| {
+                ApiError::bad_request("action auth needs the field auth, an object with email and password")
+            })?;
+            sign_in::sign_in(&app, client, &parts.headers, credentials).await
+        }
+        "mail" => {
+            if !app.open_mail {
+                signed_in::identify(&app, &parts.headers).await?;
+            }
+            let mail = payload.mail.ok_or_else(|| {
+                ApiError::bad_request(
+                    "action mail needs the field mail, an object with from, to, subject and message",
+                )
+            })?;
+            mail.check("mail")?;
+            publish(&app, id, mail::EVENT, &mail).await?;
+            Ok(success_with(StatusCode::ACCEPTED, format!("Message sent to {}", mail.to), Accepted { id }))
         }
         _ => Err(ApiError::bad_request("unknown action")),
     }
 }
 
-async fn publish(app: &App, id: Uuid, event: EventPayload) -> Result<(), ApiError> {
+async fn publish_log(app: &App, id: Uuid, event: EventPayload) -> Result<(), ApiError> {
     let EventPayload { name, data, severity, _rest } = event;
     check_name("event.name", &name)?;
-    let event = Event {
-        id: id.to_string(),
-        kind: severity.routing_key().to_owned(),
-        source: SOURCE.to_owned(),
-        time: app.clock.now(),
-        data: json!({ "name": name, "data": data }).to_string().into_bytes(),
-    };
+    publish(app, id, severity.routing_key(), &json!({ "name": name, "data": data })).await
+}
+
+async fn publish<T: Serialize>(app: &App, id: Uuid, kind: &str, data: &T) -> Result<(), ApiError> {
+    let event = Event::json(id.to_string(), kind.to_owned(), SOURCE.to_owned(), app.clock.now(), data)
+        .map_err(|error| ApiError::bad_request(format!("the event can't be written as JSON: {error}")))?;
     app.publisher
         .publish(&event, Instant::now() + app.publish_timeout)
         .await
@@ -109,7 +171,8 @@ async fn publish(app: &App, id: Uuid, event: EventPayload) -> Result<(), ApiErro
 /// Refuses here what the listener would have to refuse after the event was acknowledged.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
     const LONGEST: usize = 256;
-    if name.trim().is_empty() {
+    // Control characters name nothing either.
+    if name.chars().all(|c| c.is_whitespace() || c.is_control()) {
         return Err(ApiError::bad_request(format!("{field} is empty: an entry needs a name")));
     }
     if name.chars().count() > LONGEST {
@@ -120,4 +183,78 @@ pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
 
 pub(super) fn lacks(field: &str) -> ApiError {
     ApiError::bad_request(format!("action {field} needs the field {field}, an object with name and data"))
+}
+
+/// One of the replies of an action that was done.
+pub(super) struct Handled;
+
+impl PartialSchema for Handled {
+    fn schema() -> RefOr<Schema> {
+        let any = [Envelope::name(), DataEnvelope::<Accepted>::name(), DataEnvelope::<SignInData>::name()];
+        let any = any.into_iter().fold(utoipa::openapi::schema::AnyOfBuilder::new(), |any, name| {
+            any.item(Ref::from_schema_name(name))
+        });
+        Schema::AnyOf(any.build()).into()
+    }
+}
+
+impl ToSchema for Handled {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        add::<Envelope>(schemas);
+        add::<DataEnvelope<Accepted>>(schemas);
+        add::<Accepted>(schemas);
+        add::<DataEnvelope<SignInData>>(schemas);
+        add::<SignInData>(schemas);
+    }
+}
+
+/// An action and the object that it needs.
+fn action(action: &str, needs: &str) -> Object {
+    let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([action]));
+    ObjectBuilder::new()
+        .property("action", word)
+        .property(action, Ref::from_schema_name(needs))
+        .required("action")
+        .required(action)
+        .build()
+}
+
+impl PartialSchema for Payload {
+    fn schema() -> RefOr<Schema> {
+        let one: OneOf = OneOfBuilder::new()
+            .item(action("log", &Log::name()))
+            .item(action("event", &EventPayload::name()))
+            .item(action("auth", &Credentials::name()))
+            .item(action("mail", &Mail::name()))
+            .build();
+        Schema::OneOf(one).into()
+    }
+}
+
+impl ToSchema for Payload {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        add::<Log>(schemas);
+        add::<EventPayload>(schemas);
+        add::<Credentials>(schemas);
+        add::<Mail>(schemas);
+    }
+}
+
+/// `POST /log-grpc` knows one action.
+pub(super) struct LogAction;
+
+impl PartialSchema for LogAction {
+    fn schema() -> RefOr<Schema> {
+        Schema::Object(action("log", &Log::name())).into()
+    }
+}
+
+impl ToSchema for LogAction {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        add::<Log>(schemas);
+    }
 }

@@ -6,11 +6,22 @@ use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use weft_proto::weft::log::v1::Level;
 
-use super::handle::{Payload, lacks};
+use super::handle::{LogAction, Payload, lacks};
 use crate::app::App;
-use crate::reply::{ApiError, success};
+use crate::reply::{ApiError, Envelope, success};
 use crate::{body, idempotency};
 
+/// Logs, as `POST /handle` does.
+#[utoipa::path(post, path = "/log-grpc", operation_id = "log_grpc", tag = "broker",
+    params(idempotency::Header),
+    request_body = LogAction,
+    responses(
+        (status = 202, description = "`logged`: the logger has stored it", body = Envelope),
+        (status = 400, description = "The body is none that is wanted"),
+        (status = 403, description = "A page of another origin sent it"),
+        (status = 502, description = "The logger failed"),
+        (status = 503, description = "The logger can't be reached in time"),
+    ))]
 pub(super) async fn post(State(app): State<App>, request: Request<Body>) -> Result<Response, ApiError> {
     let id = idempotency::id(request.headers(), &*app.clock)?;
     let payload: Payload = body::json(request).await?;

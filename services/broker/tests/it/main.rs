@@ -1,7 +1,21 @@
-//! The broker as a process with nothing behind it. What it does with the others is in `e2e/tests/dev`.
+//! The broker as a process, with authentication and the logger served by the tests and a real RabbitMQ. What it does with the
+//! real services is in `e2e/`.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
 
 mod alone;
+mod authentication;
+mod bad_input;
+mod browser;
+mod dead_letters;
+mod description;
+mod events;
 mod helpers;
+mod limits;
+mod logger;
+mod people;
+mod rig;
+mod sessions;
 mod settings;
+mod tokens;
+mod traces;

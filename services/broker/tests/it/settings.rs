@@ -19,6 +19,10 @@ async fn a_setting_that_is_wrong_or_missing_is_named() {
     refuses("AMQP_URI", "").await;
     refuses("BROKER_PUBLISH_TIMEOUT", "soon").await;
     refuses("BROKER_TRUST_INCOMING_TRACES", "perhaps").await;
+    refuses("BROKER_ORIGINS", "*").await;
+    refuses("BROKER_TRUSTED_PROXIES", "everywhere").await;
+    refuses("BROKER_JAEGER_URL", "jaeger").await;
+    refuses("BROKER_OPEN_ACTIONS", "auth").await;
     refuses("WEFT_MESH_SECURITY", "").await;
     refuses("WEFT_MESH_ADDRESSES", "logger").await;
     refuses("WEFT_HTTP_ADDR", "everywhere").await;

@@ -1,0 +1,80 @@
+//! `POST /logout`: ends this session, or all of the user's.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use tonic::Code;
+use utoipa::ToSchema;
+use weft_proto::weft::auth::v1::SignOutRequest;
+
+use crate::app::App;
+use crate::body::{self, Rest};
+use crate::client::Client;
+use crate::reply::{ApiError, Envelope, success};
+use crate::signed_in::{identify, on_behalf};
+use crate::upstream;
+
+/// Which sessions to end.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(expecting = "an object, or no body")]
+pub(super) struct Logout {
+    /// All of the user's, not only this one.
+    #[serde(default)]
+    everywhere: bool,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _rest: Rest,
+}
+
+/// Signs out: by the access token, or by the session's cookie where that has run out.
+#[utoipa::path(post, path = "/logout", operation_id = "logout", tag = "session",
+    request_body(content = Option<Logout>, description = "May be left out"),
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "`Signed out`: the session has ended, and its user gets a mail", body = Envelope,
+            headers(("Set-Cookie" = String, description = "Takes the session's cookie away"))),
+        (status = 400, description = "The body is none that is wanted"),
+        (status = 401, description = "There is neither a valid access token nor a session"),
+        (status = 403, description = "A page of another origin sent it"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn post(
+    State(app): State<App>,
+    client: Client,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let call = call(&app, client, &parts.headers).await?;
+    let Logout { everywhere, _rest } = body::read_optional_json(&parts.headers, body).await?;
+    let call = call.map(|request| SignOutRequest { everywhere, ..request });
+    let signed_out = app.authentication.clone().sign_out(call).await;
+    match signed_out {
+        Ok(_) => {}
+        // The session that it names has ended already, which is what was asked for.
+        Err(status) if status.code() == Code::Unauthenticated => {}
+        Err(status) => return Err(upstream::authentication(&status)),
+    }
+    let mut response = success(StatusCode::ACCEPTED, "Signed out");
+    if let Some(cookie) = app.cookies.clear(client) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// On whose behalf: the bearer's, else that of the session in the cookie.
+async fn call(
+    app: &App,
+    client: Client,
+    headers: &HeaderMap,
+) -> Result<tonic::Request<SignOutRequest>, ApiError> {
+    let refused = match identify(app, headers).await {
+        Ok(caller) => return on_behalf(&caller, SignOutRequest::default()),
+        Err(error) => error,
+    };
+    let refresh_token = app.cookies.read(client, headers).ok_or(refused)?;
+    Ok(tonic::Request::new(SignOutRequest { refresh_token, everywhere: false }))
+}

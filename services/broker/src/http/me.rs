@@ -1,0 +1,73 @@
+//! `/v1/users/me`: the caller.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use weft_proto::weft::auth::v1::{ChangePasswordRequest, GetUserRequest};
+
+use super::sign_in::check_password;
+use super::users::check_new_password;
+use crate::app::App;
+use crate::body::{self, Rest};
+use crate::reply::Problem;
+use crate::signed_in::{SignedIn, on_behalf};
+use crate::upstream;
+use crate::user::User;
+
+/// The present password and the next.
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object with current_password and new_password")]
+pub(super) struct ChangePassword {
+    #[schema(min_length = 1, max_length = 1024)]
+    current_password: String,
+    /// None of the common ones.
+    #[schema(min_length = 15, max_length = 256)]
+    new_password: String,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _rest: Rest,
+}
+
+/// Who is signed in.
+#[utoipa::path(get, path = "/v1/users/me", operation_id = "get_me", tag = "users",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The caller", body = User),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn get(State(app): State<App>, SignedIn(caller): SignedIn) -> Result<Json<User>, Problem> {
+    let reply = app.authentication.clone().get_user(on_behalf(&caller, GetUserRequest {})?).await;
+    let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
+    Ok(Json(user.try_into()?))
+}
+
+/// Changes the caller's password and ends all other sessions.
+#[utoipa::path(post, path = "/v1/users/me/password", operation_id = "change_password", tag = "users",
+    request_body = ChangePassword,
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "Changed; all other sessions have ended"),
+        (status = 400, description = "The body is none that is wanted, or the new password is too weak"),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "The current password is wrong, or a page of another origin sent it"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn change_password(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    request: Request<Body>,
+) -> Result<StatusCode, Problem> {
+    let ChangePassword { current_password, new_password, _rest } = body::json(request).await?;
+    check_password("current_password", &current_password)?;
+    check_new_password("new_password", &new_password)?;
+    let call = on_behalf(&caller, ChangePasswordRequest { current_password, new_password })?;
+    let reply = app.authentication.clone().change_password(call).await;
+    reply.map_err(|status| upstream::authentication(&status))?;
+    Ok(StatusCode::NO_CONTENT)
+}

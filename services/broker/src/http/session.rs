@@ -1,0 +1,72 @@
+//! `POST /v1/session/refresh`: the next access token, for the session in the cookie.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use weft_proto::weft::auth::v1::RefreshRequest;
+
+use crate::app::App;
+use crate::client::Client;
+use crate::reply::{ApiError, Problem};
+use crate::upstream;
+use crate::user::{AccessToken, Tokens, User};
+
+/// The next access token, and whose it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Refreshed {
+    #[serde(flatten)]
+    token: AccessToken,
+    user: User,
+}
+
+/// Renews the access token. The cookie is good once: the reply has the next one.
+#[utoipa::path(post, path = "/v1/session/refresh", operation_id = "refresh_session", tag = "session",
+    security(("session" = [])),
+    responses(
+        (status = 200, description = "The next access token", body = Refreshed,
+            headers(("Set-Cookie" = String, description = "The session's next cookie"))),
+        (status = 401, description = "There is no session, or it has ended; its cookie is taken away",
+            headers(("Set-Cookie" = String, description = "Takes the session's cookie away"))),
+        (status = 403, description = "A page of another origin sent it"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn refresh(
+    State(app): State<App>,
+    client: Client,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let problem = |error: ApiError| Problem(error).into_response();
+    let Some(refresh_token) = app.cookies.read(client, &headers) else {
+        return Err(problem(ApiError::unauthorized("there is no session: sign in first")));
+    };
+    let reply = app.authentication.clone().refresh(RefreshRequest { refresh_token }).await;
+    let reply = reply.map_err(|status| {
+        let error = upstream::credentials(&status, "the session has ended: sign in again");
+        let ended = error.status == StatusCode::UNAUTHORIZED;
+        let mut response = problem(error);
+        if let Some(cookie) = app.cookies.clear(client).filter(|_| ended) {
+            response.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        response
+    })?;
+    renewed(&app, client, reply.into_inner()).map_err(problem)
+}
+
+fn renewed(
+    app: &App,
+    client: Client,
+    reply: weft_proto::weft::auth::v1::RefreshResponse,
+) -> Result<Response, ApiError> {
+    let tokens = Tokens::read(reply.tokens, app.clock.now())?;
+    let cookie = app
+        .cookies
+        .set(client, &tokens.refresh, tokens.session_life)
+        .ok_or_else(|| upstream::nonsense("authentication", "refresh_token"))?;
+    let refreshed = Refreshed { token: tokens.access, user: reply.user.try_into()? };
+    Ok(([(SET_COOKIE, cookie)], Json(refreshed)).into_response())
+}

@@ -1,0 +1,73 @@
+//! `/v1/sessions`: where the caller is signed in.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use weft_proto::weft::auth::v1::{ListSessionsRequest, RevokeSessionRequest};
+
+use crate::app::App;
+use crate::reply::{ApiError, Problem};
+use crate::signed_in::{SignedIn, on_behalf};
+use crate::upstream;
+use crate::user::Session;
+
+/// Open sessions, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Sessions {
+    items: Vec<Session>,
+}
+
+/// The caller's open sessions, newest first.
+#[utoipa::path(get, path = "/v1/sessions", operation_id = "list_sessions", tag = "session",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The sessions", body = Sessions),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn list(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+) -> Result<Json<Sessions>, Problem> {
+    let call = on_behalf(&caller, ListSessionsRequest {})?;
+    let reply = app.authentication.clone().list_sessions(call).await;
+    let sessions = reply.map_err(|status| upstream::authentication(&status))?.into_inner().sessions;
+    let items = sessions.into_iter().map(Session::try_from).collect::<Result<_, ApiError>>()?;
+    Ok(Json(Sessions { items }))
+}
+
+/// Ends one of the caller's own sessions.
+#[utoipa::path(delete, path = "/v1/sessions/{id}", operation_id = "end_session", tag = "session",
+    params(("id" = Uuid, Path, description = "The session's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "It has ended"),
+        (status = 400, description = "The id is none"),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "A page of another origin sent it"),
+        (status = 404, description = "The caller has no such session"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn end(
+    State(app): State<App>,
+    SignedIn(caller): SignedIn,
+    id: Result<Path<Uuid>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let session_id = uuid("session", id)?.to_string();
+    let call = on_behalf(&caller, RevokeSessionRequest { session_id })?;
+    let reply = app.authentication.clone().revoke_session(call).await;
+    reply.map_err(|status| upstream::authentication(&status))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The id in a path.
+pub(super) fn uuid(what: &str, id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, ApiError> {
+    let wrong = || ApiError::bad_request(format!("the {what}'s id in the path is no UUID"));
+    id.map(|Path(id)| id).map_err(|_| wrong())
+}

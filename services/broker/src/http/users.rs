@@ -1,0 +1,190 @@
+//! `/v1/users`: for admins.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{Request, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+use weft_proto::weft::auth::v1::{CreateUserRequest, DeactivateUserRequest, ListUsersRequest};
+
+use super::sessions::uuid;
+use super::{query, read_limit};
+use crate::app::App;
+use crate::body::{self, Rest};
+use crate::mail::{self, check_address};
+use crate::reply::{ApiError, Problem};
+use crate::signed_in::{Admin, on_behalf};
+use crate::user::{Role, User};
+use crate::{idempotency, upstream};
+
+const LONGEST_NAME: usize = 128;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Paging {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// Users by email.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Users {
+    items: Vec<User>,
+    /// Null on the last page.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+/// A user to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object with email, first_name, last_name, password and role")]
+pub(super) struct NewUser {
+    #[schema(schema_with = mail::address_schema)]
+    email: String,
+    #[serde(default)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    first_name: String,
+    #[serde(default)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    last_name: String,
+    /// None of the common ones.
+    #[schema(min_length = 15, max_length = 256)]
+    password: String,
+    #[serde(default)]
+    role: Role,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _rest: Rest,
+}
+
+/// All users, by email.
+#[utoipa::path(get, path = "/v1/users", operation_id = "list_users", tag = "users",
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, nullable = false, description = "100 when it is left out"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "From the page before"),
+    ),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page", body = Users),
+        (status = 400, description = "A field of the query is wrong"),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "The caller is no admin"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    uri: Uri,
+) -> Result<Json<Users>, Problem> {
+    let Paging { limit, cursor } = query(&uri)?;
+    let limit = limit.as_deref().map(read_limit).transpose()?.unwrap_or_default();
+    let call = on_behalf(&caller, ListUsersRequest { limit, cursor: cursor.unwrap_or_default() })?;
+    let reply = app.authentication.clone().list_users(call).await;
+    let page = reply.map_err(|status| upstream::authentication(&status))?.into_inner();
+    let items = page.users.into_iter().map(|user| Some(user).try_into()).collect::<Result<_, ApiError>>()?;
+    Ok(Json(Users { items, next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()) }))
+}
+
+/// Creates a user. A repeat with the same `Idempotency-Key` is no second one.
+#[utoipa::path(post, path = "/v1/users", operation_id = "create_user", tag = "users",
+    params(idempotency::Header),
+    request_body = NewUser,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The user", body = User),
+        (status = 400, description = "The body is none that is wanted, or the password is too weak"),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
+        (status = 409, description = "Another user has this email"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    request: Request<Body>,
+) -> Result<(StatusCode, Json<User>), Problem> {
+    let id = idempotency::id(request.headers(), &*app.clock)?.to_string();
+    let NewUser { email, first_name, last_name, password, role, _rest } = body::json(request).await?;
+    check_address("email", &email)?;
+    check_personal_name("first_name", &first_name)?;
+    check_personal_name("last_name", &last_name)?;
+    check_new_password("password", &password)?;
+    let role = weft_proto::weft::auth::v1::Role::from(role).into();
+    let user = CreateUserRequest { id, email, first_name, last_name, password, role };
+    let reply = app.authentication.clone().create_user(on_behalf(&caller, user)?).await;
+    let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
+    Ok((StatusCode::CREATED, Json(user.try_into()?)))
+}
+
+/// Refuses a user from now on, and ends all of their sessions.
+#[utoipa::path(post, path = "/v1/users/{id}/deactivate", operation_id = "deactivate_user", tag = "users",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The user, no longer active", body = User),
+        (status = 400, description = "The id is none"),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "It is the last active admin"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn deactivate(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    id: Result<Path<Uuid>, PathRejection>,
+) -> Result<Json<User>, Problem> {
+    let user_id = uuid("user", id)?.to_string();
+    let reply = app
+        .authentication
+        .clone()
+        .deactivate_user(on_behalf(&caller, DeactivateUserRequest { user_id })?)
+        .await;
+    let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
+    Ok(Json(user.try_into()?))
+}
+
+/// The rules that need no list of common passwords.
+pub(super) fn check_new_password(field: &str, password: &str) -> Result<(), ApiError> {
+    match password.chars().count() {
+        15..=256 => Ok(()),
+        0..15 => Err(ApiError::bad_request(format!("{field} has fewer than 15 characters"))),
+        _ => Err(ApiError::bad_request(format!("{field} has more than 256 characters"))),
+    }
+}
+
+fn check_personal_name(field: &str, name: &str) -> Result<(), ApiError> {
+    if name.chars().count() > LONGEST_NAME {
+        return Err(ApiError::bad_request(format!("{field} has more than {LONGEST_NAME} characters")));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(ApiError::bad_request(format!("{field} has a line break or another control character")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_has_15_to_256_characters_of_any_script() {
+        assert_eq!(check_new_password("p", &"ü".repeat(15)), Ok(()));
+        assert_eq!(check_new_password("p", &"用".repeat(256)), Ok(()));
+        assert!(check_new_password("p", &"x".repeat(14)).unwrap_err().message.starts_with("p has fewer"));
+        assert!(check_new_password("p", &"x".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn a_name_is_one_line() {
+        assert_eq!(check_personal_name("first_name", "Zoë"), Ok(()));
+        assert!(check_personal_name("first_name", "a\r\nb").is_err());
+        assert!(check_personal_name("first_name", &"x".repeat(129)).is_err());
+    }
+}

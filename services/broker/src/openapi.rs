@@ -1,0 +1,217 @@
+//! The API's own description: OpenAPI 3.1, made from the endpoints' descriptions, completed here by what holds for all of them.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, Header, HeaderBuilder, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder,
+    PathItem, Paths, Ref, RefOr, ResponseBuilder,
+};
+use utoipa::{PartialSchema as _, ToSchema};
+
+use crate::reply::{Envelope, ProblemDetails};
+
+/// Where it is served.
+pub(crate) const PATH: &str = "/v1/openapi.json";
+/// Neither limited nor of use to another page.
+const PING: &str = "/ping";
+
+/// Adds a type and those that it refers to.
+pub(crate) fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into(), T::schema()));
+    T::schemas(schemas);
+}
+
+/// The description as bytes, written once.
+#[derive(Debug, Clone)]
+pub(crate) struct Document(Bytes);
+
+/// What stands before the paths.
+pub(crate) fn head() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Weft's broker")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("The single entry point of a Weft application."));
+    let mut components = Components::new();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some("The access token that signing in answers"));
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    let cookie = ApiKeyValue::with_description("weft-session", "`__Host-weft-session` under https");
+    components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    components.schemas.insert(Envelope::name().into(), Envelope::schema());
+    components.schemas.insert(ProblemDetails::name().into(), ProblemDetails::schema());
+    OpenApiBuilder::new().info(info.build()).paths(Paths::new()).components(Some(components)).build()
+}
+
+impl Document {
+    /// Completes the description: itself, and what every endpoint may answer.
+    pub(crate) fn new(mut api: OpenApi) -> Self {
+        api.paths.paths.insert(PATH.to_owned(), PathItem::new(HttpMethod::Get, itself()));
+        for (path, item) in &mut api.paths.paths {
+            for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+                complete(path, operation);
+            }
+        }
+        Self(Bytes::from(api.to_json().unwrap_or_default()))
+    }
+}
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Response {
+        let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
+        (headers, self.0).into_response()
+    }
+}
+
+fn itself() -> Operation {
+    let any = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::Object))).build();
+    let found = ResponseBuilder::new().description("This description").content("application/json", any);
+    utoipa::openapi::path::OperationBuilder::new()
+        .operation_id(Some("get_description"))
+        .summary(Some("The API's description: OpenAPI 3.1"))
+        .tag("broker")
+        .response("200", found)
+        .build()
+}
+
+/// Adds what holds for all: refusals at the edge, the form of errors, and the headers.
+fn complete(path: &str, operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    let mut add = |status: &str, description: &str| {
+        let response = ResponseBuilder::new().description(description).build();
+        responses.entry(status.to_owned()).or_insert_with(|| response.into());
+    };
+    add("500", "The broker itself failed");
+    if path != PING {
+        add("429", "Too many requests, or too many attempts to sign in");
+    }
+    if operation.request_body.is_some() {
+        add("408", "The body did not arrive within 15 s");
+        add("413", "The body has more than 1 MiB");
+    }
+    for (status, response) in responses {
+        let RefOr::T(response) = response else { continue };
+        if status.as_str() >= "400" && response.content.is_empty() {
+            let (media_type, schema) = if path.starts_with("/v1/") || path.starts_with("/.well-known/") {
+                ("application/problem+json", ProblemDetails::name())
+            } else {
+                ("application/json", Envelope::name())
+            };
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+            response.content.insert(media_type.to_owned(), RefOr::T(content));
+        }
+        headers(path, status, &mut response.headers);
+    }
+}
+
+fn headers(path: &str, status: &str, headers: &mut BTreeMap<String, RefOr<Header>>) {
+    let mut add = |name: &str, description: &str| {
+        let header =
+            HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String).build()));
+        let header = header.description(Some(description)).build();
+        headers.entry(name.to_owned()).or_insert(RefOr::T(header));
+    };
+    add("traceresponse", "The request's trace: `00-<trace>-<span>-<flags>`");
+    if path != PING {
+        add("RateLimit", "What remains of the client address's limit, unless there is none");
+        add("RateLimit-Policy", "The limit, unless there is none");
+    }
+    if ["429", "503"].contains(&status) {
+        add("Retry-After", "In how many seconds to try again");
+    }
+    if status == "401" {
+        add("WWW-Authenticate", "`Bearer`, with `error=\"invalid_token\"` when there was a token");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::http;
+
+    fn document() -> Value {
+        let Document(bytes) = Document::new(http::described().into_openapi());
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Every `$ref` below a value.
+    fn references(value: &Value) -> Vec<String> {
+        match value {
+            Value::Object(fields) => {
+                let own = fields.get("$ref").and_then(Value::as_str).map(str::to_owned);
+                own.into_iter().chain(fields.values().flat_map(references)).collect()
+            }
+            Value::Array(items) => items.iter().flat_map(references).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_and_every_reference_leads_somewhere() {
+        let document = document();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+        for reference in references(&document) {
+            let found = document.pointer(reference.trim_start_matches('#'));
+            assert!(found.is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn every_route_is_in_it_and_every_reply_names_its_trace() {
+        let document = document();
+        for path in [
+            "/",
+            "/ping",
+            "/handle",
+            "/log-grpc",
+            "/logout",
+            "/v1/session/refresh",
+            "/v1/users/me",
+            "/v1/users/me/password",
+            "/v1/sessions",
+            "/v1/sessions/{id}",
+            "/v1/users",
+            "/v1/users/{id}/deactivate",
+            "/v1/events",
+            "/v1/logs",
+            "/v1/traces/{id}",
+            "/v1/dead-letters",
+            "/v1/dead-letters/{queue}/{id}",
+            "/v1/dead-letters/{queue}/{id}/replay",
+            PATH,
+            "/.well-known/jwks.json",
+        ] {
+            let methods = document["paths"][path].as_object().unwrap_or_else(|| panic!("{path} is missing"));
+            for operation in methods.values() {
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    assert!(response["headers"]["traceresponse"].is_object(), "{path} {status}");
+                    assert!(status.as_str() < "400" || response["content"].is_object(), "{path} {status}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_operations_share_an_id() {
+        let document = document();
+        let ids = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|item| item.as_object().unwrap().values());
+        let mut ids: Vec<&str> = ids.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all);
+    }
+}

@@ -1,0 +1,122 @@
+//! Who is signed in: the bearer of an access token. Endpoints take them as an argument, so that none is forgotten.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use tonic::Request;
+use weft_mesh::Caller;
+use weft_mesh::caller::Role;
+
+use crate::app::App;
+use crate::reply::{ApiError, Problem};
+use crate::token::{self, Identity, Refused};
+use crate::upstream;
+
+/// The bearer of a valid access token.
+#[derive(Debug)]
+pub(crate) struct SignedIn(pub(crate) Caller);
+
+/// One who is an admin.
+#[derive(Debug)]
+pub(crate) struct Admin(pub(crate) Caller);
+
+impl FromRequestParts<App> for SignedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        Ok(Self(identify(app, &parts.headers).await?))
+    }
+}
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = identify(app, &parts.headers).await?;
+        if caller.role != Role::Admin {
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "only an admin may do this").into());
+        }
+        Ok(Self(caller))
+    }
+}
+
+/// The bearer of the request's access token.
+///
+/// # Errors
+/// 401 when there is none or it is not valid, 503 while no keys could be fetched to check it with.
+pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let token = bearer(headers)?.ok_or_else(|| {
+        ApiError::unauthorized(
+            "sign in first: this needs an access token in the header Authorization: Bearer",
+        )
+    })?;
+    let key_id = token::key_id(token).map_err(refused)?;
+    let Some(keys) = app.keys.with(&key_id).await else {
+        return Err(ApiError::unavailable(
+            "authentication can't be reached in time, so the access token can't be checked",
+            upstream::RETRY_AFTER,
+        ));
+    };
+    let Identity { caller } =
+        app.token_rules.verify(token, &key_id, &keys, app.clock.now()).map_err(refused)?;
+    Ok(caller)
+}
+
+/// One message whatever is wrong: who made the token knows, and nobody else needs to.
+fn refused(Refused(reason): Refused) -> ApiError {
+    tracing::debug!(reason, "an access token was refused");
+    ApiError::invalid_token(
+        "the access token is not valid here: it has expired, or it was not issued for this Stack",
+    )
+}
+
+/// The token after `Bearer`; nothing when there is no such header.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    match token.filter(|token| !token.is_empty()) {
+        Some(token) if values.next().is_none() => Ok(Some(token)),
+        _ => Err(refused(Refused("the header Authorization is not one bearer token"))),
+    }
+}
+
+/// A call on behalf of who is signed in.
+///
+/// # Errors
+/// 401 when their ids are none that metadata may hold; a checked token never has such.
+pub(crate) fn on_behalf<T>(caller: &Caller, message: T) -> Result<Request<T>, ApiError> {
+    let mut request = Request::new(message);
+    caller.to_metadata(request.metadata_mut()).map_err(|_| refused(Refused("its ids are no metadata")))?;
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn read(values: &[&'static str]) -> Result<Option<String>, u16> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        bearer(&headers).map(|token| token.map(str::to_owned)).map_err(|error| error.status.as_u16())
+    }
+
+    #[test]
+    fn one_bearer_token_is_read_and_all_else_refused() {
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&["Bearer abc"]), Ok(Some("abc".into())));
+        assert_eq!(read(&["bearer  abc"]), Ok(Some("abc".into())));
+        for wrong in [&["Basic abc"] as &[_], &["Bearer"], &["Bearer "], &["abc"], &["Bearer a", "Bearer b"]]
+        {
+            assert_eq!(read(wrong), Err(401), "{wrong:?}");
+        }
+    }
+}

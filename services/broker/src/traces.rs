@@ -1,0 +1,364 @@
+//! One trace out of Jaeger's query API (`/api/v3`, OTLP as JSON), as the console draws it.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{Client, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// How long Jaeger may take, and how much it may answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MOST_BYTES: usize = 16 << 20;
+
+/// Where Jaeger's query API is: scheme, host and port.
+#[derive(Debug, Clone)]
+pub(crate) struct JaegerUrl(Url);
+
+impl FromStr for JaegerUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url: Url = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
+        let bare = url.path() == "/" && url.query().is_none() && url.username().is_empty();
+        if url.scheme() != "http" || url.host_str().is_none() || !bare {
+            return Err("it is no such address".to_owned());
+        }
+        Ok(Self(url))
+    }
+}
+
+/// A client of one Jaeger.
+#[derive(Debug)]
+pub(crate) struct Jaeger {
+    url: Url,
+    http: Client,
+}
+
+/// Why a trace could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TraceError {
+    #[error("failed to ask Jaeger")]
+    Http(#[from] reqwest::Error),
+    #[error("Jaeger answered {0}")]
+    Status(StatusCode),
+    #[error("the trace has more than {} MiB", MOST_BYTES >> 20)]
+    TooLarge,
+    #[error("failed to read Jaeger's answer")]
+    Shape(#[from] serde_json::Error),
+}
+
+/// The id of a trace: 32 lower-case hexadecimal digits. Nothing else ever gets into a path of Jaeger's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TraceId(String);
+
+impl TraceId {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let hexadecimal = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (text.len() == 32 && hexadecimal).then(|| Self(text.to_owned()))
+    }
+
+    /// No trace has it (W3C Trace Context), and Jaeger would take it for a mistake.
+    fn is_invalid(&self) -> bool {
+        self.0.bytes().all(|byte| byte == b'0')
+    }
+}
+
+/// A trace.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Trace {
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    trace_id: String,
+    /// Those that Jaeger has so far, by their start.
+    spans: Vec<Span>,
+}
+
+/// One step of a trace.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Span {
+    span_id: String,
+    /// Null for the first of all.
+    #[schema(required = true)]
+    parent_span_id: Option<String>,
+    service: String,
+    name: String,
+    kind: SpanKind,
+    /// In microseconds.
+    #[schema(format = DateTime)]
+    start_time: String,
+    /// Since the trace's first span started.
+    #[schema(minimum = 0)]
+    start_offset_us: u64,
+    #[schema(minimum = 0)]
+    duration_us: u64,
+    error: bool,
+    #[schema(additional_properties, value_type = BTreeMap<String, Value>)]
+    attributes: BTreeMap<String, Value>,
+}
+
+/// OpenTelemetry's kinds of spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SpanKind {
+    Internal,
+    Server,
+    Client,
+    Producer,
+    Consumer,
+}
+
+impl Jaeger {
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub(crate) fn new(JaegerUrl(url): JaegerUrl) -> Result<Self, reqwest::Error> {
+        // A redirect, or a proxy from the environment, could lead anywhere.
+        let http = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy();
+        Ok(Self { url, http: http.build()? })
+    }
+
+    /// What Jaeger has of a trace now; nothing when it does not know it.
+    ///
+    /// # Errors
+    /// When Jaeger can't be reached in time, or its answer is too large or no trace.
+    pub(crate) async fn trace(&self, id: &TraceId) -> Result<Option<Trace>, TraceError> {
+        if id.is_invalid() {
+            return Ok(None);
+        }
+        let mut url = self.url.clone();
+        url.set_path(&format!("/api/v3/traces/{}", id.0));
+        let mut response = self.http.get(url).send().await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            other => return Err(TraceError::Status(other)),
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if bytes.len() + chunk.len() > MOST_BYTES {
+                return Err(TraceError::TooLarge);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(read(id, serde_json::from_slice(&bytes)?))
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    result: Resources,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Resources {
+    #[serde(default)]
+    resource_spans: Vec<ResourceSpans>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceSpans {
+    #[serde(default)]
+    resource: Resource,
+    #[serde(default)]
+    scope_spans: Vec<ScopeSpans>,
+}
+
+#[derive(Default, Deserialize)]
+struct Resource {
+    #[serde(default)]
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Deserialize)]
+struct ScopeSpans {
+    #[serde(default)]
+    spans: Vec<OtlpSpan>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OtlpSpan {
+    span_id: String,
+    #[serde(default)]
+    parent_span_id: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    kind: Value,
+    start_time_unix_nano: Nanos,
+    end_time_unix_nano: Nanos,
+    #[serde(default)]
+    attributes: Vec<Attribute>,
+    #[serde(default)]
+    status: Status,
+}
+
+/// A 64-bit number, which JSON for Protocol Buffers writes as text.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+struct Nanos(u64);
+
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    code: Value,
+}
+
+#[derive(Deserialize)]
+struct Attribute {
+    key: String,
+    #[serde(default)]
+    value: Value,
+}
+
+impl TryFrom<Value> for Nanos {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        number.map(Self).ok_or("a time that is no number of nanoseconds")
+    }
+}
+
+fn read(id: &TraceId, answer: Answer) -> Option<Trace> {
+    let mut found = Vec::new();
+    for ResourceSpans { resource, scope_spans } in answer.result.resource_spans {
+        let service = attributes(resource.attributes).remove("service.name");
+        let service = service.as_ref().and_then(Value::as_str).unwrap_or("unknown").to_owned();
+        let spans = scope_spans.into_iter().flat_map(|scope| scope.spans);
+        found.extend(spans.map(|span| (service.clone(), span)));
+    }
+    found.sort_by_key(|(_, span)| span.start_time_unix_nano.0);
+    let first = found.first()?.1.start_time_unix_nano.0;
+    let spans = found.into_iter().map(|(service, span)| read_span(first, service, span)).collect();
+    Some(Trace { trace_id: id.0.clone(), spans })
+}
+
+fn read_span(first: u64, service: String, span: OtlpSpan) -> Span {
+    let (start, end) = (span.start_time_unix_nano.0, span.end_time_unix_nano.0);
+    let time = Timestamp::from_nanosecond(i128::from(start)).unwrap_or_default();
+    Span {
+        span_id: span.span_id,
+        parent_span_id: Some(span.parent_span_id).filter(|parent| !parent.is_empty()),
+        service,
+        name: span.name,
+        kind: kind(&span.kind),
+        start_time: format!("{time:.6}"),
+        start_offset_us: start.saturating_sub(first) / 1_000,
+        duration_us: end.saturating_sub(start) / 1_000,
+        error: is(&span.status.code, 2, "STATUS_CODE_ERROR"),
+        attributes: attributes(span.attributes),
+    }
+}
+
+fn kind(value: &Value) -> SpanKind {
+    let known = [
+        (2, "SPAN_KIND_SERVER", SpanKind::Server),
+        (3, "SPAN_KIND_CLIENT", SpanKind::Client),
+        (4, "SPAN_KIND_PRODUCER", SpanKind::Producer),
+        (5, "SPAN_KIND_CONSUMER", SpanKind::Consumer),
+    ];
+    known
+        .into_iter()
+        .find(|(number, name, _)| is(value, *number, name))
+        .map_or(SpanKind::Internal, |found| found.2)
+}
+
+/// Enums are numbers to one writer and names to another.
+fn is(value: &Value, number: u64, name: &str) -> bool {
+    value.as_u64() == Some(number) || value.as_str() == Some(name)
+}
+
+fn attributes(pairs: Vec<Attribute>) -> BTreeMap<String, Value> {
+    pairs.into_iter().map(|Attribute { key, value }| (key, plain(value))).collect()
+}
+
+/// `{"intValue": "5"}` as `5`.
+fn plain(value: Value) -> Value {
+    let Value::Object(fields) = value else { return Value::Null };
+    let Some((kind, value)) = fields.into_iter().next() else { return Value::Null };
+    match (kind.as_str(), value) {
+        ("intValue", Value::String(digits)) => {
+            digits.parse::<i64>().map_or(Value::String(digits), Value::from)
+        }
+        ("arrayValue", Value::Object(mut array)) => match array.remove("values") {
+            Some(Value::Array(values)) => values.into_iter().map(plain).collect(),
+            _ => Value::Array(Vec::new()),
+        },
+        (_, value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    fn trace(answer: Value) -> Option<Value> {
+        let trace = read(&TraceId::parse(ID).unwrap(), serde_json::from_value(answer).unwrap());
+        trace.map(|trace| serde_json::to_value(trace).unwrap())
+    }
+
+    #[test]
+    fn spans_come_by_their_start_with_offsets_and_plain_attributes() {
+        let answer = json!({"result": {"resourceSpans": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "broker"}}]},
+            "scopeSpans": [{"spans": [
+                {"spanId": "b", "parentSpanId": "a", "name": "call", "kind": 3, "startTimeUnixNano": "1000002000",
+                 "endTimeUnixNano": "1000005000", "status": {"code": 2}},
+                {"spanId": "a", "name": "POST /handle", "kind": "SPAN_KIND_SERVER", "startTimeUnixNano": "1000000000",
+                 "endTimeUnixNano": "1000009000",
+                 "attributes": [{"key": "n", "value": {"intValue": "5"}},
+                                {"key": "l", "value": {"arrayValue": {"values": [{"boolValue": true}]}}}]},
+            ]}],
+        }]}});
+        let expected = json!({"trace_id": ID, "spans": [
+            {"span_id": "a", "parent_span_id": null, "service": "broker", "name": "POST /handle", "kind": "server",
+             "start_time": "1970-01-01T00:00:01.000000Z", "start_offset_us": 0, "duration_us": 9, "error": false,
+             "attributes": {"n": 5, "l": [true]}},
+            {"span_id": "b", "parent_span_id": "a", "service": "broker", "name": "call", "kind": "client",
+             "start_time": "1970-01-01T00:00:01.000002Z", "start_offset_us": 2, "duration_us": 3, "error": true,
+             "attributes": {}},
+        ]});
+        assert_eq!(trace(answer).unwrap(), expected);
+    }
+
+    #[test]
+    fn no_spans_are_no_trace() {
+        assert_eq!(trace(json!({"result": {"resourceSpans": []}})), None);
+        assert_eq!(trace(json!({"result": {}})), None);
+    }
+
+    #[test]
+    fn only_32_hexadecimal_digits_are_an_id() {
+        assert!(TraceId::parse(ID).is_some());
+        for wrong in [
+            "",
+            "x",
+            "../../api/services",
+            &ID[1..],
+            &ID.to_uppercase(),
+            &format!("{}/", &ID[1..]),
+            &format!("{ID}0"),
+        ] {
+            assert_eq!(TraceId::parse(wrong), None, "{wrong} was taken");
+        }
+    }
+
+    #[test]
+    fn the_address_has_neither_path_nor_password() {
+        assert!("http://jaeger:16686".parse::<JaegerUrl>().is_ok());
+        for wrong in
+            ["jaeger", "https://jaeger", "file:///etc/passwd", "http://u@jaeger", "http://jaeger/path"]
+        {
+            assert!(wrong.parse::<JaegerUrl>().is_err(), "{wrong} was taken");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Authentication, as far as the broker sees it: its interface, with answers that tests know.
+
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signer as _, SigningKey};
+use serde_json::{Value, json};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+use weft_mesh::Caller;
+use weft_mesh::caller::Role;
+use weft_proto::weft::auth::v1::auth_service_server::AuthService;
+use weft_proto::weft::auth::v1::{self as proto, *};
+use weft_runtime::clock::{Clock as _, SystemClock};
+
+pub(crate) const EMAIL: &str = "ada@example.com";
+pub(crate) const PASSWORD: &str = "tulips in a blue vase 1887";
+pub(crate) const USER: &str = "0191d4b0-7d2a-7c3e-8f00-000000000001";
+pub(crate) const SESSION: &str = "0191d4b0-7d2a-7c3e-8f00-000000000002";
+pub(crate) const ISSUER: &str = "weft:tests/one";
+
+/// What it was asked, and which keys it tells.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) sign_ins: Mutex<Vec<SignInRequest>>,
+    pub(crate) sign_outs: Mutex<Vec<(Option<Caller>, SignOutRequest)>>,
+    pub(crate) key_fetches: Mutex<u32>,
+    created: Mutex<Vec<String>>,
+    /// Of the keys that it tells.
+    pub(crate) seeds: Mutex<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Authentication(pub(crate) Arc<Seen>);
+
+fn after(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: SystemClock.now().as_second() + seconds, nanos: 0 })
+}
+
+fn user(email: &str) -> Option<User> {
+    Some(User {
+        id: USER.into(),
+        email: email.into(),
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        active: true,
+        role: proto::Role::User.into(),
+        created_at: after(-60),
+        updated_at: after(-60),
+    })
+}
+
+fn tokens(refresh: &str) -> Option<Tokens> {
+    Some(Tokens {
+        access_token: token(Role::User),
+        access_expires_at: after(300),
+        refresh_token: refresh.into(),
+        session_expires_at: after(3_600),
+        session_id: SESSION.into(),
+    })
+}
+
+fn signed_in<T>(request: &Request<T>) -> Result<Caller, Status> {
+    Caller::from_metadata(request.metadata()).unwrap().ok_or_else(|| Status::unauthenticated("nobody"))
+}
+
+fn admin<T>(request: &Request<T>) -> Result<(), Status> {
+    match signed_in(request)?.role {
+        Role::Admin => Ok(()),
+        Role::User => Err(Status::permission_denied("no admin")),
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for Authentication {
+    async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
+        let request = request.into_inner();
+        self.0.sign_ins.lock().unwrap().push(request.clone());
+        if request.email == "limited@example.com" {
+            let mut status = Status::resource_exhausted("bucket of 192.0.2.1 is empty");
+            status.metadata_mut().insert("retry-after", "17".parse().unwrap());
+            return Err(status);
+        }
+        if (request.email.as_str(), request.password.as_str()) != (EMAIL, PASSWORD) {
+            return Err(Status::unauthenticated("no such user or a wrong password"));
+        }
+        Ok(Response::new(SignInResponse { user: user(EMAIL), tokens: tokens("refresh-1") }))
+    }
+
+    async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
+        match request.into_inner().refresh_token.as_str() {
+            "refresh-1" => {
+                Ok(Response::new(RefreshResponse { user: user(EMAIL), tokens: tokens("refresh-2") }))
+            }
+            _ => Err(Status::unauthenticated("revoked")),
+        }
+    }
+
+    async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
+        let caller = Caller::from_metadata(request.metadata()).unwrap();
+        self.0.sign_outs.lock().unwrap().push((caller, request.into_inner()));
+        Ok(Response::new(SignOutResponse { ended: 1 }))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let caller = signed_in(&request)?;
+        let session = Session {
+            id: caller.session,
+            created_at: after(-60),
+            last_used_at: after(-1),
+            expires_at: after(3_600),
+            client_address: "192.0.2.1".into(),
+            user_agent: "test".into(),
+            current: true,
+        };
+        Ok(Response::new(ListSessionsResponse { sessions: vec![session] }))
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<RevokeSessionRequest>,
+    ) -> Result<Response<RevokeSessionResponse>, Status> {
+        signed_in(&request)?;
+        match request.into_inner().session_id.as_str() {
+            SESSION => Ok(Response::new(RevokeSessionResponse {})),
+            _ => Err(Status::not_found("there is no such session")),
+        }
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        signed_in(&request)?;
+        match request.into_inner().current_password.as_str() {
+            PASSWORD => Ok(Response::new(ChangePasswordResponse {})),
+            _ => Err(Status::permission_denied("the current password is wrong")),
+        }
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        signed_in(&request)?;
+        Ok(Response::new(GetUserResponse { user: user(EMAIL) }))
+    }
+
+    async fn create_user(
+        &self,
+        request: Request<CreateUserRequest>,
+    ) -> Result<Response<CreateUserResponse>, Status> {
+        admin(&request)?;
+        let request = request.into_inner();
+        if request.email == EMAIL {
+            return Err(Status::already_exists("another user has this email"));
+        }
+        self.0.created.lock().unwrap().push(request.id.clone());
+        let user = user(&request.email).map(|user| User { id: request.id, ..user });
+        Ok(Response::new(CreateUserResponse { user, created: true }))
+    }
+
+    async fn deactivate_user(
+        &self,
+        request: Request<DeactivateUserRequest>,
+    ) -> Result<Response<DeactivateUserResponse>, Status> {
+        admin(&request)?;
+        let id = request.into_inner().user_id;
+        if id != USER && !self.0.created.lock().unwrap().contains(&id) {
+            return Err(Status::not_found("there is no such user"));
+        }
+        let user = user(EMAIL).map(|user| User { id, active: false, ..user });
+        Ok(Response::new(DeactivateUserResponse { user }))
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<ListUsersRequest>,
+    ) -> Result<Response<ListUsersResponse>, Status> {
+        admin(&request)?;
+        let next_cursor = if request.into_inner().limit == 1 { "next".into() } else { String::new() };
+        Ok(Response::new(ListUsersResponse { users: user(EMAIL).into_iter().collect(), next_cursor }))
+    }
+
+    async fn get_signing_keys(
+        &self,
+        _: Request<GetSigningKeysRequest>,
+    ) -> Result<Response<GetSigningKeysResponse>, Status> {
+        *self.0.key_fetches.lock().unwrap() += 1;
+        let keys: Vec<Value> = self.0.seeds.lock().unwrap().iter().map(|seed| public_key(*seed)).collect();
+        Ok(Response::new(GetSigningKeysResponse { jwks: json!({ "keys": keys }).to_string() }))
+    }
+}
+
+fn public_key(seed: u8) -> Value {
+    let x = URL_SAFE_NO_PAD.encode(SigningKey::from_bytes(&[seed; 32]).verifying_key().as_bytes());
+    json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": format!("key-{seed}"), "x": x})
+}
+
+/// A good token for one of this role.
+pub(crate) fn token(role: Role) -> String {
+    forged(1, |_, claims| claims["role"] = json!(role.as_str()))
+}
+
+/// A token signed with the key of this seed, with changes.
+pub(crate) fn forged(seed: u8, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+    let now = SystemClock.now().as_second();
+    let mut header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("key-{seed}")});
+    let mut claims = json!({
+        "iss": ISSUER, "aud": "weft-broker", "sub": USER, "sid": SESSION, "role": "user", "email": EMAIL,
+        "iat": now, "nbf": now, "exp": now + 300, "jti": Uuid::new_v4(),
+    });
+    change(&mut header, &mut claims);
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", part(&header), part(&claims));
+    let signature = SigningKey::from_bytes(&[seed; 32]).sign(message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}

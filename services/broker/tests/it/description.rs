@@ -1,0 +1,55 @@
+use serde_json::Value;
+use weft_devstack::{Jaeger, ServiceOptions, StateDir};
+use weft_mesh::caller::Role;
+
+use crate::authentication::token;
+use crate::rig::{Rig, reply};
+
+#[tokio::test]
+async fn the_description_and_the_keys_are_open_to_everybody() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let described = reply(rig.get("/v1/openapi.json")).await;
+    assert_eq!((described.status, described.header("content-type")), (200, "application/json"));
+    assert!(described.body["openapi"].as_str().unwrap().starts_with("3.1"));
+    let keys = reply(rig.get("/.well-known/jwks.json")).await;
+    assert_eq!((keys.status, keys.header("cache-control")), (200, "public, max-age=300"));
+    assert_eq!(keys.body["keys"][0]["kid"], "key-1");
+}
+
+/// Every route that the description has is answered, and only by its own methods.
+#[tokio::test]
+async fn what_is_described_is_there() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let described = reply(rig.get("/v1/openapi.json")).await.body;
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", "x").replace("{queue}", "listener.log");
+        let own: Vec<String> =
+            methods.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
+            let answered = reply(rig.request(method.parse().unwrap(), &path)).await;
+            assert_eq!(
+                answered.status != 405,
+                own.contains(&method.to_owned()),
+                "{method} {path}: {answered:?}"
+            );
+            if answered.status == 405 {
+                assert!(own.iter().all(|own| answered.header("allow").contains(own)), "{path}: {answered:?}");
+                assert!(answered.body["trace_id"] != Value::Null);
+            }
+        }
+    }
+}
+
+/// Its whole interface, held against its own description by a tool that knows neither.
+#[tokio::test]
+async fn schemathesis_finds_nothing() {
+    let state = StateDir::temporary().unwrap();
+    let jaeger = Jaeger::start(&state.folder("jaeger").unwrap(), 0).await.unwrap();
+    let rig =
+        Rig::with_rabbitmq_and(ServiceOptions::default().env("BROKER_JAEGER_URL", jaeger.query_url())).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../k8s/local/schemathesis.sh");
+    let mut command = tokio::process::Command::new(script);
+    command.arg(format!("{}/v1/openapi.json", rig.broker.http_url())).arg(token(Role::Admin));
+    let ended = command.env("WEFT_SCHEMATHESIS_EXAMPLES", "10").output().await.unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}

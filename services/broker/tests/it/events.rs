@@ -1,0 +1,128 @@
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use weft_devstack::{RabbitMq, ServiceOptions};
+use weft_events::{
+    Amqp, Consumer, ConsumerOptions, EventMetrics, Handler, Outcome, Publisher, Queue, Received,
+};
+use weft_runtime::clock;
+use weft_runtime::lifecycle::Shutdown;
+use weft_runtime::metrics::Metrics;
+
+use crate::authentication::{SESSION, USER};
+use crate::rig::{Rig, reply};
+
+/// Takes every event, and does with it what it is told.
+struct Taking(UnboundedSender<Received>, fn() -> Outcome);
+
+#[tonic::async_trait]
+impl Handler for Taking {
+    async fn handle(&self, event: &Received) -> Outcome {
+        let _ = self.0.send(event.clone());
+        (self.1)()
+    }
+}
+
+/// A consumer in the listener's place.
+pub(crate) fn consume(
+    rabbitmq: &RabbitMq,
+    queue: Queue,
+    outcome: fn() -> Outcome,
+) -> (UnboundedReceiver<Received>, Shutdown) {
+    let (sender, receiver) = unbounded_channel();
+    let metrics = EventMetrics::register(&Metrics::default());
+    let publisher = Publisher::start(Amqp::parse(&rabbitmq.uri().into()).unwrap(), metrics.clone());
+    let options = ConsumerOptions::default();
+    let consumer =
+        Consumer::new(queue, options, Taking(sender, outcome), publisher, clock::system(), metrics);
+    let shutdown = Shutdown::default();
+    tokio::spawn(consumer.run(shutdown.clone()));
+    (receiver, shutdown)
+}
+
+fn mail() -> Value {
+    json!({"from": "me@example.com", "to": "you@example.com", "subject": "Hi", "message": "two\nlines"})
+}
+
+#[tokio::test]
+async fn a_mail_is_an_event_of_its_own_type_for_who_is_signed_in() {
+    let rig = Rig::with_rabbitmq().await;
+    let (mut mails, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Mail, || Outcome::Done);
+    let action = json!({"action": "mail", "mail": mail()});
+    assert_eq!(reply(rig.post("/handle", &action)).await.status, 401);
+    let sent = rig.as_user(rig.post("/handle", &action).header("idempotency-key", USER)).await;
+    assert_eq!((sent.status, &sent.body["message"]), (202, &json!("Message sent to you@example.com")));
+    let event = mails.recv().await.unwrap();
+    assert_eq!(
+        (event.id.as_str(), event.kind.as_str(), event.source.as_str()),
+        (USER, "mail.send", "broker")
+    );
+    assert_eq!(event.json::<Value>().unwrap(), mail());
+    let mut injected = mail();
+    injected["subject"] = json!("Hi\r\nBcc: x@y.z");
+    let refused = rig.as_user(rig.post("/handle", &json!({"action": "mail", "mail": injected}))).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body["message"].as_str().unwrap().starts_with("mail.subject"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn events_are_published_and_each_has_its_result() {
+    let rig = Rig::with_rabbitmq().await;
+    let (mut logs, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
+    let one = json!({"type": "log.WARNING", "data": {"name": "n", "data": "d"}, "id": SESSION});
+    let single = rig.as_user(rig.post("/v1/events", &one)).await;
+    assert_eq!(
+        (single.status, &single.body),
+        (202, &json!({"results": [{"id": SESSION, "status": "accepted"}]}))
+    );
+    let event = logs.recv().await.unwrap();
+    assert_eq!((event.id.as_str(), event.kind.as_str()), (SESSION, "log.WARNING"));
+
+    let many = json!([one, {"type": "log.LOUD", "data": {}}, 5, {"type": "mail.send", "data": mail()}]);
+    let several = rig.as_user(rig.post("/v1/events", &many)).await;
+    let results = several.body["results"].as_array().unwrap();
+    let statuses: Vec<&str> = results.iter().map(|result| result["status"].as_str().unwrap()).collect();
+    assert_eq!((several.status, statuses), (202, vec!["accepted", "rejected", "rejected", "accepted"]));
+    assert!(results[1]["detail"].as_str().unwrap().contains("log.ERROR"));
+    assert_eq!(results[2]["id"], Value::Null);
+
+    let thousand: Vec<Value> =
+        (0..1_000).map(|n| json!({"type": "log.INFO", "data": {"name": n.to_string()}})).collect();
+    let all = || rig.post("/v1/events", &json!(thousand)).header("idempotency-key", "batch");
+    let (first, repeated) = (rig.as_user(all()).await, rig.as_user(all()).await);
+    let accepted = first.body["results"].as_array().unwrap();
+    assert!(accepted.len() == 1_000 && accepted.iter().all(|result| result["status"] == "accepted"));
+    assert_eq!(first.body, repeated.body, "a repeat made other ids");
+    let more: Vec<Value> = (0..1_001).map(|_| one.clone()).collect();
+    rig.as_user(rig.post("/v1/events", &json!(more))).await.is_problem(400, "1001 events");
+}
+
+#[tokio::test]
+async fn a_single_event_that_fails_is_an_error() {
+    let rig = Rig::start(ServiceOptions::default().env("BROKER_PUBLISH_TIMEOUT", "200ms")).await;
+    for (body, part) in [
+        (json!([]), "0 events"),
+        (json!(5), "an object with type and data"),
+        (json!({"type": "log.INFO"}), "missing field `data`"),
+        (json!({"type": "x", "data": {}}), "nobody handles"),
+        (json!({"type": "log.INFO", "data": {"name": ""}}), "data.name is empty"),
+        (json!({"type": "log.INFO", "data": {"name": "n"}, "id": "x"}), "field id"),
+        (json!({"type": "log.INFO", "data": {"name": "n"}, "id": uuid::Uuid::nil()}), "nil UUID"),
+    ] {
+        rig.as_user(rig.post("/v1/events", &body)).await.is_problem(400, part);
+    }
+    let good = json!({"type": "log.INFO", "data": {"name": "n"}});
+    let away = rig.as_user(rig.post("/v1/events", &good)).await;
+    away.is_problem(503, "RabbitMQ can't be reached");
+    assert_eq!(away.header("retry-after"), "1");
+    let both = rig.as_user(rig.post("/v1/events", &json!([good, good]))).await;
+    assert_eq!((both.status, &both.body["results"][1]["status"]), (202, &json!("unavailable")));
+}
+
+#[tokio::test]
+async fn the_stack_may_open_mail_to_everybody() {
+    let options =
+        ServiceOptions::default().env("BROKER_OPEN_ACTIONS", "mail").env("BROKER_PUBLISH_TIMEOUT", "200ms");
+    let rig = Rig::start(options).await;
+    let sent = reply(rig.post("/handle", &json!({"action": "mail", "mail": mail()}))).await;
+    assert_eq!(sent.status, 503, "it is not refused, only RabbitMQ is away: {sent:?}");
+}

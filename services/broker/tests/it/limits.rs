@@ -1,0 +1,46 @@
+use weft_devstack::ServiceOptions;
+
+use crate::rig::{Reply, Rig, reply};
+
+async fn from(rig: &Rig, address: &str) -> Reply {
+    reply(rig.get("/nowhere").header("x-forwarded-for", address)).await
+}
+
+#[tokio::test]
+async fn an_address_has_a_burst_and_is_then_told_when_to_come_back() {
+    let options = ServiceOptions::default()
+        .env("BROKER_REQUESTS_PER_SECOND", "1")
+        .env("BROKER_REQUESTS_BURST", "3")
+        .env("BROKER_TRUSTED_PROXIES", "127.0.0.1");
+    let rig = Rig::start(options).await;
+    let first = from(&rig, "198.51.100.1").await;
+    assert_eq!((first.status, first.header("ratelimit-policy")), (404, "\"requests\";q=3;w=3"));
+    assert_eq!(first.header("ratelimit"), "\"requests\";r=2;t=1");
+    // Faster than one a second, so that one of these is too many.
+    let mut last = first;
+    for _ in 0..20 {
+        last = from(&rig, "198.51.100.1").await;
+        if last.status == 429 {
+            break;
+        }
+    }
+    assert_eq!((last.status, last.header("retry-after")), (429, "1"));
+    assert!(last.header("ratelimit").starts_with("\"requests\";r=0;"), "{last:?}");
+    assert_eq!(last.body["error"], true);
+    // Others go on, and so does the cheapest of all.
+    assert_eq!(from(&rig, "198.51.100.2").await.status, 404);
+    let ping = reply(rig.get("/ping").header("x-forwarded-for", "198.51.100.1")).await;
+    assert_eq!((ping.status, ping.header("ratelimit")), (200, ""));
+}
+
+#[tokio::test]
+async fn a_client_can_not_choose_its_address() {
+    let options =
+        ServiceOptions::default().env("BROKER_REQUESTS_PER_SECOND", "1").env("BROKER_REQUESTS_BURST", "3");
+    let rig = Rig::start(options).await;
+    let mut statuses = Vec::new();
+    for number in 0..20 {
+        statuses.push(from(&rig, &format!("198.51.100.{number}")).await.status);
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
+}

@@ -1,0 +1,82 @@
+use reqwest::Method;
+use serde_json::json;
+use weft_devstack::ServiceOptions;
+
+use crate::authentication::{EMAIL, PASSWORD, SESSION, USER};
+use crate::rig::{Rig, reply};
+
+const NOBODY: &str = "0191d4b0-7d2a-7c3e-8f00-00000000000f";
+
+#[tokio::test]
+async fn admins_and_nobody_else_manage_users() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let new = json!({"email": "bob@example.com", "first_name": "Bob", "last_name": "B", "password": PASSWORD, "role": "user"});
+    let deactivate = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/deactivate"));
+    for request in [rig.get("/v1/users"), rig.post("/v1/users", &new), deactivate(USER)] {
+        rig.as_user(request).await.is_problem(403, "only an admin");
+    }
+    let page = rig.as_admin(rig.get("/v1/users?limit=1")).await;
+    assert_eq!((page.status, &page.body["next_cursor"]), (200, &json!("next")));
+    assert_eq!(rig.as_admin(rig.get("/v1/users")).await.body["next_cursor"], json!(null));
+    let created = rig.as_admin(rig.post("/v1/users", &new).header("idempotency-key", SESSION)).await;
+    assert_eq!((created.status, &created.body["id"]), (201, &json!(SESSION)));
+    let mut taken = new.clone();
+    taken["email"] = json!(EMAIL);
+    rig.as_admin(rig.post("/v1/users", &taken)).await.is_problem(409, "another user");
+    let gone = rig.as_admin(deactivate(USER)).await;
+    assert_eq!((gone.status, &gone.body["active"]), (200, &json!(false)));
+    rig.as_admin(deactivate(NOBODY)).await.is_problem(404, "no such user");
+    rig.as_admin(deactivate("x")).await.is_problem(400, "no UUID");
+}
+
+#[tokio::test]
+async fn a_user_that_can_not_be_is_refused_with_the_field() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    for (field, value) in [
+        ("email", json!("a@b.c\r\nBcc: x@y.z")),
+        ("email", json!("x".repeat(10_000))),
+        ("email", json!(null)),
+        ("first_name", json!("a\nb")),
+        ("last_name", json!("x".repeat(129))),
+        ("password", json!("too short")),
+        ("password", json!("x".repeat(1_000_000))),
+        ("role", json!("root")),
+    ] {
+        let mut new =
+            json!({"email": "bob@example.com", "first_name": "Bob", "last_name": "B", "password": PASSWORD});
+        new[field] = value;
+        rig.as_admin(rig.post("/v1/users", &new)).await.is_problem(400, field);
+    }
+    for query in ["limit=0", "limit=x", "colour=red", "limit=1&limit=2"] {
+        let refused = rig.as_admin(rig.get(&format!("/v1/users?{query}"))).await;
+        refused.is_problem(400, query.split('=').next().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_changed_by_who_knows_it() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let change = |current: &str, new: &str| {
+        rig.post("/v1/users/me/password", &json!({"current_password": current, "new_password": new}))
+    };
+    let new = "geese on a red roof 1912";
+    assert_eq!(rig.as_user(change(PASSWORD, new)).await.status, 204);
+    rig.as_user(change("wrong", new)).await.is_problem(403, "current password is wrong");
+    rig.as_user(change(PASSWORD, "short")).await.is_problem(400, "new_password has fewer than 15");
+    rig.as_user(change("", new)).await.is_problem(400, "current_password is empty");
+    reply(change(PASSWORD, new)).await.is_problem(401, "sign in first");
+}
+
+#[tokio::test]
+async fn logs_are_for_those_who_are_signed_in() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let log = json!({"action": "log", "log": {"name": "n", "data": "d"}});
+    assert_eq!(reply(rig.post("/handle", &log)).await.status, 202);
+    assert_eq!(reply(rig.post("/log-grpc", &log)).await.body["message"], "logged");
+    let page = rig.as_user(rig.get("/v1/logs?limit=5")).await;
+    assert_eq!((page.status, page.body["items"].as_array().unwrap().len()), (200, 2));
+    assert_eq!(page.header("cache-control"), "no-store");
+    rig.as_user(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
+    rig.take_logger_away().await;
+    rig.as_user(rig.get("/v1/logs")).await.is_problem(503, "logger");
+}

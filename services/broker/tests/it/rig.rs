@@ -1,0 +1,158 @@
+//! A broker and what stands behind it, ended in this order.
+
+use std::sync::{Arc, Mutex};
+
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use weft_devstack::{RabbitMq, Service, ServiceOptions, StateDir, free_port};
+use weft_mesh::Server;
+use weft_mesh::caller::Role;
+use weft_proto::weft::auth::v1::auth_service_server::AuthServiceServer;
+use weft_proto::weft::log::v1::Entry;
+use weft_proto::weft::log::v1::log_service_server::LogServiceServer;
+use weft_runtime::lifecycle::Shutdown;
+use weft_runtime::metrics::Metrics;
+
+use crate::authentication::{Authentication, ISSUER, Seen, token};
+use crate::logger::Logger;
+
+pub(crate) struct Rig {
+    pub(crate) broker: Service,
+    pub(crate) rabbitmq: Option<RabbitMq>,
+    pub(crate) authentication: Arc<Seen>,
+    pub(crate) entries: Arc<Mutex<Vec<Entry>>>,
+    authentication_away: Shutdown,
+    logger_away: Shutdown,
+    http: Client,
+    _state: StateDir,
+}
+
+/// A reply, read to its end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Rig {
+    /// Without RabbitMQ, for what does not need it.
+    pub(crate) async fn start(options: ServiceOptions) -> Self {
+        Self::with(options, false).await
+    }
+
+    pub(crate) async fn with_rabbitmq() -> Self {
+        Self::with_rabbitmq_and(ServiceOptions::default()).await
+    }
+
+    pub(crate) async fn with_rabbitmq_and(options: ServiceOptions) -> Self {
+        Self::with(options, true).await
+    }
+
+    async fn with(options: ServiceOptions, rabbitmq: bool) -> Self {
+        let state = StateDir::temporary().unwrap();
+        let authentication = Authentication::default();
+        authentication.0.seeds.lock().unwrap().push(1);
+        let logger = Logger::default();
+        let (authentication_away, logger_away) = (Shutdown::default(), Shutdown::default());
+        let server = |away: &Shutdown| Server::new(&Metrics::default(), away.clone());
+        let auth_address =
+            serve(server(&authentication_away).serving(AuthServiceServer::new(authentication.clone()))).await;
+        let log_address = serve(server(&logger_away).serving(LogServiceServer::new(logger.clone()))).await;
+        let rabbitmq = match rabbitmq {
+            true => Some(RabbitMq::start(&state.folder("rabbitmq").unwrap()).await.unwrap()),
+            false => None,
+        };
+        let nobody = format!("amqp://u:p@127.0.0.1:{}/%2f", free_port().unwrap());
+        let mut all = ServiceOptions::default()
+            .env("AMQP_URI", rabbitmq.as_ref().map_or(nobody.as_str(), RabbitMq::uri))
+            .env("WEFT_MESH_ADDRESSES", format!("logger={log_address},authentication={auth_address}"))
+            .env("BROKER_TOKEN_ISSUER", ISSUER)
+            .env("BROKER_REQUESTS_PER_SECOND", "0");
+        all.env.extend(options.env);
+        let broker = Service::start("broker", state.path(), all).await.unwrap();
+        let http = Client::builder().no_proxy().build().unwrap();
+        let (authentication, entries) = (authentication.0, logger.0);
+        Self {
+            broker,
+            rabbitmq,
+            authentication,
+            entries,
+            authentication_away,
+            logger_away,
+            http,
+            _state: state,
+        }
+    }
+
+    /// Takes authentication away, before or after the broker has connected to it.
+    pub(crate) async fn take_authentication_away(&self) {
+        self.authentication_away.cut_now();
+        self.until_503("/v1/sessions").await;
+    }
+
+    /// Takes the logger away.
+    pub(crate) async fn take_logger_away(&self) {
+        self.logger_away.cut_now();
+        self.until_503("/v1/logs").await;
+    }
+
+    /// A call may still be answered on its way out.
+    async fn until_503(&self, path: &str) {
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while self.as_user(self.get(path)).await.status != 503 {
+            assert!(tokio::time::Instant::now() < until, "{path} goes on");
+        }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.broker.http_url()))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.request(Method::POST, path).json(body)
+    }
+
+    pub(crate) async fn as_user(&self, request: RequestBuilder) -> Reply {
+        reply(request.bearer_auth(token(Role::User))).await
+    }
+
+    pub(crate) async fn as_admin(&self, request: RequestBuilder) -> Reply {
+        reply(request.bearer_auth(token(Role::Admin))).await
+    }
+}
+
+async fn serve(server: Server) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { server.serve(listener).await.unwrap() });
+    address
+}
+
+pub(crate) async fn reply(request: RequestBuilder) -> Reply {
+    let response: Response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    assert!(headers.contains_key("traceresponse"), "{status} without its trace");
+    let bytes = response.bytes().await.unwrap();
+    Reply { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Checks that it is a problem of this status whose detail has this part.
+    pub(crate) fn is_problem(&self, status: u16, part: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], status);
+        assert!(self.body["detail"].as_str().unwrap().contains(part), "{self:?} without `{part}`");
+        assert_eq!(self.body["trace_id"].as_str().unwrap().len(), 32);
+    }
+}

@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weft_devstack::ServiceOptions;
+use weft_runtime::clock::{Clock as _, SystemClock};
+
+use crate::authentication::forged;
+use crate::helpers::nobody_there;
+use crate::rig::{Reply, Rig, reply};
+
+async fn with(rig: &Rig, token: &str) -> Reply {
+    reply(rig.get("/v1/users/me").bearer_auth(token)).await
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_ours_is_401_with_one_message() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    assert_eq!(with(&rig, &forged(1, |_, _| {})).await.status, 200);
+    let now = SystemClock.now().as_second();
+    let claim = |name: &'static str, value: Value| forged(1, move |_, claims| claims[name] = value);
+    let head = |name: &'static str, value: Value| forged(1, move |header, _| header[name] = value);
+    let unsigned = {
+        let token = head("alg", json!("none"));
+        let (message, _) = token.rsplit_once('.').unwrap();
+        format!("{message}.")
+    };
+    let of_another_key = forged(2, |header, _| header["kid"] = json!("key-1"));
+    let mut details = Vec::new();
+    for (what, token) in [
+        ("expired", claim("exp", json!(now - 6))),
+        ("not valid yet", claim("nbf", json!(now + 30))),
+        ("from another Stack", claim("iss", json!("weft:other/one"))),
+        ("for somebody else", claim("aud", json!("other"))),
+        ("of another type", head("typ", json!("JWT"))),
+        ("of a symmetric algorithm", head("alg", json!("HS256"))),
+        ("of no algorithm", unsigned),
+        ("of another key", of_another_key),
+        ("of an unknown key", forged(3, |_, _| {})),
+        ("rubbish", "abc".to_owned()),
+    ] {
+        let refused = with(&rig, &token).await;
+        refused.is_problem(401, "not valid here");
+        assert_eq!(refused.header("www-authenticate"), "Bearer error=\"invalid_token\"", "{what}");
+        details.push(refused.body["detail"].clone());
+    }
+    details.dedup();
+    assert_eq!(details.len(), 1, "{details:?}");
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_of_v1_is_answered() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    for path in ["/v1/users/me", "/v1/sessions", "/v1/users", "/v1/logs", "/v1/dead-letters", "/v1/traces/x"]
+    {
+        let refused = reply(rig.get(path)).await;
+        refused.is_problem(401, "sign in first");
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
+    }
+    reply(rig.post("/v1/events", &json!({}))).await.is_problem(401, "sign in first");
+}
+
+#[tokio::test]
+async fn a_new_key_is_fetched_and_keys_outlive_authentication() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    assert_eq!(with(&rig, &forged(1, |_, _| {})).await.status, 200);
+    rig.authentication.seeds.lock().unwrap().push(2);
+    // The floor between two fetches is a second.
+    let until = tokio::time::Instant::now() + Duration::from_secs(10);
+    while with(&rig, &forged(2, |_, _| {})).await.status != 200 {
+        assert!(tokio::time::Instant::now() < until, "the new key was never fetched");
+    }
+    let fetches = *rig.authentication.key_fetches.lock().unwrap();
+    assert!(fetches < 10, "{fetches} fetches");
+    rig.take_authentication_away().await;
+    // The token is checked without authentication: what is away is only the answer.
+    let refused = with(&rig, &forged(2, |_, _| {})).await;
+    refused.is_problem(503, "authentication can't be reached");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(reply(rig.get("/v1/logs").bearer_auth(forged(2, |_, _| {}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn while_no_key_has_ever_come_a_token_can_not_be_checked() {
+    let rig = Rig::start(nobody_there()).await;
+    with(&rig, &forged(1, |_, _| {})).await.is_problem(503, "can't be checked");
+    reply(rig.get("/.well-known/jwks.json")).await.is_problem(503, "authentication");
+}
