@@ -1,0 +1,189 @@
+// @ts-check
+// Walks every view as an admin: each thing the broker does, its trace, its entry, its mail; and how each view looks.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { eventually, fresh, go, launch, open, press, signIn, visit } from './console.js';
+import { looksGood } from './looks.js';
+import { ADMIN, CONSOLE, JAEGER, MAIL } from './place.js';
+
+/** @type {import('playwright-core').Browser} */
+let browser;
+/** @type {Awaited<ReturnType<typeof visit>>} */
+let visitor;
+
+before(async () => {
+  browser = await launch();
+  visitor = await visit(browser);
+});
+after(async () => browser?.close());
+
+/** @param {string} subject @param {string} to */
+const mailed = (subject, to) =>
+  eventually(`a mail "${subject}" to ${to}`, async () => {
+    const mails = /** @type {Array<{ subject: string, to: Array<{ address: string }> }>} */ (await (await fetch(`${MAIL}/api/email`)).json());
+    return mails.find((mail) => mail.subject.includes(subject) && mail.to.some(({ address }) => address === to));
+  });
+
+test('who is not signed in is asked to, and can try the broker all the same', async () => {
+  const { page } = visitor;
+  await open(page);
+  await looksGood(page, 'signed-out');
+  assert.equal((await press(page, 'Test broker')).status, 200);
+  assert.equal((await press(page, 'Who am I?')).status, 401);
+  await page.locator('#exchange-view .notice', { hasText: 'Not signed in' }).waitFor();
+  await page.goto(`${CONSOLE}/logs`);
+  await page.locator('#sign-in').waitFor();
+  assert.equal(await page.locator('#logs').isVisible(), false);
+  await page.goto(`${CONSOLE}/nothing`);
+  await looksGood(page, 'not-found');
+});
+
+test('a wrong password is refused in words, and the right one opens the console', async () => {
+  const { page } = visitor;
+  await open(page, '/logs');
+  await page.fill('#sign-in-email', 'nobody@example.com');
+  await page.fill('#sign-in-password', 'not the password');
+  await page.click('#sign-in-form button');
+  await page.locator('#sign-in-notice', { hasText: /credentials|Too many/ }).waitFor();
+  await looksGood(page, 'sign-in-refused');
+  await signIn(page);
+  await page.locator('#logs').waitFor();
+  assert.equal(await page.locator('#who-email').innerText(), ADMIN.email);
+});
+
+test('every button of Send does what it says', async () => {
+  const { page } = visitor;
+  await go(page, 'Send');
+  assert.equal((await press(page, 'Test broker')).status, 200);
+  assert.equal((await press(page, 'Who am I?')).status, 200);
+  assert.equal((await press(page, 'Log by RPC')).status, 202);
+  assert.equal((await press(page, 'Log by gRPC')).status, 202);
+  const subject = fresh();
+  await page.fill('#mail-to', 'reader@example.com');
+  await page.fill('#mail-subject', subject);
+  assert.equal((await press(page, 'Send mail')).status, 202);
+  const sent = await page.locator('#exchange-view pre').first().innerText();
+  assert.match(sent, /authorization: Bearer …/, 'the access token is not shown');
+  await looksGood(page, 'send');
+  await mailed(subject, 'reader@example.com');
+});
+
+test('an event is one trace through both hops, shown as a waterfall with a link into Jaeger', async () => {
+  const { page } = visitor;
+  await go(page, 'Send');
+  await page.fill('#event-name', fresh());
+  await page.getByLabel('Error', { exact: true }).check();
+  const { status, traceId } = await press(page, 'Publish event');
+  assert.equal(status, 202);
+  await page.locator('#exchange-view .trace-of a').click();
+  for (const service of ['broker', 'listener', 'logger']) {
+    await eventually(`a span of ${service}`, async () => {
+      if ((await page.locator('#trace-spans .service', { hasText: service }).count()) > 0) return true;
+      if ((await page.locator('#trace-result[aria-busy="false"]').count()) > 0) await page.reload();
+      return false;
+    });
+  }
+  const first = page.locator('#trace-spans button').first();
+  await first.click();
+  assert.equal(await first.getAttribute('aria-expanded'), 'true');
+  await page.locator('#trace-spans .details', { hasText: 'http.route' }).first().waitFor();
+  assert.equal(await page.locator('#trace-jaeger').getAttribute('href'), `${JAEGER}/trace/${traceId}`);
+  await page.locator('#trace-result[aria-busy="false"]').waitFor();
+  await looksGood(page, 'trace');
+  await page.getByRole('link', { name: 'Its log entries' }).click();
+  await page.locator('#logs-rows tr', { hasText: 'ERROR' }).first().waitFor();
+});
+
+test('a trace that nobody knows is waited for, and then said to be missing', async () => {
+  const { page } = visitor;
+  await page.goto(`${CONSOLE}/trace/${'0'.repeat(31)}1`);
+  await page.locator('#trace-result[aria-busy="true"]').waitFor();
+  await page.locator('#trace-notice', { hasText: 'no spans' }).waitFor();
+  assert.equal(await page.locator('#trace-result').getAttribute('aria-busy'), 'false');
+  await looksGood(page, 'trace-missing');
+});
+
+test('logs are filtered, loaded on, and a filter is an address', async () => {
+  const { page } = visitor;
+  const name = fresh();
+  await open(page);
+  await page.fill('#log-name', name);
+  assert.equal((await press(page, 'Log by RPC')).status, 202);
+  await go(page, 'Logs');
+  await page.locator('#logs-rows tr').first().waitFor();
+  await looksGood(page, 'logs');
+  await page.fill('#logs-text', name);
+  await page.selectOption('#logs-level', 'INFO');
+  await page.getByRole('button', { name: 'Show logs' }).click();
+  await page.locator('#logs-rows tr', { hasText: name }).waitFor();
+  assert.equal(await page.locator('#logs-rows tr').count(), 1);
+  assert.match(page.url(), new RegExp(`text=${name}`));
+  await page.reload();
+  await page.locator('#logs-rows tr', { hasText: name }).waitFor();
+  await page.selectOption('#logs-level', 'FATAL');
+  await page.getByRole('button', { name: 'Show logs' }).click();
+  await page.locator('#logs-none').waitFor();
+  await page.getByRole('button', { name: 'Clear filters' }).click();
+  await page.locator('#logs-rows tr').first().waitFor();
+  const more = page.getByRole('button', { name: 'Load more' });
+  if (await more.isVisible()) {
+    const had = await page.locator('#logs-rows tr').count();
+    await more.click();
+    await eventually('a second page', async () => (await page.locator('#logs-rows tr').count()) > had);
+  }
+});
+
+test('sessions, password rules and users are on the account page', async () => {
+  const { page } = visitor;
+  await go(page, 'Account');
+  await page.locator('#sessions-list .badge', { hasText: 'This one' }).waitFor();
+  await page.locator('#users-list li', { hasText: ADMIN.email }).waitFor();
+  await page.fill('#password-current', ADMIN.password);
+  await page.fill('#password-new', 'short');
+  await page.getByRole('button', { name: 'Change password' }).click();
+  await page.locator('#password-notice:visible').waitFor();
+  await looksGood(page, 'account');
+  await page.getByRole('button', { name: 'Sign out everywhere' }).click();
+  await looksGood(page, 'confirm');
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  assert.equal(await page.locator('#confirm').isVisible(), false);
+});
+
+test('an admin makes a user, who sees no dead letters, and takes the user back', async () => {
+  const { page } = visitor;
+  const user = { email: `${fresh()}@example.com`, password: `${fresh()}-${fresh()}` };
+  await page.fill('#new-user-email', user.email);
+  await page.fill('#new-user-password', user.password);
+  await page.getByRole('button', { name: 'Create user' }).click();
+  await page.locator('#new-user-notice', { hasText: 'is created' }).waitFor();
+  const other = await visit(browser);
+  await open(other.page, '/dead-letters');
+  await signIn(other.page, user);
+  await other.page.locator('#dead-letters-notice', { hasText: 'Only admins' }).waitFor();
+  assert.equal(await other.page.getByRole('link', { name: 'Dead letters' }).isVisible(), false);
+  await page.getByRole('button', { name: `Deactivate ${user.email}` }).click();
+  await page.locator('#confirm-yes').click();
+  await page.locator('#users-list li', { hasText: user.email }).getByText('Inactive').waitFor();
+  await other.page.reload();
+  await other.page.locator('#sign-in').waitFor();
+  assert.deepEqual(other.wrong, []);
+  await other.context.close();
+});
+
+test('signing out closes the console and mails the person', async () => {
+  const { page } = visitor;
+  const before = new Date();
+  await page.getByRole('button', { name: 'Sign out', exact: true }).first().click();
+  await page.locator('#sign-in').waitFor();
+  await eventually('the mail of the sign-out', async () => {
+    const mails = /** @type {Array<{ date: string, to: Array<{ address: string }> }>} */ (await (await fetch(`${MAIL}/api/email`)).json());
+    return mails.some((mail) => new Date(mail.date).getTime() > before.getTime() - 2000 && mail.to.some(({ address }) => address === ADMIN.email));
+  });
+  await page.reload();
+  await page.locator('#sign-in').waitFor();
+});
+
+test('nothing went wrong in the browser meanwhile', () => {
+  assert.deepEqual(visitor.wrong, []);
+});

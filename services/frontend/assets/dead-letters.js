@@ -1,0 +1,145 @@
+// @ts-check
+// Events that could not be handled: an admin looks at one, gives it back to its queue, or throws it away.
+
+import { call, path } from './api.js';
+import { confirmed } from './confirm.js';
+import { announce, button, byId, make, onSubmit, tell } from './dom.js';
+import { messageOf } from './errors.js';
+import { badge, pairs, pretty, timeElement } from './format.js';
+import { currentUser } from './session.js';
+
+/** @import {DeadLetter, Page, View} from './types' */
+
+const LIMIT = 100;
+
+const form = byId('dead-letters-form', HTMLFormElement);
+const notice = byId('dead-letters-notice', HTMLElement);
+const result = byId('dead-letters-result', HTMLElement);
+const none = byId('dead-letters-none', HTMLElement);
+const list = byId('dead-letters-list', HTMLOListElement);
+const queue = byId('dead-letters-queue', HTMLSelectElement);
+
+let signal = new AbortController().signal;
+
+async function load() {
+  const mine = signal;
+  tell(notice, null);
+  result.setAttribute('aria-busy', 'true');
+  try {
+    const where = path(['v1', 'dead-letters'], { queue: queue.value, limit: LIMIT });
+    const page = await call('GET', where, { signal: mine });
+    const { items } = /** @type {Page<DeadLetter>} */ (page);
+    list.replaceChildren(...items.map(item));
+    count(items.length === 1 ? '1 dead letter' : `${items.length} dead letters`);
+  } catch (error) {
+    tell(notice, messageOf(error));
+  } finally {
+    if (mine === signal) result.setAttribute('aria-busy', 'false');
+  }
+}
+
+/** @param {string} said */
+function count(said) {
+  none.hidden = list.childElementCount > 0;
+  none.textContent = `${queue.value} has no dead letters.`;
+  announce(said);
+}
+
+/**
+ * @param {DeadLetter} letter
+ * @param {...string} more
+ */
+const pathOf = (letter, ...more) => path(['v1', 'dead-letters', letter.queue, letter.id, ...more]);
+
+/**
+ * @param {DeadLetter} letter
+ * @returns {HTMLLIElement}
+ */
+function item(letter) {
+  const details = make('details', {}, make('summary', {}, 'Show'));
+  details.addEventListener('toggle', () => void fill(details, letter), { once: true });
+  const tries = letter.attempts === 1 ? '1 attempt' : `${letter.attempts} attempts`;
+  const entry = make('li', { class: 'card' });
+  entry.append(
+    make('div', { class: 'head' }, make('h2', {}, letter.type), badge(tries, 'plain')),
+    make('p', { class: 'reason' }, letter.reason ?? 'No reason is written on it.'),
+    make('p', { class: 'muted small' }, letter.source ? `from ${letter.source}, ` : '', timeElement(letter.time)),
+    details,
+    make(
+      'div',
+      { class: 'row' },
+      button('Replay', { 'aria-label': `Replay ${letter.id}` }, () => replay(letter, entry)),
+      button('Discard', { class: 'danger', 'aria-label': `Discard ${letter.id}` }, () => discard(letter, entry)),
+    ),
+  );
+  return entry;
+}
+
+/**
+ * Asks the broker for it anew: what the list showed may be gone.
+ * @param {HTMLDetailsElement} details
+ * @param {DeadLetter} letter
+ */
+async function fill(details, letter) {
+  try {
+    const now = /** @type {DeadLetter} */ (await call('GET', pathOf(letter)));
+    const data = typeof now.data === 'string' ? pretty(now.data) : JSON.stringify(now.data, null, 2);
+    details.append(pairs([['id', now.id], ['queue', now.queue]]), make('pre', {}, make('code', {}, data)));
+  } catch (error) {
+    details.append(make('p', { class: 'notice', role: 'alert' }, messageOf(error) ?? ''));
+  }
+}
+
+/**
+ * @param {DeadLetter} letter
+ * @param {HTMLElement} entry
+ */
+async function replay(letter, entry) {
+  await act(entry, () => call('POST', pathOf(letter, 'replay')), 'Given back to its queue');
+}
+
+/**
+ * @param {DeadLetter} letter
+ * @param {HTMLElement} entry
+ */
+async function discard(letter, entry) {
+  const text = `${letter.type} ${letter.id} is erased for good.`;
+  if (await confirmed({ title: 'Discard this event?', text, action: 'Discard' })) {
+    await act(entry, () => call('DELETE', pathOf(letter)), 'Discarded');
+  }
+}
+
+/**
+ * @param {HTMLElement} entry
+ * @param {() => Promise<unknown>} run
+ * @param {string} done
+ */
+async function act(entry, run, done) {
+  try {
+    await run();
+    const next = entry.nextElementSibling ?? entry.previousElementSibling;
+    entry.remove();
+    const focus = next?.querySelector('button') ?? byId('dead-letters-title', HTMLElement);
+    focus.focus();
+    tell(notice, `${done}.`, 'done');
+    count(done);
+  } catch (error) {
+    tell(notice, messageOf(error));
+  }
+}
+
+onSubmit(form, load);
+
+/** @type {View} */
+export const deadLettersView = {
+  open(opened) {
+    signal = opened;
+    list.replaceChildren();
+    none.hidden = true;
+    const admin = currentUser()?.role === 'admin';
+    form.hidden = !admin;
+    if (admin) return load();
+    tell(notice, 'Only admins may see dead letters.');
+    return undefined;
+  },
+};

@@ -1,0 +1,104 @@
+// What the broker answers; only the type check reads this file.
+
+export interface User {
+  id: string;
+  email: string;
+  first_name: string;
+  last_name: string;
+  active: boolean;
+  role: 'user' | 'admin';
+  created_at: string;
+  updated_at: string;
+}
+
+export interface Tokens {
+  access_token: string;
+  token_type: string;
+  expires_in: number;
+}
+
+export interface LogEntry {
+  id: string;
+  time: string | null;
+  service: string;
+  level: string;
+  name: string;
+  data: string;
+  trace_id: string | null;
+  attributes: Record<string, string>;
+}
+
+export interface Page<T> {
+  items: T[];
+  next_cursor?: string | null;
+}
+
+export interface Span {
+  span_id: string;
+  parent_span_id?: string | null;
+  service: string;
+  name: string;
+  kind: string;
+  start_time: string;
+  start_offset_us: number;
+  duration_us: number;
+  error: boolean;
+  attributes: Record<string, unknown>;
+}
+
+export interface Trace {
+  trace_id: string;
+  spans: Span[];
+}
+
+export interface Session {
+  id: string;
+  created_at: string;
+  last_used_at: string;
+  expires_at: string;
+  client_address?: string | null;
+  user_agent?: string | null;
+  current: boolean;
+}
+
+export interface DeadLetter {
+  queue: string;
+  id: string;
+  type: string;
+  source: string;
+  time: string | null;
+  data: unknown;
+  reason: string | null;
+  attempts: number;
+}
+
+/** One request and what became of it. */
+export interface Exchange {
+  method: string;
+  path: string;
+  /** As sent, the access token left out. */
+  sent: Record<string, string>;
+  body: string | null;
+  startedAt: Date;
+  tookMs: number;
+  /** Nothing when no answer came. */
+  reply: Reply | null;
+  /** Why no answer came. */
+  failure: 'offline' | 'timeout' | 'aborted' | null;
+}
+
+export interface Reply {
+  status: number;
+  statusText: string;
+  headers: Record<string, string>;
+  text: string;
+  /** The body as JSON, where it is JSON. */
+  json: unknown;
+  traceId: string | null;
+}
+
+/** A view of the console. */
+export interface View {
+  /** Shows it, for the present address. */
+  open(signal: AbortSignal): void | Promise<void>;
+}

@@ -1,0 +1,107 @@
+//! The routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header::ALLOW;
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+
+use crate::assets::Assets;
+use crate::config::Config;
+use crate::headers::SecurityHeaders;
+use crate::metrics::{self, RequestMetrics};
+use crate::pages::{Pages, View};
+use crate::resource::Caching;
+
+/// Everything there is to send.
+#[derive(Debug)]
+pub(crate) struct Site {
+    assets: Assets,
+    pages: Pages,
+    headers: SecurityHeaders,
+}
+
+impl Site {
+    pub(crate) fn new(config: &Config, assets: Assets, pages: Pages) -> Arc<Self> {
+        Arc::new(Self { assets, pages, headers: SecurityHeaders::new(config.broker.as_ref()) })
+    }
+
+    fn not_found(&self, request: &HeaderMap) -> Response {
+        self.pages.not_found.reply(request, StatusCode::NOT_FOUND, Caching::Never)
+    }
+}
+
+/// Every route of the frontend. HEAD is answered by GET's handlers, without the body.
+pub(crate) fn router(site: Arc<Site>, requests: RequestMetrics) -> Router {
+    let view = |view| {
+        get(async move |State(site): State<Arc<Site>>, headers: HeaderMap| {
+            site.pages.view(view).reply(&headers, StatusCode::OK, Caching::Revalidate)
+        })
+    };
+    Router::new()
+        .route("/", view(View::Send))
+        .route("/logs", view(View::Logs))
+        .route("/trace", view(View::Trace))
+        .route("/trace/{id}", get(trace))
+        .route("/dead-letters", view(View::DeadLetters))
+        .route("/account", view(View::Account))
+        .route("/assets/{version}/{name}", get(asset))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
+        .layer(middleware::from_fn_with_state(site.clone(), secure))
+        .layer(middleware::from_fn_with_state(requests, metrics::measure))
+        .with_state(site)
+}
+
+/// The page of one trace; what is no trace id has no page.
+async fn trace(
+    State(site): State<Arc<Site>>,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let hex = |id: &str| id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match id {
+        Ok(Path(id)) if hex(&id) => {
+            site.pages.view(View::Trace).reply(&headers, StatusCode::OK, Caching::Revalidate)
+        }
+        _ => site.not_found(&headers),
+    }
+}
+
+/// A file. While a new version rolls out, a page of one replica may ask another for its files: it gets what there is,
+/// and is not to keep it.
+async fn asset(
+    State(site): State<Arc<Site>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Path((version, name))) = path else { return site.not_found(&headers) };
+    let caching = if version == site.assets.version() { Caching::Forever } else { Caching::Never };
+    match site.assets.get(&name) {
+        Some(file) => file.reply(&headers, StatusCode::OK, caching),
+        None => site.not_found(&headers),
+    }
+}
+
+async fn wrong_method(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let page = &site.pages.wrong_method;
+    let mut reply = page.reply(&headers, StatusCode::METHOD_NOT_ALLOWED, Caching::Never);
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    reply
+}
+
+async fn unknown_path(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    site.not_found(&headers)
+}
+
+async fn secure(State(site): State<Arc<Site>>, request: Request<Body>, next: Next) -> Response {
+    let mut reply = next.run(request).await;
+    site.headers.write(reply.headers_mut());
+    reply
+}

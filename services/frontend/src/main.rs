@@ -1,0 +1,7 @@
+//! The console: a web page that talks to the broker.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft_runtime::run("frontend", env!("CARGO_PKG_VERSION"), weft_frontend::run)
+}

@@ -1,0 +1,115 @@
+//! The pages, rendered once at start: each is the whole shell of the console with one view in front.
+
+use askama::Template;
+
+use crate::assets::Assets;
+use crate::config::Config;
+use crate::resource::Resource;
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// A page could not be rendered.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to render the page {page}")]
+pub struct PageError {
+    page: &'static str,
+    source: askama::Error,
+}
+
+/// What a person can have in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    Send,
+    Logs,
+    Trace,
+    DeadLetters,
+    Account,
+}
+
+impl View {
+    const ALL: [Self; 5] = [Self::Send, Self::Logs, Self::Trace, Self::DeadLetters, Self::Account];
+
+    /// The id of its section.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Logs => "logs",
+            Self::Trace => "trace",
+            Self::DeadLetters => "dead-letters",
+            Self::Account => "account",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Send => "Send",
+            Self::Logs => "Logs",
+            Self::Trace => "Trace",
+            Self::DeadLetters => "Dead letters",
+            Self::Account => "Account",
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "shell.html")]
+struct Shell<'a> {
+    view: View,
+    assets: &'a str,
+    modules: &'a [&'static str],
+    broker: &'a str,
+    jaeger: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorShell<'a> {
+    assets: &'a str,
+    title: &'a str,
+    detail: &'a str,
+}
+
+/// Every page, ready to send.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    views: Vec<Resource>,
+    pub(crate) not_found: Resource,
+    pub(crate) wrong_method: Resource,
+}
+
+impl Pages {
+    pub(crate) fn render(config: &Config, assets: &Assets) -> Result<Self, PageError> {
+        let prefix = format!("/assets/{}", assets.version());
+        let modules: Vec<_> = Assets::modules().filter(|name| *name != "app.js").collect();
+        let broker = config.broker.as_ref().map(ToString::to_string).unwrap_or_default();
+        let jaeger = config.jaeger.as_ref().map(ToString::to_string).unwrap_or_default();
+        let shell = |view| {
+            let shell = Shell { view, assets: &prefix, modules: &modules, broker: &broker, jaeger: &jaeger };
+            page(view.name(), &shell)
+        };
+        let error =
+            |page_name, title, detail| page(page_name, &ErrorShell { assets: &prefix, title, detail });
+        Ok(Self {
+            views: View::ALL.into_iter().map(shell).collect::<Result<_, _>>()?,
+            not_found: error(
+                "404",
+                "There is nothing here",
+                "The address may be mistyped, or what it led to is gone.",
+            )?,
+            wrong_method: error(
+                "405",
+                "That is not how this page is asked for",
+                "It answers GET and HEAD only.",
+            )?,
+        })
+    }
+
+    pub(crate) fn view(&self, view: View) -> &Resource {
+        &self.views[view as usize]
+    }
+}
+
+fn page(page: &'static str, template: &impl Template) -> Result<Resource, PageError> {
+    let html = template.render().map_err(|source| PageError { page, source })?;
+    Ok(Resource::new(HTML, html.as_bytes()))
+}

@@ -1,0 +1,11 @@
+//! The frontend as a process. What a browser makes of it is in `e2e/browser`.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+
+mod caching;
+mod first_view;
+mod headers;
+mod helpers;
+mod life;
+mod routes;
+mod settings;
