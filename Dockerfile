@@ -1,4 +1,4 @@
-# One file for every image of ours: --build-arg BIN=broker | logger | listener | weft-operator
+# One file for every image of ours: --build-arg BIN=broker | authentication | logger | mail | listener | frontend | weft-operator
 #
 #   docker build --build-arg BIN=broker .                              compiles from source; any machine with Docker
 #   docker build --build-arg BIN=broker --target prebuilt <folder>     takes a compiled binary from a folder (make up)
@@ -14,6 +14,12 @@ FROM debian:bookworm-slim AS logger
 ENTRYPOINT ["/usr/local/bin/logger"]
 FROM debian:bookworm-slim AS listener
 ENTRYPOINT ["/usr/local/bin/listener"]
+FROM debian:bookworm-slim AS authentication
+ENTRYPOINT ["/usr/local/bin/authentication"]
+FROM debian:bookworm-slim AS mail
+ENTRYPOINT ["/usr/local/bin/mail"]
+FROM debian:bookworm-slim AS frontend
+ENTRYPOINT ["/usr/local/bin/frontend"]
 FROM debian:bookworm-slim AS weft-operator
 ENTRYPOINT ["/usr/local/bin/weft-operator"]
 

@@ -2,13 +2,14 @@
 # `make bench`: measures, prints a table and writes target/bench/report.json. It uses the node of `make up`.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-step "Debian packages" "$WEFT_LOCAL/packages.sh" dev node
+step "Debian packages" "$WEFT_LOCAL/packages.sh" dev node browser
 step "tools" "$WEFT_LOCAL/tools/build.sh" > /dev/null
 step "node" "$WEFT_LOCAL/node.sh" up
 step "compile" cargo build --quiet --release --locked --manifest-path "$WEFT_ROOT/Cargo.toml" --workspace --bins
 step "images" "$WEFT_LOCAL/images.sh"
 WEFT_TOOLS_BIN=$("$WEFT_LOCAL/tools/build.sh" --where)
 KUBECONFIG=$("$WEFT_LOCAL/node.sh" env | sed -n 's/^KUBECONFIG=//p')
+export WEFT_BROWSER=$WEFT_LOCAL/browser.sh
 export WEFT_TOOLS_BIN KUBECONFIG WEFT_HELM=$WEFT_TOOLS_BIN/helm WEFT_VALUES=$WEFT_STATE/values.yaml PATH=$WEFT_TOOLS_BIN:$PATH
 # The report belongs into the checkout, wherever Cargo's target folder is.
 export WEFT_BENCH_REPORT=$WEFT_ROOT/target/bench/report.json

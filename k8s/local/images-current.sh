@@ -21,7 +21,7 @@ if [ -z "${REGISTRY:-}" ]; then
   esac
 fi
 
-for name in broker logger listener weft-operator; do
+for name in broker authentication logger mail listener frontend weft-operator; do
   image=$prefix/weft-${name#weft-}:$tag
   docker image inspect "$image" > /dev/null 2>&1 || docker build --quiet --build-arg "BIN=$name" --tag "$image" "$WEFT_ROOT" > /dev/null
   [ -z "${REGISTRY:-}" ] || docker push --quiet "$image" > /dev/null
@@ -36,4 +36,7 @@ versions:
     broker: $prefix/weft-broker:$tag
     logger: $prefix/weft-logger:$tag
     listener: $prefix/weft-listener:$tag
+    authentication: $prefix/weft-authentication:$tag
+    mail: $prefix/weft-mail:$tag
+    frontend: $prefix/weft-frontend:$tag
 YAML

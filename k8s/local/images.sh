@@ -4,7 +4,7 @@
 # usage: images.sh      writes $WEFT_STATE/values.yaml
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-SERVICES=(broker logger listener weft-operator)
+SERVICES=(broker authentication logger mail listener frontend weft-operator)
 node_images=(ctr -a "$WEFT_STATE/containerd.sock" -n k8s.io images)
 declare -A reference archive
 
@@ -42,7 +42,7 @@ prune() {
     printf '%s\n' "${reference[@]}"
     sed 's/.*=//' "$WEFT_STATE/images/refs"
     ctr -a "$WEFT_STATE/containerd.sock" -n k8s.io containers list | awk '{ print $2 }') || true)
-  [ "$(wc -l <<< "$unused")" -gt 24 ] || return 0
+  [ "$(wc -l <<< "$unused")" -gt 42 ] || return 0
   xargs "${node_images[@]}" remove <<< "$unused" > /dev/null
 }
 if [ ${#missing[@]} -gt 0 ]; then prune; fi
@@ -56,9 +56,14 @@ versions:
     broker: ${reference[broker]}
     logger: ${reference[logger]}
     listener: ${reference[listener]}
+    authentication: ${reference[authentication]}
+    mail: ${reference[mail]}
+    frontend: ${reference[frontend]}
 stores:
   mongodb: {image: ${reference[ferretdb]}, flavour: ferretdb}
   rabbitmq: {image: ${reference[rabbitmq]}}
+  postgres: {image: ${reference[postgres]}}
+  mailcatcher: {image: ${reference[maildev]}}
 tracing:
   jaeger: {image: ${reference[jaeger]}, major: 1}
 YAML

@@ -44,6 +44,7 @@ case ${1:-all} in
     step "format" cargo fmt --all --check
     step "shell scripts" "$WEFT_LOCAL/lint.sh" --shell
     step "clippy" cargo clippy --quiet --release --locked --workspace --all-targets -- -D warnings
+    step "browser modules" "$WEFT_LOCAL/browser.sh" typecheck
     step "cargo-deny" "$WEFT_LOCAL/lint.sh" --cargo-deny
     step "dependencies" "$WEFT_LOCAL/lint.sh" --dependencies
     ;;

@@ -20,7 +20,7 @@ is_current() { # stack values
   found=$(k get stack "$1" -o json) || return 1
   jq -e '.status.observedGeneration == .metadata.generation
     and any(.status.conditions[]?; .type == "Ready" and .status == "True")' <<< "$found" > /dev/null || return 1
-  wanted=$(sed -n 's/^    \(broker\|logger\|listener\): /\1=/p' "$2")
+  wanted=$(sed -n 's/^    \(broker\|authentication\|logger\|mail\|listener\|frontend\): /\1=/p' "$2")
   k get deployments -o json | jq -e --arg wanted "$wanted" '
     [.items[] | {key: .metadata.name, value: .}] | from_entries as $found
     | all($wanted | split("\n")[] | split("="); . as [$name, $image] | $found[$name] // false

@@ -35,7 +35,8 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   resources: [stacks/status]
   verbs: [patch]
 # What a Stack runs: get finds out whether a name is taken by someone else, list and watch see what was changed or deleted,
-# create and patch are server-side apply, delete prunes what the Stack no longer asks for.
+# create and patch are server-side apply, delete prunes what the Stack no longer asks for. get also reads the ConfigMap that
+# `mail.templates` of a Stack names.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, patch, delete]
@@ -46,9 +47,10 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
 # patch and delete concern only those that are made from a user's Secret; those with passwords are made once.
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [mongodb, mongodb-external, rabbitmq, rabbitmq-external]
+  resourceNames: [mongodb, mongodb-external, postgres, postgres-external, rabbitmq, rabbitmq-external]
   verbs: [list, watch, patch, delete]
-# create can't be bound to names. get reads the Secret that `external.secretRef` of a Stack names, which may have any name.
+# create can't be bound to names. get reads the Secrets that a Stack names (`external.secretRef`, `admin.secretRef`), which may
+# have any name, and `<stack>-admin`.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]

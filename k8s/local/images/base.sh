@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes root file systems from Debian packages and keeps them in the cache; prints the archive's path.
-# usage: images/base.sh debian | rabbitmq
+# usage: images/base.sh debian | rabbitmq | postgres
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 SUITE=bookworm
-RECIPE=2 # counts what is done below, as a part of each archive's key
+RECIPE=3 # counts what is done below, as a part of each archive's key
 
 # The mirror that this machine's apt uses for Debian; without one, debootstrap's own.
 mirror() {
@@ -32,23 +32,39 @@ debian() { # folder
   slim "$1"
 }
 
-rabbitmq() { # folder
-  tar -C "$1" -xf "$(archive debian)"
+# Puts one package and what it needs into a root file system, whose user 999 is the official image's.
+install_as_999() { # folder user home package
+  local folder=$1 user=$2 home=$3 package=$4
+  tar -C "$folder" -xf "$(archive debian)"
   # apt's own user cannot write a plain file that stands where a device should be.
-  mknod -m 666 "$1/dev/null" c 1 3
-  mknod -m 666 "$1/dev/urandom" c 1 9
-  printf '#!/bin/sh\nexit 101\n' > "$1/usr/sbin/policy-rc.d"
-  chmod 755 "$1/usr/sbin/policy-rc.d"
-  cp /etc/resolv.conf "$1/etc/resolv.conf"
-  cp -r /etc/apt/apt.conf.d/. "$1/etc/apt/apt.conf.d/"
+  mknod -m 666 "$folder/dev/null" c 1 3
+  mknod -m 666 "$folder/dev/urandom" c 1 9
+  printf '#!/bin/sh\nexit 101\n' > "$folder/usr/sbin/policy-rc.d"
+  chmod 755 "$folder/usr/sbin/policy-rc.d"
+  cp /etc/resolv.conf "$folder/etc/resolv.conf"
+  cp -r /etc/apt/apt.conf.d/. "$folder/etc/apt/apt.conf.d/"
   # The official image's user, before the package makes one of its own.
-  chroot "$1" groupadd --system --gid 999 rabbitmq
-  chroot "$1" useradd --system --uid 999 --gid 999 --home-dir /var/lib/rabbitmq --shell /usr/sbin/nologin rabbitmq
-  chroot "$1" apt-get update < /dev/null
-  DEBIAN_FRONTEND=noninteractive chroot "$1" apt-get install -y --no-install-recommends rabbitmq-server < /dev/null
-  rm -rf "$1/usr/sbin/policy-rc.d" "$1"/var/lib/rabbitmq/* "$1"/var/lib/rabbitmq/.erlang.cookie
-  : > "$1/etc/resolv.conf"
-  slim "$1"
+  chroot "$folder" groupadd --system --gid 999 "$user"
+  chroot "$folder" useradd --system --uid 999 --gid 999 --home-dir "$home" --shell /usr/sbin/nologin "$user"
+  chroot "$folder" apt-get update < /dev/null
+  DEBIAN_FRONTEND=noninteractive chroot "$folder" apt-get install -y --no-install-recommends "$package" < /dev/null
+  rm -f "$folder/usr/sbin/policy-rc.d"
+  : > "$folder/etc/resolv.conf"
+  slim "$folder"
+}
+
+rabbitmq() { # folder
+  install_as_999 "$1" rabbitmq /var/lib/rabbitmq rabbitmq-server
+  rm -rf "$1"/var/lib/rabbitmq/* "$1"/var/lib/rabbitmq/.erlang.cookie
+}
+
+postgres() { # folder
+  # The package would make a database of its own.
+  mkdir -p "$1/etc/postgresql-common"
+  echo 'create_main_cluster = false' > "$1/etc/postgresql-common/createcluster.conf"
+  install_as_999 "$1" postgres /var/lib/postgresql postgresql-15
+  # The compiler of queries is most of its size, and nothing here is worth compiling: without it the server goes on.
+  rm -rf "$1"/usr/lib/postgresql/15/lib/{bitcode,llvmjit*} "$1"/usr/lib/*-linux-gnu/{libLLVM,libz3}* "$1"/usr/lib/llvm-*
 }
 
 # Prints the path of a root file system's archive, made if it is not there yet.
@@ -74,7 +90,7 @@ archive() { # name
 }
 
 case ${1:-} in
-  debian | rabbitmq) archive "$1" ;;
+  debian | rabbitmq | postgres) archive "$1" ;;
   --fill) "$2" "$3" ;;
-  *) die "usage: images/base.sh debian|rabbitmq" ;;
+  *) die "usage: images/base.sh debian|rabbitmq|postgres" ;;
 esac

@@ -3,15 +3,25 @@
 #![expect(clippy::duplicated_attributes, reason = "each printer column has a type of its own")]
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
 
+mod admin;
+mod console;
+mod edge;
+mod mail;
 mod quantity;
 mod service;
+mod smtp;
 mod stack;
 mod status;
 mod store;
 mod tracing;
 
+pub use admin::{Admin, AdminSecretRef};
+pub use console::Console;
+pub use edge::{Limits, OpenAction};
+pub use mail::{Mail, MailFrom, MailTemplates};
 pub use quantity::Quantity;
 pub use service::{EnvVar, RESERVED_ENV, ResourceList, Resources, Service, Services};
+pub use smtp::{Catcher, Encryption, ExternalSmtp, Smtp, SmtpSecretRef};
 pub use stack::{Stack, StackSpec};
 pub use status::{Condition, ConditionStatus, ServiceStatus, StackStatus};
 pub use store::{ExternalStore, ManagedStore, SecretRef, Store, Stores};

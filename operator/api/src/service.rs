@@ -17,6 +17,15 @@ pub struct Services {
     /// Consumes events and starts what each asks for. Needs the store `rabbitmq`.
     #[serde(default)]
     pub listener: Service,
+    /// Users, their passwords and sessions. Needs the store `postgres`.
+    #[serde(default)]
+    pub authentication: Service,
+    /// Renders and sends mail. Needs the store `smtp`.
+    #[serde(default)]
+    pub mail: Service,
+    /// The console, a web page.
+    #[serde(default)]
+    pub frontend: Service,
 }
 
 /// One built-in service.
@@ -37,17 +46,43 @@ pub struct Service {
     pub resources: Option<Resources>,
 
     /// Settings of the service, such as LOG_RETENTION of the logger. Those that the operator writes itself (addresses,
-    /// stores, tracing) are refused.
+    /// stores, tracing, limits) are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
 }
 
 /// Environment variables that the operator writes: a Stack may not.
-pub const RESERVED_ENV: [&str; 15] = [
+pub const RESERVED_ENV: [&str; 42] = [
     "AMQP_URI",
     "AMQP_URI_FILE",
+    "AUTH_FIRST_USER_EMAIL",
+    "AUTH_FIRST_USER_PASSWORD",
+    "AUTH_FIRST_USER_PASSWORD_FILE",
+    "AUTH_ISSUER",
+    "AUTH_SIGN_IN_BURST",
+    "AUTH_SIGN_IN_PER_MINUTE",
+    "BROKER_JAEGER_URL",
+    "BROKER_OPEN_ACTIONS",
+    "BROKER_ORIGINS",
+    "BROKER_REQUESTS_BURST",
+    "BROKER_REQUESTS_PER_SECOND",
+    "BROKER_TOKEN_ISSUER",
+    "BROKER_TRUSTED_PROXIES",
     "BROKER_TRUST_INCOMING_TRACES",
+    "DATABASE_URL",
+    "DATABASE_URL_FILE",
+    "FROM_ADDRESS",
+    "FROM_NAME",
+    "FRONTEND_BROKER_URL",
+    "FRONTEND_JAEGER_URL",
+    "MAIL_ENCRYPTION",
+    "MAIL_HOST",
+    "MAIL_PASSWORD",
+    "MAIL_PASSWORD_FILE",
+    "MAIL_PORT",
+    "MAIL_TEMPLATES_DIR",
+    "MAIL_USERNAME",
     "MONGODB_URI",
     "MONGODB_URI_FILE",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -55,6 +90,7 @@ pub const RESERVED_ENV: [&str; 15] = [
     "OTEL_TRACES_SAMPLER_ARG",
     "POD_NAME",
     "WEFT_ADMIN_ADDR",
+    "WEFT_DRAIN_DELAY",
     "WEFT_GRPC_ADDR",
     "WEFT_HTTP_ADDR",
     "WEFT_MESH_ADDRESSES",
@@ -66,7 +102,7 @@ pub const RESERVED_ENV: [&str; 15] = [
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(
     validation = Rule::new(format!("!(self.name in {RESERVED_ENV:?})"))
-        .message("the operator writes this variable itself: use spec.stores and spec.tracing")
+        .message("the operator writes this variable itself, from other fields of the spec")
         .field_path(".name")
 )]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,10 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::admin::Admin;
+use crate::console::Console;
+use crate::edge::{Limits, OpenAction};
+use crate::mail::Mail;
 use crate::service::Services;
 use crate::status::StackStatus;
 use crate::store::Stores;
@@ -52,6 +56,13 @@ use crate::tracing::Tracing;
         priority = 1
     )
 )]
+#[x_kube(
+    validation = Rule::new(
+        "!(has(self.stores) && has(self.stores.smtp) && has(self.stores.smtp.external)) || (has(self.mail) && has(self.mail.from))"
+    )
+    .message("an SMTP server of yours needs the address that mail comes from")
+    .field_path(".mail.from")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct StackSpec {
     /// The version of the built-in services: one of those that the operator was installed with (chart value
@@ -70,4 +81,45 @@ pub struct StackSpec {
     /// Where traces go. Without it no span leaves the services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
+
+    /// Whom mail comes from, and how it looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Mail>,
+
+    /// The first user, an administrator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+
+    /// The addresses that the console is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<Console>,
+
+    /// The origins whose pages may call the broker from a browser, such as http://127.0.0.1:30081. Without one only
+    /// pages of the broker's own origin may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 8, max = 256), regex(pattern = r"^https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub origins: Vec<String>,
+
+    /// Networks, such as 10.0.0.0/8, whose machines stand before the broker and may say in X-Forwarded-For who calls.
+    /// Without one nobody is believed, and limits count by the address that connects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 4, max = 49), regex(pattern = r"^[0-9a-fA-F:.]+/[0-9]{1,3}$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub trusted_proxies: Vec<String>,
+
+    /// What one client address may do. What is not named keeps the services' defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+
+    /// Actions of the broker that are open to everybody, although they want a signed-in user otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub open_actions: Vec<OpenAction>,
 }

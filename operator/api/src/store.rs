@@ -3,6 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Quantity;
+use crate::smtp::Smtp;
 
 /// Where the services keep their data.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -14,6 +15,12 @@ pub struct Stores {
     /// RabbitMQ, for events between broker and listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rabbitmq: Option<Store>,
+    /// PostgreSQL, for authentication's users and sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Store>,
+    /// Where mail is handed in. Default: a catcher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<Smtp>,
 }
 
 /// A store: run by the operator, or somewhere else.
@@ -56,7 +63,7 @@ pub struct SecretRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
     /// Which of its keys holds the connection URI. Without it: uri, else connection_string, else the URI is made from
-    /// host, port, username and password.
+    /// host, port, username and password (with dbname for PostgreSQL).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: Option<String>,

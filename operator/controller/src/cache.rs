@@ -20,8 +20,10 @@ use crate::view::{ContentDigest, DeploymentView, SecretView, StatefulSetView};
 /// A Stack, or, when it can't be read, its metadata and why: one that can't be read must not end the watch of all.
 pub type GuardedStack = DeserializeGuard<Stack>;
 
-/// The Secrets that the operator gives to Stacks. It may watch no others.
-pub const SECRETS: [&str; 4] = ["mongodb", "mongodb-external", "rabbitmq", "rabbitmq-external"];
+/// The Secrets of stores that the operator gives to Stacks. It may watch no others. (`<stack>-admin`, whose name it can't
+/// know before, is read in each pass.)
+pub const SECRETS: [&str; 6] =
+    ["mongodb", "mongodb-external", "postgres", "postgres-external", "rabbitmq", "rabbitmq-external"];
 
 /// One store for each kind.
 #[derive(Clone)]

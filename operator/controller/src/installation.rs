@@ -25,6 +25,9 @@ pub struct Images {
     pub broker: String,
     pub logger: String,
     pub listener: String,
+    pub authentication: String,
+    pub mail: String,
+    pub frontend: String,
 }
 
 #[derive(Deserialize, Clone, Debug, PartialEq)]
@@ -32,6 +35,8 @@ pub struct Images {
 pub struct StoreImages {
     pub mongodb: MongoDb,
     pub rabbitmq: RabbitMq,
+    pub postgres: Postgres,
+    pub mailcatcher: MailCatcher,
 }
 
 #[derive(Deserialize, Clone, Debug, PartialEq)]
@@ -54,6 +59,18 @@ pub enum Flavour {
 #[derive(Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct RabbitMq {
+    pub image: String,
+}
+
+#[derive(Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    pub image: String,
+}
+
+#[derive(Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct MailCatcher {
     pub image: String,
 }
 

@@ -7,6 +7,13 @@ pub const MANAGER: &str = "weft-operator";
 pub const BROKER: &str = "broker";
 pub const LOGGER: &str = "logger";
 pub const LISTENER: &str = "listener";
+pub const AUTHENTICATION: &str = "authentication";
+pub const MAIL: &str = "mail";
+pub const FRONTEND: &str = "frontend";
+pub const POSTGRES: &str = "postgres";
+/// The store that mail is handed in to: a catcher, or a server of the user's.
+pub const SMTP: &str = "smtp";
+pub const MAILCATCHER: &str = "mailcatcher";
 pub const MONGODB: &str = "mongodb";
 pub const RABBITMQ: &str = "rabbitmq";
 pub const JAEGER: &str = "jaeger";
@@ -27,6 +34,11 @@ pub const GRPC_PORT: i32 = 50051;
 pub const ADMIN_PORT: i32 = 9090;
 pub const MONGODB_PORT: i32 = 27017;
 pub const AMQP_PORT: i32 = 5672;
+pub const POSTGRES_PORT: i32 = 5432;
+/// The catcher's.
+pub const SMTP_PORT: i32 = 1025;
+/// The catcher's page and API.
+pub const MAILCATCHER_PORT: i32 = 1080;
 pub const OTLP_GRPC_PORT: i32 = 4317;
 pub const OTLP_HTTP_PORT: i32 = 4318;
 pub const JAEGER_QUERY_PORT: i32 = 16686;
@@ -34,6 +46,11 @@ pub const JAEGER_QUERY_PORT: i32 = 16686;
 /// The claim that the StatefulSet controller makes for a store.
 pub fn claim(store: &str) -> String {
     format!("data-{store}-0")
+}
+
+/// The Secret with the first user's email and password, unless the Stack names one.
+pub fn admin_secret(stack: &str) -> String {
+    format!("{stack}-admin")
 }
 
 /// The DNS name of a Service.

@@ -13,7 +13,7 @@ use kube::Resource as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
-use weft_operator_api::{Stack, Store, Stores};
+use weft_operator_api::{Admin, Mail, Smtp, Stack, StackSpec, Store, Stores};
 
 use crate::cache::GuardedStack;
 use crate::context::Context;
@@ -26,8 +26,8 @@ use validate::Refusal;
 const AGAIN: Duration = Duration::from_secs(600);
 /// While a Stack is not ready, pods and stores are asked this often.
 const WHILE_NOT_READY: Duration = Duration::from_secs(10);
-/// Secrets that a Stack names are not watched, since the operator may watch none but its own.
-const EXTERNAL_SECRETS: Duration = Duration::from_secs(30);
+/// Secrets and ConfigMaps that a Stack names are not watched, since the operator may watch none but its own.
+const OF_OTHERS: Duration = Duration::from_secs(30);
 const MISSING_SECRET: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -104,23 +104,24 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
         None if !ready.is_ready => {
             Ok(Action::requeue(if ready.is_near { MISSING_SECRET } else { WHILE_NOT_READY }))
         }
-        None if names_secrets(stack) => Ok(Action::requeue(EXTERNAL_SECRETS)),
+        None if names_others(stack) => Ok(Action::requeue(OF_OTHERS)),
         None => Ok(Action::requeue(AGAIN)),
     }
 }
 
 async fn refuse(stack: &Stack, refusal: Refusal, context: &Context) -> Result<Action, ReconcileError> {
-    let again = if matches!(refusal, Refusal::Secret { .. } | Refusal::CredentialsLost { .. }) {
-        MISSING_SECRET
-    } else {
-        AGAIN
-    };
+    let looked_for = refusal.is_waiting() || matches!(refusal, Refusal::CredentialsLost { .. });
+    let again = if looked_for { MISSING_SECRET } else { AGAIN };
     status::report(&stack.metadata, stack.status.as_ref(), Outcome::Refused(refusal), context).await?;
     Ok(Action::requeue(again))
 }
 
-fn names_secrets(stack: &Stack) -> bool {
-    let Stores { mongodb, rabbitmq } = &stack.spec.stores;
+/// True when it uses something whose changes bring no event: what others made, or a mail server that only mail can ask.
+fn names_others(stack: &Stack) -> bool {
+    let StackSpec { stores: Stores { mongodb, rabbitmq, postgres, smtp }, mail, admin, .. } = &stack.spec;
     let external = |store: &Option<Store>| store.as_ref().is_some_and(|store| store.external.is_some());
-    external(mongodb) || external(rabbitmq)
+    let relay = smtp.as_ref().is_some_and(|Smtp { external, .. }| external.is_some());
+    let templates = mail.as_ref().is_some_and(|Mail { templates, .. }| templates.is_some());
+    let named = admin.as_ref().is_some_and(|Admin { secret_ref, .. }| secret_ref.is_some());
+    [mongodb, rabbitmq, postgres].into_iter().any(external) || relay || templates || named
 }

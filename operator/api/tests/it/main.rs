@@ -56,9 +56,17 @@ fn what_no_type_can_say_is_a_rule_with_words() {
             rules.push(path.to_owned());
         }
     });
-    for path in
-        ["spec.stores.mongodb", "spec.stores.rabbitmq.managed", "spec.services.broker.env[]", "spec.tracing"]
-    {
+    for path in [
+        "spec",
+        "spec.admin",
+        "spec.services.broker.env[]",
+        "spec.services.frontend.env[]",
+        "spec.stores.mongodb",
+        "spec.stores.postgres",
+        "spec.stores.rabbitmq.managed",
+        "spec.stores.smtp",
+        "spec.tracing",
+    ] {
         assert!(rules.iter().any(|found| found == path), "{path} has no rule: {rules:?}");
     }
     let text = schema().to_string();
@@ -89,4 +97,34 @@ fn a_quantity_may_be_a_number() {
     let stack: Stack = serde_json::from_value(object).unwrap();
     let limits = stack.spec.services.broker.resources.unwrap().limits.unwrap();
     assert_eq!(limits.cpu.unwrap().0, "2");
+}
+
+/// Within a version changes only add: what was said before there were people still says the same.
+#[test]
+fn a_stack_of_before_is_read_as_it_was() {
+    let object = json!({
+        "apiVersion": "weft.dev/v1alpha1", "kind": "Stack", "metadata": { "name": "a" },
+        "spec": { "version": "1", "stores": { "mongodb": { "managed": {} } } },
+    });
+    let spec = serde_json::from_value::<Stack>(object).unwrap().spec;
+    assert!(spec.services.authentication.is_enabled() && spec.origins.is_empty() && spec.limits.is_none());
+}
+
+#[test]
+fn lists_are_sets_so_that_two_writers_do_not_undo_each_other() {
+    let spec = schema()["properties"]["spec"]["properties"].clone();
+    for list in ["origins", "trustedProxies", "openActions"] {
+        assert_eq!(spec[list]["x-kubernetes-list-type"], "set", "{list}");
+    }
+    assert_eq!(spec["openActions"]["items"]["enum"], json!(["mail"]));
+}
+
+#[test]
+fn a_port_that_is_not_named_follows_the_encryption() {
+    let port = |encryption: &str| {
+        let smtp: weft_operator_api::ExternalSmtp =
+            serde_json::from_value(json!({ "host": "relay", "encryption": encryption })).unwrap();
+        smtp.port()
+    };
+    assert_eq!(["tls", "ssl", "none"].map(port), [587, 465, 25]);
 }

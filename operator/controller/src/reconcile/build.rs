@@ -1,22 +1,25 @@
 //! From a checked Stack to every object that it needs. Pure: the same Stack always gives the same objects.
 
+mod admin;
 mod config_map;
 mod deployment;
 mod jaeger;
+mod mailcatcher;
 mod meta;
 mod mongodb;
 mod pod;
+mod postgres;
 mod rabbitmq;
 mod secret;
 mod service;
 mod service_account;
+mod services;
 mod stateful_set;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 
-use super::validate::Validated;
-use crate::names::{BROKER, JAEGER, LISTENER, LOGGER, MONGODB, RABBITMQ};
+use super::validate::{SmtpPlan, Validated};
 
 /// Every object of a Stack.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +37,7 @@ pub struct Plan {
 
 /// Builds every object of a Stack.
 pub fn build(stack: &Validated) -> Plan {
-    let Validated { broker, logger, listener, mongodb, rabbitmq, tracing, .. } = stack;
+    let Validated { mongodb, rabbitmq, postgres, smtp, admin, tracing, .. } = stack;
     let mut plan = Plan::default();
     if let Some(store) = mongodb {
         mongodb::add(&mut plan, stack, store);
@@ -42,30 +45,26 @@ pub fn build(stack: &Validated) -> Plan {
     if let Some(store) = rabbitmq {
         rabbitmq::add(&mut plan, stack, store);
     }
+    if let Some(store) = postgres {
+        postgres::add(&mut plan, stack, store);
+    }
+    if let Some(admin) = admin {
+        admin::add(&mut plan, stack, admin);
+    }
+    if let Some(SmtpPlan::Catcher(image)) = smtp {
+        mailcatcher::add(&mut plan, stack, image);
+    }
     if let Some(image) = &tracing.jaeger {
         jaeger::add(&mut plan, stack, image);
     }
-    if let Some(run) = broker {
-        plan.deployments.push(deployment::broker(stack, run));
-        plan.services.push(service::broker(stack));
-    }
-    if let Some(run) = logger {
-        plan.deployments.push(deployment::logger(stack, run));
-        plan.services.push(service::logger(stack));
-    }
-    if let Some(run) = listener {
-        plan.deployments.push(deployment::listener(stack, run));
-    }
-    plan.service_accounts =
-        accounts(&plan).into_iter().map(|name| service_account::build(stack, name)).collect();
+    services::add(&mut plan, stack);
+    plan.service_accounts = accounts(&plan).iter().map(|name| service_account::build(stack, name)).collect();
     plan
 }
 
 /// One account for each thing that runs: its name is its identity in the mesh.
-fn accounts(plan: &Plan) -> Vec<&'static str> {
-    let runs = |name: &str| {
-        plan.deployments.iter().any(|object| object.metadata.name.as_deref() == Some(name))
-            || plan.stateful_sets.iter().any(|object| object.metadata.name.as_deref() == Some(name))
-    };
-    [BROKER, LOGGER, LISTENER, MONGODB, RABBITMQ, JAEGER].into_iter().filter(|name| runs(name)).collect()
+fn accounts(plan: &Plan) -> Vec<String> {
+    let deployments = plan.deployments.iter().map(|object| &object.metadata);
+    let sets = plan.stateful_sets.iter().map(|object| &object.metadata);
+    deployments.chain(sets).filter_map(|metadata| metadata.name.clone()).collect()
 }

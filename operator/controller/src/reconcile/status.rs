@@ -12,7 +12,7 @@ use weft_operator_api::{Condition, ConditionStatus, ServiceStatus, Stack, StackS
 
 use super::validate::Refusal;
 use crate::context::Context;
-use crate::names::{MANAGER, MONGODB};
+use crate::names::{MANAGER, MONGODB, POSTGRES, RABBITMQ, SMTP};
 
 pub use observe::observe;
 pub use rollout::{Progress, progress};
@@ -101,9 +101,17 @@ const READY: &str = "Ready";
 const RECONCILING: &str = "Reconciling";
 const STALLED: &str = "Stalled";
 
+/// Every store, with its condition.
+const STORES: [(&str, &str); 4] = [
+    (MONGODB, "MongoDBReady"),
+    (RABBITMQ, "RabbitMQReady"),
+    (POSTGRES, "PostgreSQLReady"),
+    (SMTP, "SMTPReady"),
+];
+
 /// The condition of a store.
 pub fn store_condition(store: &str) -> &'static str {
-    if store == MONGODB { "MongoDBReady" } else { "RabbitMQReady" }
+    STORES.iter().find(|(name, _)| *name == store).map_or("StoreReady", |(_, condition)| condition)
 }
 
 /// One condition, before it is known when it began.
@@ -142,14 +150,14 @@ pub fn compute(generation: Option<i64>, previous: &StackStatus, outcome: Outcome
 
 fn refused(refusal: &Refusal) -> Vec<Claim> {
     let (reason, message) = (refusal.reason(), refusal.to_string());
-    let mut claims = match refusal {
-        // It appears when someone makes it: nothing is broken.
-        Refusal::Secret { .. } => waiting(reason, &message),
-        _ => vec![
+    let mut claims = if refusal.is_waiting() {
+        waiting(reason, &message)
+    } else {
+        vec![
             claim(READY, false, reason, &message),
             claim(RECONCILING, false, reason, "nothing is done until the spec changes"),
             claim(STALLED, true, reason, &message),
-        ],
+        ]
     };
     if let Some(store) = refusal.store() {
         claims.push(claim(store_condition(store), false, reason, &message));
@@ -165,12 +173,18 @@ fn waiting(reason: &'static str, message: &str) -> Vec<Claim> {
     ]
 }
 
+/// An SMTP server that is away holds nothing up: mail waits in the outbox and in RabbitMQ until it is back, and nothing else
+/// needs it. Its condition says so all the same.
+fn holds_up(store: &str) -> bool {
+    store != SMTP
+}
+
 type Told = (Vec<Claim>, Option<Vec<ServiceStatus>>, Option<String>);
 
 fn observed(observation: Observation) -> Told {
     let Observation { version, services, mut pending, stuck, failure, stores } = observation;
     for (store, state) in &stores {
-        if state.status == ConditionStatus::False {
+        if holds_up(store) && state.status == ConditionStatus::False {
             pending.push(format!("{store}: {}", state.message));
         }
     }

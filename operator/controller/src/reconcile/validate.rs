@@ -1,15 +1,23 @@
 //! From a spec and what was found around it to a Stack that can be built, or the reason why not. Pure.
 
+mod edge;
+mod refusal;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
-use weft_operator_api::{Service, Stack, StackSpec, Store, Tracing};
+use weft_operator_api::{
+    Admin, Encryption, ExternalSmtp, Mail, Service, Smtp, Stack, StackSpec, Store, Tracing,
+};
 
-use super::dereference::{Credentials, Found, FoundStore, SecretProblem};
-use crate::installation::{Images, Installation, Jaeger, MongoDb, RabbitMq};
-use crate::names::{self, JAEGER, MONGODB, OTLP_GRPC_PORT, RABBITMQ};
+use super::dereference::{Credentials, Found, FoundAdmin, FoundSmtp, FoundStore, FoundTemplates};
+use crate::installation::{Images, Installation, Jaeger, MailCatcher, MongoDb, Postgres, RabbitMq};
+use crate::names::{self, JAEGER, JAEGER_QUERY_PORT, MONGODB, OTLP_GRPC_PORT, POSTGRES, RABBITMQ, SMTP};
 use crate::view::ContentDigest;
+
+pub use edge::EdgePlan;
+pub use refusal::Refusal;
 
 /// A Stack that can be built as it stands.
 #[derive(Clone, Debug)]
@@ -21,8 +29,17 @@ pub struct Validated {
     pub broker: Option<Run>,
     pub logger: Option<Run>,
     pub listener: Option<Run>,
+    pub authentication: Option<Run>,
+    pub mail: Option<Run>,
+    pub frontend: Option<Run>,
     pub mongodb: Option<StorePlan<MongoDb>>,
     pub rabbitmq: Option<StorePlan<RabbitMq>>,
+    pub postgres: Option<StorePlan<Postgres>>,
+    pub smtp: Option<SmtpPlan>,
+    pub sender: Sender,
+    pub templates: Option<Templates>,
+    pub admin: Option<AdminPlan>,
+    pub edge: EdgePlan,
     pub tracing: TracingPlan,
 }
 
@@ -58,89 +75,97 @@ pub enum Connection {
     Made { uri: String },
 }
 
+/// Where mail is handed in.
+#[derive(Clone, Debug)]
+pub enum SmtpPlan {
+    Catcher(MailCatcher),
+    External {
+        host: String,
+        port: i32,
+        encryption: Encryption,
+        /// The Secret with username and password, and what it holds.
+        secret: Option<(String, ContentDigest)>,
+    },
+}
+
+/// Whom mail comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    pub name: String,
+    pub address: String,
+}
+
+/// A ConfigMap of templates, and what it holds.
+#[derive(Clone, Debug)]
+pub struct Templates {
+    pub config_map: String,
+    pub digest: ContentDigest,
+}
+
+/// Where the first user's email and password are.
+#[derive(Clone, Debug)]
+pub struct AdminPlan {
+    pub secret: String,
+    pub credentials: AdminCredentials,
+}
+
+#[derive(Clone, Debug)]
+pub enum AdminCredentials {
+    /// In the Secret already; this is what it holds.
+    Kept(ContentDigest),
+    /// To be written now.
+    Fresh { email: String, password: String },
+}
+
 /// Where spans go.
 #[derive(Clone, Debug)]
 pub struct TracingPlan {
     pub endpoint: Option<String>,
+    /// Where traces can be read, if we know.
+    pub query: Option<String>,
     pub jaeger: Option<Jaeger>,
     pub ratio: f64,
     pub trust_incoming: bool,
 }
 
-/// Why nothing is built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error(
-        "there is one Stack in a namespace, and `{elder}` was here first: delete one of them, or move this one to \
-         another namespace"
-    )]
-    ElderStack { elder: String },
-    #[error("spec.version is `{wanted}`, which this operator was not installed with; it knows {known}")]
-    UnknownVersion { wanted: String, known: String },
-    #[error(
-        "Secret {secret} is gone, but its volume {claim} is there, and a new password would not open it: restore \
-         the Secret, or delete the PersistentVolumeClaim to start empty"
-    )]
-    CredentialsLost { secret: String, claim: String },
-    #[error("spec.stores.{store}.external: {problem}")]
-    Secret { store: &'static str, problem: SecretProblem },
-    #[error("{field}: give exactly one of {choices}")]
-    NotOne { field: &'static str, choices: &'static str },
-    #[error("the operator can't read this Stack: {error}")]
-    Unreadable { error: String },
-}
-
-impl Refusal {
-    /// One word for machines.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::ElderStack { .. } => "AnotherStackInNamespace",
-            Self::UnknownVersion { .. } => "UnknownVersion",
-            Self::CredentialsLost { .. } => "CredentialsLost",
-            Self::Secret { problem: SecretProblem::Missing { .. }, .. } => "SecretMissing",
-            Self::Secret { .. } => "SecretUnusable",
-            Self::NotOne { .. } | Self::Unreadable { .. } => "InvalidSpec",
-        }
-    }
-
-    /// The store that it is about.
-    pub fn store(&self) -> Option<&str> {
-        match self {
-            Self::CredentialsLost { secret, .. } => Some(secret),
-            Self::Secret { store, .. } => Some(store),
-            Self::ElderStack { .. }
-            | Self::UnknownVersion { .. }
-            | Self::NotOne { .. }
-            | Self::Unreadable { .. } => None,
-        }
-    }
-}
+/// Of mail whose Stack says nothing of whom it comes from.
+const SENDER: &str = "no-reply@example.com";
 
 /// Checks a Stack against what was found and what the operator was installed with.
 ///
 /// # Errors
 /// The first reason why it can't be built.
 pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Result<Validated, Refusal> {
-    let StackSpec { version, services, stores, tracing } = &stack.spec;
-    let Found { elder, mongodb, rabbitmq } = found;
+    let StackSpec { version, services, stores, tracing, mail, admin, .. } = &stack.spec;
+    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin } = found;
     if let Some(elder) = elder {
         return Err(Refusal::ElderStack { elder });
     }
-    let Images { broker, logger, listener } = images(version, &installation.versions)?;
-    let namespace = stack.namespace().unwrap_or_default();
+    let images = images(version, &installation.versions)?;
+    let (name, namespace) = (stack.name_any(), stack.namespace().unwrap_or_default());
     let run = |image: &String, spec: &Service| {
         spec.is_enabled().then(|| Run { image: image.clone(), spec: spec.clone() })
     };
+    let installed = &installation.stores;
     Ok(Validated {
-        name: stack.name_any(),
         owner: stack.controller_owner_ref(&()).unwrap_or_default(),
         version: version.clone(),
-        broker: run(broker, &services.broker),
-        logger: run(logger, &services.logger),
-        listener: run(listener, &services.listener),
-        mongodb: store(MONGODB, stores.mongodb.as_ref(), mongodb, &installation.stores.mongodb)?,
-        rabbitmq: store(RABBITMQ, stores.rabbitmq.as_ref(), rabbitmq, &installation.stores.rabbitmq)?,
+        broker: run(&images.broker, &services.broker),
+        logger: run(&images.logger, &services.logger),
+        listener: run(&images.listener, &services.listener),
+        authentication: run(&images.authentication, &services.authentication),
+        mail: run(&images.mail, &services.mail),
+        frontend: run(&images.frontend, &services.frontend),
+        mongodb: store(MONGODB, stores.mongodb.as_ref(), mongodb, &installed.mongodb)?,
+        rabbitmq: store(RABBITMQ, stores.rabbitmq.as_ref(), rabbitmq, &installed.rabbitmq)?,
+        postgres: store(POSTGRES, stores.postgres.as_ref(), postgres, &installed.postgres)?,
+        smtp: smtp_plan(stores.smtp.as_ref(), smtp, &installed.mailcatcher)?,
+        sender: sender(&name, mail.as_ref(), stores.smtp.as_ref())?,
+        templates: templates_plan(templates)?,
+        admin: admin_plan(&name, admin.as_ref(), found_admin)?,
+        edge: edge::edge(&stack.spec)?,
         tracing: tracing_plan(tracing.as_ref(), &namespace, &installation.tracing.jaeger)?,
+        name,
         namespace,
     })
 }
@@ -164,8 +189,7 @@ fn store<I: Clone>(
     match found {
         FoundStore::Unused => Ok(None),
         FoundStore::NotOne => {
-            let field = if name == MONGODB { "spec.stores.mongodb" } else { "spec.stores.rabbitmq" };
-            Err(Refusal::NotOne { field, choices: "managed and external" })
+            Err(Refusal::NotOne { field: format!("spec.stores.{name}"), choices: "managed and external" })
         }
         FoundStore::External(Ok(connection)) => Ok(Some(StorePlan::External(connection))),
         FoundStore::External(Err(problem)) => Err(Refusal::Secret { store: name, problem }),
@@ -187,19 +211,88 @@ fn store<I: Clone>(
     }
 }
 
+fn smtp_plan(
+    spec: Option<&Smtp>,
+    found: FoundSmtp,
+    installed: &MailCatcher,
+) -> Result<Option<SmtpPlan>, Refusal> {
+    let external = spec.and_then(|smtp| smtp.external.as_ref());
+    match (found, external) {
+        (FoundSmtp::Unused, _) => Ok(None),
+        (FoundSmtp::Catcher, _) => Ok(Some(SmtpPlan::Catcher(installed.clone()))),
+        (FoundSmtp::External(Err(problem)), _) => Err(Refusal::Secret { store: SMTP, problem }),
+        (FoundSmtp::External(Ok(digest)), Some(external)) => {
+            let ExternalSmtp { host, port: _, encryption: _, secret_ref } = external;
+            Ok(Some(SmtpPlan::External {
+                host: host.clone(),
+                port: external.port(),
+                encryption: external.encryption(),
+                secret: secret_ref.as_ref().map(|named| named.name.clone()).zip(digest),
+            }))
+        }
+        (FoundSmtp::NotOne | FoundSmtp::External(Ok(_)), _) => {
+            Err(Refusal::NotOne { field: format!("spec.stores.{SMTP}"), choices: "catcher and external" })
+        }
+    }
+}
+
+fn sender(stack: &str, mail: Option<&Mail>, smtp: Option<&Smtp>) -> Result<Sender, Refusal> {
+    match mail.and_then(|mail| mail.from.as_ref()) {
+        Some(from) => Ok(Sender {
+            name: from.name.clone().unwrap_or_else(|| stack.to_owned()),
+            address: from.address.clone(),
+        }),
+        // Nobody but a catcher takes mail from an address that is nobody's.
+        None if smtp.is_some_and(|smtp| smtp.external.is_some()) => Err(Refusal::NoSender),
+        None => Ok(Sender { name: stack.to_owned(), address: SENDER.to_owned() }),
+    }
+}
+
+fn templates_plan(found: FoundTemplates) -> Result<Option<Templates>, Refusal> {
+    match found {
+        FoundTemplates::Unused => Ok(None),
+        FoundTemplates::Kept { config_map, digest } => Ok(Some(Templates { config_map, digest })),
+        FoundTemplates::Missing { config_map } => Err(Refusal::Templates { config_map }),
+    }
+}
+
+fn admin_plan(stack: &str, spec: Option<&Admin>, found: FoundAdmin) -> Result<Option<AdminPlan>, Refusal> {
+    match found {
+        FoundAdmin::Unused | FoundAdmin::Gone => Ok(None),
+        FoundAdmin::Wrong(problem) => Err(Refusal::Admin { problem }),
+        FoundAdmin::Kept { secret, digest } => {
+            Ok(Some(AdminPlan { secret, credentials: AdminCredentials::Kept(digest) }))
+        }
+        FoundAdmin::Fresh(password) => {
+            let email = spec.and_then(|admin| admin.email.as_deref()).unwrap_or(Admin::EMAIL).to_owned();
+            let credentials = AdminCredentials::Fresh { email, password };
+            Ok(Some(AdminPlan { secret: names::admin_secret(stack), credentials }))
+        }
+    }
+}
+
 fn tracing_plan(spec: Option<&Tracing>, namespace: &str, jaeger: &Jaeger) -> Result<TracingPlan, Refusal> {
     let Some(Tracing { managed, otlp, ratio, trust_incoming }) = spec else {
-        return Ok(TracingPlan { endpoint: None, jaeger: None, ratio: 1.0, trust_incoming: false });
+        return Ok(TracingPlan {
+            endpoint: None,
+            query: None,
+            jaeger: None,
+            ratio: 1.0,
+            trust_incoming: false,
+        });
     };
-    let (endpoint, jaeger) = match (managed, otlp) {
-        (Some(_), None) => {
-            (format!("http://{}:{OTLP_GRPC_PORT}", names::host(JAEGER, namespace)), Some(jaeger.clone()))
+    let at = |port: i32| format!("http://{}:{port}", names::host(JAEGER, namespace));
+    let (endpoint, query, jaeger) = match (managed, otlp) {
+        (Some(_), None) => (at(OTLP_GRPC_PORT), Some(at(JAEGER_QUERY_PORT)), Some(jaeger.clone())),
+        (None, Some(otlp)) => (otlp.endpoint.clone(), None, None),
+        _ => {
+            let field = "spec.tracing".to_owned();
+            return Err(Refusal::NotOne { field, choices: "managed and otlp" });
         }
-        (None, Some(otlp)) => (otlp.endpoint.clone(), None),
-        _ => return Err(Refusal::NotOne { field: "spec.tracing", choices: "managed and otlp" }),
     };
     Ok(TracingPlan {
         endpoint: Some(endpoint),
+        query,
         jaeger,
         ratio: ratio.unwrap_or(1.0),
         trust_incoming: trust_incoming.unwrap_or(false),

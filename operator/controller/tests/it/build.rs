@@ -4,14 +4,16 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Value, json};
 use weft_operator::installation::{Flavour, Installation};
 use weft_operator::reconcile::build::{Plan, build};
-use weft_operator::reconcile::dereference::{Credentials, Found, FoundStore};
-use weft_operator::reconcile::validate::validate;
+use weft_operator::reconcile::dereference::{
+    Credentials, Found, FoundAdmin, FoundSmtp, FoundStore, FoundTemplates,
+};
+use weft_operator::reconcile::validate::{Refusal, validate};
 use weft_operator::view::ContentDigest;
-use weft_operator_api::Stack;
+use weft_operator_api::{RESERVED_ENV, Stack};
 
 use crate::harness::{full, installation, stack};
 
-fn found(fresh: bool) -> Found {
+pub(crate) fn found(fresh: bool) -> Found {
     let credentials = |name: &str| {
         FoundStore::Managed(if fresh {
             Credentials::Fresh(format!("{name}-pass"))
@@ -19,21 +21,38 @@ fn found(fresh: bool) -> Found {
             Credentials::Kept(ContentDigest(format!("digest-of-{name}")))
         })
     };
-    Found { elder: None, mongodb: credentials("mongodb"), rabbitmq: credentials("rabbitmq") }
+    let digest = || ContentDigest("digest-of-admin".to_owned());
+    Found {
+        elder: None,
+        mongodb: credentials("mongodb"),
+        rabbitmq: credentials("rabbitmq"),
+        postgres: credentials("postgres"),
+        smtp: FoundSmtp::Catcher,
+        templates: FoundTemplates::Unused,
+        admin: if fresh {
+            FoundAdmin::Fresh("admin-pass".to_owned())
+        } else {
+            FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest() }
+        },
+    }
 }
 
 fn planned(spec: Value, installation: &Installation, fresh: bool) -> Plan {
+    attempt(spec, found(fresh), installation).unwrap()
+}
+
+pub(crate) fn attempt(spec: Value, found: Found, installation: &Installation) -> Result<Plan, Refusal> {
     let mut object = stack("shop", spec).1;
     object["metadata"]["uid"] = "the-uid".into();
     let stack: Stack = serde_json::from_value(object).unwrap();
-    build(&validate(&stack, found(fresh), installation).unwrap())
+    validate(&stack, found, installation).map(|stack| build(&stack))
 }
 
-fn plan(spec: Value) -> Plan {
+pub(crate) fn plan(spec: Value) -> Plan {
     planned(spec, &installation(), true)
 }
 
-fn templates(plan: &Plan) -> Vec<(String, &PodTemplateSpec)> {
+pub(crate) fn templates(plan: &Plan) -> Vec<(String, &PodTemplateSpec)> {
     let name = |name: &Option<String>| name.clone().unwrap();
     let deployments =
         plan.deployments.iter().map(|o| (name(&o.metadata.name), &o.spec.as_ref().unwrap().template));
@@ -41,6 +60,8 @@ fn templates(plan: &Plan) -> Vec<(String, &PodTemplateSpec)> {
         plan.stateful_sets.iter().map(|o| (name(&o.metadata.name), &o.spec.as_ref().unwrap().template));
     deployments.chain(sets).collect()
 }
+
+const SERVICES: [&str; 6] = ["broker", "authentication", "logger", "mail", "listener", "frontend"];
 
 fn both_majors() -> [Plan; 2] {
     [1, 2].map(|major| {
@@ -54,10 +75,15 @@ fn both_majors() -> [Plan; 2] {
 fn names_are_bare() {
     let plan = plan(full());
     let names: Vec<_> = templates(&plan).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["jaeger", "broker", "logger", "listener", "mongodb", "rabbitmq"]);
-    let services: Vec<_> =
+    let stores = ["mongodb", "rabbitmq", "postgres"];
+    assert_eq!(names, [&["mailcatcher", "jaeger"], &SERVICES[..], &stores[..]].concat());
+    let mut faces: Vec<_> =
         plan.services.iter().map(|service| service.metadata.name.clone().unwrap()).collect();
-    assert_eq!(services, ["mongodb", "rabbitmq", "jaeger", "broker", "logger"], "the listener serves nobody");
+    faces.push("listener".to_owned());
+    faces.sort();
+    let mut all = names;
+    all.sort();
+    assert_eq!(faces, all, "everything has a Service, except that the listener serves nobody");
 }
 
 #[test]
@@ -111,7 +137,7 @@ fn everything_is_owned_except_data() {
         assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "weft-operator");
     }
     let data = plan["data"].as_array().unwrap();
-    assert_eq!(data.len(), 2);
+    assert_eq!(data.len(), 4, "three stores and the first user");
     for secret in data {
         assert!(secret["metadata"]["ownerReferences"].is_null());
         assert_eq!(secret["metadata"]["labels"]["weft.dev/data"], "true");
@@ -168,16 +194,17 @@ fn env(plan: &Plan, name: &str) -> Vec<(String, String)> {
     env.map(|variable| (variable.name, variable.value.unwrap_or_default())).collect()
 }
 
-fn value(plan: &Plan, name: &str, variable: &str) -> Option<String> {
+pub(crate) fn value(plan: &Plan, name: &str, variable: &str) -> Option<String> {
     env(plan, name).into_iter().find(|(found, _)| found == variable).map(|(_, value)| value)
 }
 
 #[test]
 fn services_are_told_where_things_are() {
     let plan = plan(full());
-    for name in ["broker", "logger", "listener"] {
+    for name in SERVICES {
         let told = |variable: &str| value(&plan, name, variable).unwrap_or_default();
         assert_eq!(told("WEFT_MESH_SECURITY"), "plaintext");
+        assert_eq!(told("WEFT_DRAIN_DELAY"), "3s", "endpoints are withdrawn before connections are refused");
         assert_eq!(told("WEFT_MESH_DOMAIN"), "shop.svc.cluster.local");
         assert_eq!(told("OTEL_EXPORTER_OTLP_ENDPOINT"), "http://jaeger.shop.svc.cluster.local:4317");
         assert_eq!(told("OTEL_TRACES_SAMPLER_ARG"), "1");
@@ -196,18 +223,60 @@ fn services_are_told_where_things_are() {
     assert_eq!(value(&plan, "broker", "BROKER_TRUST_INCOMING_TRACES").as_deref(), Some("false"));
 }
 
+/// What the operator writes, a Stack may not: a name twice in one pod would be refused by the API server.
+#[test]
+fn whatever_a_service_is_told_is_reserved() {
+    let spec = json!({
+        "version": "0.1.0", "tracing": { "managed": {} },
+        "origins": ["http://127.0.0.1:30081"], "trustedProxies": ["10.0.0.0/8"], "openActions": ["mail"],
+        "limits": { "requestsPerSecond": 1, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4 },
+        "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
+        "mail": { "from": { "address": "shop@example.com" }, "templates": { "configMap": "letters" } },
+        "stores": { "smtp": { "external": { "host": "relay", "secretRef": { "name": "relay" } } } },
+    });
+    let digest = || ContentDigest("digest".to_owned());
+    let found = Found {
+        smtp: FoundSmtp::External(Ok(Some(digest()))),
+        templates: FoundTemplates::Kept { config_map: "letters".to_owned(), digest: digest() },
+        ..found(true)
+    };
+    let plan = attempt(spec, found, &installation()).unwrap();
+    let told: std::collections::BTreeSet<_> =
+        SERVICES.iter().flat_map(|name| env(&plan, name)).map(|(name, _)| name).collect();
+    let also = [
+        "AMQP_URI",
+        "AUTH_FIRST_USER_PASSWORD",
+        "DATABASE_URL",
+        "MAIL_PASSWORD",
+        "MONGODB_URI",
+        "WEFT_MESH_ADDRESSES",
+    ];
+    let reserved: std::collections::BTreeSet<_> =
+        RESERVED_ENV.iter().filter(|name| !also.contains(name)).map(|name| (*name).to_owned()).collect();
+    assert_eq!(told, reserved);
+}
+
 #[test]
 fn what_a_stack_tunes_arrives() {
-    let plan = plan(json!({
+    let spec = json!({
         "version": "0.2.0",
         "services": {
             "broker": { "replicas": 5, "resources": { "limits": { "memory": "1Gi" }, "requests": { "cpu": 1 } } },
             "logger": { "env": [{ "name": "LOG_RETENTION", "value": "7d" }] },
-            "listener": { "enabled": false },
+            "listener": { "enabled": false }, "authentication": { "enabled": false }, "mail": { "enabled": false },
+            "frontend": { "enabled": false },
         },
         "stores": { "mongodb": { "managed": { "storage": "7Gi" } } },
         "tracing": { "otlp": { "endpoint": "http://collector:4317" }, "ratio": 0.25, "trustIncoming": true },
-    }));
+    });
+    let found = Found {
+        postgres: FoundStore::Unused,
+        smtp: FoundSmtp::Unused,
+        admin: FoundAdmin::Unused,
+        ..found(true)
+    };
+    let plan = attempt(spec, found, &installation()).unwrap();
+    assert_eq!(plan.data_secrets.len(), 2, "nobody signs in");
     let broker =
         plan.deployments.iter().find(|found| found.metadata.name.as_deref() == Some("broker")).unwrap();
     let broker = serde_json::to_value(broker).unwrap();
@@ -225,7 +294,7 @@ fn what_a_stack_tunes_arrives() {
     assert_eq!(value(&plan, "broker", "OTEL_TRACES_SAMPLER_ARG").as_deref(), Some("0.25"));
     assert_eq!(value(&plan, "broker", "BROKER_TRUST_INCOMING_TRACES").as_deref(), Some("true"));
     let names: Vec<_> = templates(&plan).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["broker", "logger", "mongodb", "rabbitmq"], "neither listener nor Jaeger");
+    assert_eq!(names, ["broker", "logger", "mongodb", "rabbitmq"], "neither what is off nor Jaeger");
     let claim = &plan.stateful_sets[0].spec.as_ref().unwrap().volume_claim_templates.as_ref().unwrap()[0];
     assert_eq!(serde_json::to_value(claim).unwrap()["spec"]["resources"]["requests"]["storage"], "7Gi");
 }
@@ -239,7 +308,7 @@ fn without_tracing_no_span_leaves() {
 #[test]
 fn a_rollout_waits_for_the_new_pod() {
     let plan = plan(full());
-    for name in ["broker", "logger", "listener"] {
+    for name in SERVICES {
         let found =
             plan.deployments.iter().find(|found| found.metadata.name.as_deref() == Some(name)).unwrap();
         let spec = serde_json::to_value(found).unwrap()["spec"].clone();
@@ -257,11 +326,16 @@ fn the_pass_that_makes_a_secret_and_the_next_give_the_same_pods() {
         ContentDigest::of(secret.data.as_ref().unwrap().iter().map(|(key, value)| (key, &value.0)))
     };
     let kept = |name: &str| FoundStore::Managed(Credentials::Kept(digest(name)));
-    let found = Found { elder: None, mongodb: kept("mongodb"), rabbitmq: kept("rabbitmq") };
-    let mut object = stack("shop", full()).1;
-    object["metadata"]["uid"] = "the-uid".into();
-    let stack: Stack = serde_json::from_value(object).unwrap();
-    let second = build(&validate(&stack, found, &installation()).unwrap());
+    let found = Found {
+        elder: None,
+        mongodb: kept("mongodb"),
+        rabbitmq: kept("rabbitmq"),
+        postgres: kept("postgres"),
+        smtp: FoundSmtp::Catcher,
+        templates: FoundTemplates::Unused,
+        admin: FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest("shop-admin") },
+    };
+    let second = attempt(full(), found, &installation()).unwrap();
     assert!(second.data_secrets.is_empty(), "made once");
     assert_eq!(second.deployments, first.deployments);
     assert_eq!(second.stateful_sets, first.stateful_sets);
@@ -286,6 +360,14 @@ fn connection_secrets_hold_what_clients_expect() {
         ("username", "weft"),
     ]);
     assert_eq!(secret(&plan, "rabbitmq"), rabbitmq);
+    let postgres = pairs([
+        ("host", "postgres.shop.svc.cluster.local"),
+        ("password", "postgres-pass"),
+        ("port", "5432"),
+        ("uri", "postgres://weft:postgres-pass@postgres.shop.svc.cluster.local:5432/weft"),
+        ("username", "weft"),
+    ]);
+    assert_eq!(secret(&plan, "postgres"), postgres);
     let uri = |plan: &Plan| secret(plan, "mongodb").into_iter().find(|(key, _)| key == "uri").unwrap().1;
     assert_eq!(
         uri(&plan),

@@ -86,7 +86,7 @@ fn the_operator_s_pod_is_restricted() {
 fn the_operator_can_read_what_the_chart_writes_for_it() {
     let Some(helm) = helm() else { return };
     let arguments = [
-        "--set-json=versions={\"0.3.0\":{\"broker\":\"b:1\",\"logger\":\"l:1\",\"listener\":\"i:1\"}}",
+        "--set-json=versions={\"0.3.0\":{\"broker\":\"b:1\",\"logger\":\"l:1\",\"listener\":\"i:1\",\"authentication\":\"a:1\",\"mail\":\"m:1\",\"frontend\":\"f:1\"}}",
         "--set=stores.mongodb.flavour=ferretdb",
         "--set=tracing.jaeger.major=1",
         "--set=watch.namespaces={a,b}",
@@ -98,6 +98,8 @@ fn the_operator_can_read_what_the_chart_writes_for_it() {
     let read = Installation::read(file.path()).unwrap();
     assert_eq!(read.release, "weft");
     assert_eq!(read.versions["0.3.0"].listener, "i:1");
+    assert_eq!(read.versions["0.3.0"].frontend, "f:1");
+    assert_eq!(read.stores.postgres.image, "docker.io/library/postgres:17");
     assert!(read.versions.contains_key("0.1.0"), "Helm adds to maps");
     assert_eq!(read.tracing.jaeger.major, 1);
     assert_eq!(read.watch.namespaces, ["a", "b"]);
@@ -171,6 +173,8 @@ fn wrong_values_are_refused_by_name() {
         ("image.tagg=x", "tagg"),
         ("stores.mongodb.flavour=postgres", "flavour"),
         ("stores.rabbitmq.image=", "image"),
+        ("stores.postgres.image=", "image"),
+        ("stores.mailcatcher.port=1025", "port"),
         ("tracing.jaeger.major=3", "major"),
         ("watch.namespaces={UPPER}", "namespaces"),
         ("watch.namespaces=all", "namespaces"),
@@ -207,7 +211,10 @@ fn the_sample_is_a_stack_of_the_chart_s_version() {
     assert_eq!(documents[0]["kind"], "Namespace", "it comes first");
     assert_eq!(documents[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
     let stack: weft_operator_api::Stack = serde_json::from_value(documents[1].clone()).unwrap();
-    assert_eq!(serde_json::to_value(&stack).unwrap()["spec"]["services"]["broker"], json!({ "replicas": 2 }));
+    let services = serde_json::to_value(&stack).unwrap()["spec"]["services"].clone();
+    for name in ["broker", "authentication", "logger"] {
+        assert_eq!(services[name], json!({ "replicas": 2 }), "{name}");
+    }
     let values: Value =
         serde_yaml_ng::from_str(&std::fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap();
     assert!(values["versions"][&stack.spec.version].is_object());

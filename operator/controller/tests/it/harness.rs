@@ -1,15 +1,16 @@
 //! The whole controller against an API server in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use weft_operator::context::{Context, Retries};
 use weft_operator::controller::{Scope, control, feeds};
 use weft_operator::installation::{
-    Flavour, Images, Installation, Jaeger, MongoDb, RabbitMq, StoreImages, TracingImages, Watch,
+    Flavour, Images, Installation, Jaeger, MailCatcher, MongoDb, Postgres, RabbitMq, StoreImages,
+    TracingImages, Watch,
 };
 use weft_operator::ledger::Ledger;
 use weft_operator::metrics::OperatorMetrics;
@@ -25,6 +26,9 @@ pub(crate) fn installation() -> Installation {
         broker: format!("weft/broker:{version}"),
         logger: format!("weft/logger:{version}"),
         listener: format!("weft/listener:{version}"),
+        authentication: format!("weft/authentication:{version}"),
+        mail: format!("weft/mail:{version}"),
+        frontend: format!("weft/frontend:{version}"),
     };
     Installation {
         release: "weft".to_owned(),
@@ -32,6 +36,8 @@ pub(crate) fn installation() -> Installation {
         stores: StoreImages {
             mongodb: MongoDb { image: "mongo:8".to_owned(), flavour: Flavour::MongoDb },
             rabbitmq: RabbitMq { image: "rabbitmq:4".to_owned() },
+            postgres: Postgres { image: "postgres:17".to_owned() },
+            mailcatcher: MailCatcher { image: "maildev:3".to_owned() },
         },
         tracing: TracingImages { jaeger: Jaeger { image: "jaeger:2".to_owned(), major: 2 } },
         watch: Watch::default(),
@@ -47,8 +53,12 @@ pub(crate) fn stack(name: &str, spec: Value) -> (Id, Value) {
     (Id::shop("stacks", name), object)
 }
 
+/// What every pod tells of its stores.
+pub(crate) type Told = Arc<Mutex<BTreeMap<String, StoreStatus>>>;
+
 pub(crate) struct Operator {
     pub(crate) context: Arc<Context>,
+    pub(crate) told: Told,
     shutdown: Shutdown,
     task: tokio::task::JoinHandle<()>,
 }
@@ -62,6 +72,9 @@ impl Operator {
         let (client, metrics) = (cluster.client(), OperatorMetrics::register(&Metrics::default()));
         let (cache, feeds) = feeds(&client, &Scope::All, &metrics);
         cache.ready().await.unwrap();
+        let told = Told::default();
+        *told.lock().unwrap() = usable();
+        let telling = Arc::clone(&told);
         let (passwords, shutdown) = (AtomicU32::new(0), Shutdown::default());
         let context = Arc::new(Context {
             client,
@@ -71,11 +84,16 @@ impl Operator {
             retries: Retries::default(),
             metrics,
             clock: Arc::new(FixedClock(weft_runtime::clock::Clock::now(&SystemClock))),
-            password: Arc::new(move || format!("password-{}", passwords.fetch_add(1, Ordering::Relaxed))),
-            ask_stores: Arc::new(|_| async { Some(usable()) }.boxed()),
+            password: Arc::new(move || {
+                format!("password-number-{}", passwords.fetch_add(1, Ordering::Relaxed))
+            }),
+            ask_stores: Arc::new(move |_| {
+                let told = telling.lock().unwrap().clone();
+                async { Some(told) }.boxed()
+            }),
         });
         let task = tokio::spawn(control(Arc::clone(&context), feeds, shutdown.clone()));
-        Self { context, shutdown, task }
+        Self { context, told, shutdown, task }
     }
 
     /// Ends it as SIGTERM does, and waits for it.
@@ -88,7 +106,7 @@ impl Operator {
 fn usable() -> BTreeMap<String, StoreStatus> {
     let status =
         StoreStatus { reachable: true, authenticated: true, migrated: true, version: None, message: None };
-    ["mongodb", "rabbitmq"].map(|store| (store.to_owned(), status.clone())).into()
+    ["mongodb", "rabbitmq", "postgres", "smtp"].map(|store| (store.to_owned(), status.clone())).into()
 }
 
 /// A cluster whose pods run at once, with this Stack, ready.

@@ -5,6 +5,9 @@ use serde_json::json;
 use crate::fake::Id;
 use crate::harness::{full, ready, stack};
 
+/// What opens data.
+const DATA: [&str; 4] = ["mongodb", "rabbitmq", "postgres", "shop-admin"];
+
 #[tokio::test]
 async fn every_owned_object_comes_back_after_it_was_deleted() {
     let (cluster, _operator) = ready(full()).await;
@@ -12,8 +15,8 @@ async fn every_owned_object_comes_back_after_it_was_deleted() {
         let owned = |object: &serde_json::Value| object["metadata"]["ownerReferences"].is_array();
         state.objects.iter().filter(|(_, object)| owned(object)).map(|(id, _)| id.clone()).collect()
     });
-    // 6 accounts, 1 map, 5 Services, 4 Deployments, 2 StatefulSets.
-    assert_eq!(owned.len(), 18, "{owned:?}");
+    // 11 accounts, 1 map, 10 Services, 8 Deployments, 3 StatefulSets.
+    assert_eq!(owned.len(), 33, "{owned:?}");
     for id in owned {
         let uid = cluster.act(|state| state.delete(&id).unwrap()["metadata"]["uid"].clone());
         cluster
@@ -55,26 +58,52 @@ async fn what_is_no_longer_asked_for_goes() {
     let (cluster, _operator) = ready(full()).await;
     cluster.act(|state| {
         state.edit("stacks", "shop", |stack| {
-            stack["spec"] = json!({ "version": "0.1.0", "services": { "listener": { "enabled": false } } });
+            stack["spec"] = json!({ "version": "0.1.0", "services": {
+                "listener": { "enabled": false }, "authentication": { "enabled": false },
+                "mail": { "enabled": false }, "frontend": { "enabled": false },
+            } });
         });
     });
+    let left = ["broker", "logger", "mongodb", "rabbitmq"];
     cluster
-        .eventually("Jaeger and the listener are gone", |state| {
+        .eventually("what is switched off is gone, with its stores and Jaeger", |state| {
             state.names("deployments") == ["broker", "logger"]
                 && state.names("configmaps").is_empty()
-                && state.names("services") == ["broker", "logger", "mongodb", "rabbitmq"]
-                && state.names("serviceaccounts") == ["broker", "logger", "mongodb", "rabbitmq"]
+                && state.names("services") == left
+                && state.names("serviceaccounts") == left
                 && state.is_ready("shop")
         })
         .await;
+    let secrets =
+        cluster.act(|state| state.names("secrets").iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(secrets, ["mongodb", "postgres", "rabbitmq", "shop-admin"], "what opens data stays");
+}
+
+#[tokio::test]
+async fn the_front_end_goes_and_comes_by_an_edit_of_the_stack() {
+    let (cluster, _operator) = ready(full()).await;
+    for enabled in [false, true] {
+        cluster.act(|state| {
+            state.edit("stacks", "shop", |stack| {
+                stack["spec"]["services"]["frontend"] = json!({ "enabled": enabled });
+            });
+        });
+        cluster
+            .eventually("it is as the edit says", |state| {
+                let told = state.get("stacks", "shop").unwrap()["status"]["summary"].to_string();
+                state.get("deployments", "frontend").is_some() == enabled
+                    && state.get("services", "frontend").is_some() == enabled
+                    && told.contains("frontend") == enabled
+                    && state.is_ready("shop")
+            })
+            .await;
+    }
 }
 
 #[tokio::test]
 async fn passwords_outlive_the_stack_and_are_found_again() {
     let (cluster, _operator) = ready(full()).await;
-    let secrets = || {
-        cluster.act(|state| ["mongodb", "rabbitmq"].map(|name| state.get("secrets", name).unwrap().clone()))
-    };
+    let secrets = || cluster.act(|state| DATA.map(|name| state.get("secrets", name).unwrap().clone()));
     let before = secrets();
     cluster.act(|state| state.delete(&Id::shop("stacks", "shop")));
     cluster.eventually("what it ran is gone", |state| state.names("deployments").is_empty()).await;
@@ -85,6 +114,25 @@ async fn passwords_outlive_the_stack_and_are_found_again() {
     });
     cluster.eventually("it is ready again", |state| state.is_ready("shop")).await;
     assert_eq!(secrets(), before);
+}
+
+/// Its password would not be that of the user who is in the data.
+#[tokio::test]
+async fn a_first_user_s_secret_that_is_deleted_is_not_made_again() {
+    let (cluster, _operator) = ready(full()).await;
+    cluster.act(|state| {
+        state.put(&Id::shop("persistentvolumeclaims", "data-postgres-0"), json!({}));
+        state.delete(&Id::shop("secrets", "shop-admin"));
+        // Nobody watches it: the next look finds it gone.
+        state.edit("stacks", "shop", |stack| stack["spec"]["services"]["broker"]["replicas"] = 3.into());
+    });
+    cluster
+        .eventually("authentication goes on without it", |state| {
+            let pod = state.get("deployments", "authentication").unwrap()["spec"]["template"].to_string();
+            !pod.contains("AUTH_FIRST_USER") && state.is_ready("shop")
+        })
+        .await;
+    assert!(cluster.state().get("secrets", "shop-admin").is_none());
 }
 
 #[tokio::test]

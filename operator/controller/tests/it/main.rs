@@ -7,6 +7,7 @@ mod chart;
 mod fake;
 mod harness;
 mod heal;
+mod people;
 mod refuse;
 mod stable;
 mod stores;

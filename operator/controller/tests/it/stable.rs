@@ -37,8 +37,9 @@ async fn a_restarted_operator_changes_nothing() {
     let (revision, writes) = cluster.act(|state| (state.revision, state.writes.len()));
     let again = Operator::start(&cluster).await;
     // It applies each object once, since its ledger is empty; the last ones are the Deployments.
-    let looked =
-        |state: &crate::fake::State| state.writes[writes..].contains(&"apply deployments/jaeger".to_owned());
+    let looked = |state: &crate::fake::State| {
+        state.writes[writes..].contains(&"apply deployments/frontend".to_owned())
+    };
     cluster.eventually("it has looked at everything", looked).await;
     again.stop().await;
     assert_eq!(cluster.state().revision, revision);
@@ -102,7 +103,7 @@ async fn a_stack_is_not_ready_while_a_pod_of_its_former_spec_serves() {
     cluster.eventually("it waits for the new pods", waits).await;
     for updated in [1, 2] {
         cluster.act(|state| {
-            for name in ["broker", "logger", "listener"] {
+            for name in ["broker", "authentication", "logger", "mail", "listener", "frontend"] {
                 state.edit("deployments", name, |object| {
                     let wanted = object["spec"]["replicas"].as_i64().unwrap();
                     // All new pods are ready, but at first one of the former is left.

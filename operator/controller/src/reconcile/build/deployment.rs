@@ -1,4 +1,4 @@
-//! The built-in services.
+//! A Deployment of one of the built-in services: what all six have in common.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
@@ -10,59 +10,97 @@ use weft_operator_api::Service;
 
 use super::meta;
 use super::pod::{self, Defaults, Pod, Rhythm};
-use super::{mongodb, rabbitmq, secret::UriSource};
-use crate::names::{self, ADMIN_PORT, BROKER, GRPC_PORT, HTTP_PORT, LISTENER, LOGGER};
+use super::secret::UriSource;
+use crate::names::{self, ADMIN_PORT};
 use crate::reconcile::validate::{Run, Validated};
+use crate::view::ContentDigest;
 
 /// Of the images that we build.
 const OUR_UID: i64 = 65532;
 const RESOURCES: Defaults = Defaults { cpu: ("10m", "2"), memory: ("32Mi", "256Mi") };
-/// Processes drain for up to 20 s and then flush; they need no preStop hook.
+/// From the end of readiness until connections are refused: by then every node has taken the pod out of its Service.
+const DRAIN_DELAY: &str = "3s";
+/// The delay, then up to 20 s in which what is in flight ends, then up to 5 s for the last spans. No preStop hook is needed.
 const GRACE_S: i64 = 30;
 
-pub(super) fn broker(stack: &Validated, run: &Run) -> Deployment {
-    let mut env = vec![pod::env("WEFT_HTTP_ADDR", &format!("0.0.0.0:{HTTP_PORT}"))];
-    let trust = stack.tracing.trust_incoming.to_string();
-    env.push(pod::env("BROKER_TRUST_INCOMING_TRACES", &trust));
-    let store = rabbitmq::uri(stack).map(|uri| ("AMQP_URI_FILE", "rabbitmq", uri));
-    service(stack, run, BROKER, &[("http", HTTP_PORT)], env, store)
+/// What sets one service's pods apart from the others'.
+#[derive(Default)]
+pub(super) struct Wiring {
+    ports: Vec<(&'static str, i32)>,
+    env: Vec<EnvVar>,
+    volumes: Vec<Volume>,
+    mounts: Vec<VolumeMount>,
+    inputs: Vec<ContentDigest>,
 }
 
-pub(super) fn logger(stack: &Validated, run: &Run) -> Deployment {
-    let env = vec![pod::env("WEFT_GRPC_ADDR", &format!("0.0.0.0:{GRPC_PORT}"))];
-    let store = mongodb::uri(stack).map(|uri| ("MONGODB_URI_FILE", "mongodb", uri));
-    service(stack, run, LOGGER, &[("grpc", GRPC_PORT)], env, store)
+impl Wiring {
+    /// A port, and the setting that the service takes its address from.
+    pub(super) fn port(mut self, name: &'static str, port: i32, setting: &str) -> Self {
+        self.ports.push((name, port));
+        self.set(setting, &format!("0.0.0.0:{port}"))
+    }
+
+    pub(super) fn set(mut self, name: &str, value: &str) -> Self {
+        self.env.push(pod::env(name, value));
+        self
+    }
+
+    /// Set where there is something to say.
+    pub(super) fn set_some(self, name: &str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.set(name, &value.to_string()),
+            None => self,
+        }
+    }
+
+    /// Set unless the list is empty.
+    pub(super) fn set_list(self, name: &str, values: &[impl AsRef<str>]) -> Self {
+        let joined = values.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
+        self.set_some(name, (!joined.is_empty()).then_some(joined))
+    }
+
+    pub(super) fn set_from(mut self, name: &str, secret: &str, key: &str) -> Self {
+        self.env.push(pod::env_from_secret(name, secret, key));
+        self
+    }
+
+    /// A key of a Secret as a file, whose path the setting holds.
+    pub(super) fn file(mut self, setting: &str, folder: &str, secret: &str, key: &str, file: &str) -> Self {
+        let path = format!("/etc/weft/{folder}");
+        let (volume, mount) = pod::secret_files(folder, secret, &[(key, file)], &path);
+        self.volumes.push(volume);
+        self.mounts.push(mount);
+        self.set(setting, &format!("{path}/{file}"))
+    }
+
+    /// The URI of a store.
+    pub(super) fn store(self, setting: &str, store: &str, uri: Option<UriSource>) -> Self {
+        let Some(UriSource { secret, key, digest }) = uri else { return self };
+        self.file(setting, store, &secret, &key, "uri").input(digest)
+    }
+
+    pub(super) fn config_map(mut self, setting: &str, folder: &str, config_map: &str) -> Self {
+        let path = format!("/etc/weft/{folder}");
+        let (volume, mount) = pod::config_map_files(folder, config_map, &path);
+        self.volumes.push(volume);
+        self.mounts.push(mount);
+        self.set(setting, &path)
+    }
+
+    /// Something whose change rolls the pods.
+    pub(super) fn input(mut self, digest: ContentDigest) -> Self {
+        self.inputs.push(digest);
+        self
+    }
 }
 
-pub(super) fn listener(stack: &Validated, run: &Run) -> Deployment {
-    let store = rabbitmq::uri(stack).map(|uri| ("AMQP_URI_FILE", "rabbitmq", uri));
-    service(stack, run, LISTENER, &[], Vec::new(), store)
-}
-
-fn service(
-    stack: &Validated,
-    run: &Run,
-    name: &str,
-    ports: &[(&str, i32)],
-    own: Vec<EnvVar>,
-    store: Option<(&str, &str, UriSource)>,
-) -> Deployment {
+pub(super) fn service(stack: &Validated, run: &Run, name: &str, wiring: Wiring) -> Deployment {
     let Run { image, spec: Service { enabled: _, replicas: _, resources, env } } = run;
+    let Wiring { ports, env: own, volumes, mounts, inputs } = wiring;
     let mut variables = surroundings(stack);
     variables.extend(own);
-    let (mut volumes, mut mounts, mut inputs) = (Vec::<Volume>::new(), Vec::<VolumeMount>::new(), Vec::new());
-    if let Some((variable, folder, UriSource { secret, key, digest })) = store {
-        let path = format!("/etc/weft/{folder}");
-        let (volume, mount) = pod::secret_files(folder, &secret, &[(&key, "uri")], &path);
-        variables.push(pod::env(variable, &format!("{path}/uri")));
-        volumes.push(volume);
-        mounts.push(mount);
-        inputs.push(digest);
-    }
-    for wanted in env {
-        variables.push(pod::env(&wanted.name, &wanted.value));
-    }
-    let mut all_ports = pod::ports(ports);
+    variables.extend(env.iter().map(|wanted| pod::env(&wanted.name, &wanted.value)));
+    let mut all_ports = pod::ports(&ports);
     all_ports.extend(pod::ports(&[("admin", ADMIN_PORT)]));
     let container = Container {
         image: Some(image.clone()),
@@ -125,6 +163,7 @@ fn surroundings(stack: &Validated) -> Vec<EnvVar> {
         // Before those that refer to it.
         EnvVar { name: "POD_NAME".to_owned(), value: None, value_from: Some(pod_name) },
         pod::env("WEFT_ADMIN_ADDR", &format!("0.0.0.0:{ADMIN_PORT}")),
+        pod::env("WEFT_DRAIN_DELAY", DRAIN_DELAY),
         pod::env("WEFT_MESH_SECURITY", "plaintext"),
         pod::env("WEFT_MESH_DOMAIN", &names::domain(namespace)),
         pod::env("OTEL_RESOURCE_ATTRIBUTES", &attributes),

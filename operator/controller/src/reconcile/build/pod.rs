@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, PodDNSConfig,
-    PodDNSConfigOption, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext, TCPSocketAction, Volume,
-    VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    KeyToPath, PodDNSConfig, PodDNSConfigOption, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext,
+    TCPSocketAction, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -178,6 +178,13 @@ pub(super) fn secret_files(
         ..SecretVolumeSource::default()
     };
     let volume = Volume { name: name.to_owned(), secret: Some(source), ..Volume::default() };
+    (volume, VolumeMount { read_only: Some(true), ..mount(name, folder) })
+}
+
+/// Every key of a ConfigMap, as files in this folder.
+pub(super) fn config_map_files(name: &str, config_map: &str, folder: &str) -> (Volume, VolumeMount) {
+    let source = ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() };
+    let volume = Volume { name: name.to_owned(), config_map: Some(source), ..Volume::default() };
     (volume, VolumeMount { read_only: Some(true), ..mount(name, folder) })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::core::ObjectMeta;
 
 use super::meta;
 use crate::names;
@@ -26,9 +27,22 @@ pub(super) fn data(stack: &Validated, store: &str, access: &Access<'_>) -> Secre
     let port = port.to_string();
     let entries =
         [("username", USERNAME), ("password", password), ("host", host), ("port", &port), ("uri", uri)];
-    let mut metadata = meta::data(stack, store);
+    opaque(data_meta(stack, store), bytes(&entries))
+}
+
+/// The Secret that tells whom to sign in as.
+pub(super) fn admin(stack: &Validated, name: &str, email: &str, password: &str) -> Secret {
+    opaque(data_meta(stack, name), bytes(&[("email", email), ("password", password)]))
+}
+
+fn data_meta(stack: &Validated, name: &str) -> ObjectMeta {
+    let mut metadata = meta::data(stack, name);
     metadata.labels.get_or_insert_default().insert(names::DATA.to_owned(), "true".to_owned());
-    Secret { metadata, data: Some(bytes(&entries)), type_: Some("Opaque".to_owned()), ..Secret::default() }
+    metadata
+}
+
+fn opaque(metadata: ObjectMeta, data: BTreeMap<String, ByteString>) -> Secret {
+    Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }
 }
 
 /// Where a service's pod finds a URI, and the Secret to make for it, if any.
@@ -52,16 +66,7 @@ pub(super) fn external(
             let name = format!("{store}-external");
             let data = bytes(&[("uri", uri)]);
             let source = UriSource { secret: name.clone(), key: "uri".to_owned(), digest: digest(&data) };
-            let metadata = meta::owned(stack, &name);
-            (
-                source,
-                Some(Secret {
-                    metadata,
-                    data: Some(data),
-                    type_: Some("Opaque".to_owned()),
-                    ..Secret::default()
-                }),
-            )
+            (source, Some(opaque(meta::owned(stack, &name), data)))
         }
     }
 }

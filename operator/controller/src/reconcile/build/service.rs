@@ -2,7 +2,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::meta;
-use crate::names::{self, ADMIN_PORT, BROKER, GRPC_PORT, HTTP_PORT, LOGGER};
+use crate::names::{self, ADMIN_PORT, GRPC_PORT, HTTP_PORT};
 use crate::reconcile::validate::Validated;
 
 /// A Service in front of the pods of this name; each port goes to the pod's port of the same name.
@@ -23,10 +23,12 @@ pub(super) fn build(stack: &Validated, name: &str, ports: &[(&str, i32)]) -> Ser
     Service { metadata: meta::owned(stack, name), spec: Some(spec), ..Service::default() }
 }
 
-pub(super) fn broker(stack: &Validated) -> Service {
-    build(stack, BROKER, &[("http", HTTP_PORT), ("admin", ADMIN_PORT)])
+/// In front of a service with an HTTP face.
+pub(super) fn http(stack: &Validated, name: &str) -> Service {
+    build(stack, name, &[("http", HTTP_PORT), ("admin", ADMIN_PORT)])
 }
 
-pub(super) fn logger(stack: &Validated) -> Service {
-    build(stack, LOGGER, &[("grpc", GRPC_PORT), ("admin", ADMIN_PORT)])
+/// In front of a service with a gRPC face.
+pub(super) fn grpc(stack: &Validated, name: &str) -> Service {
+    build(stack, name, &[("grpc", GRPC_PORT), ("admin", ADMIN_PORT)])
 }

@@ -1,16 +1,23 @@
 //! Looks at what runs, and says how far it is.
 
+use std::collections::BTreeMap;
+
 use kube::Api;
 use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use weft_operator_api::{ConditionStatus, ServiceStatus, Stack, StackStatus};
 
 use super::stores::{self, StoreState};
-use super::{Observation, Outcome, Progress, READY, StatusError, progress, report, store_condition};
+use super::{
+    Observation, Outcome, Progress, READY, STORES, StatusError, holds_up, progress, report, store_condition,
+};
 use crate::context::Context;
-use crate::names::{BROKER, JAEGER, LISTENER, LOGGER, MONGODB, RABBITMQ, STACK};
+use crate::names::{
+    AUTHENTICATION, BROKER, FRONTEND, JAEGER, LISTENER, LOGGER, MAIL, MAILCATCHER, MONGODB, POSTGRES,
+    RABBITMQ, SMTP, STACK,
+};
 use crate::reconcile::apply::Applied;
-use crate::reconcile::validate::{Run, StorePlan, Validated};
+use crate::reconcile::validate::{Run, SmtpPlan, StorePlan, Validated};
 use crate::view::PodView;
 
 /// Whether a Stack is ready, or nearly.
@@ -31,50 +38,99 @@ pub async fn observe(
     applied: &Applied,
     context: &Context,
 ) -> Result<Readiness, StatusError> {
-    let Validated { namespace, version, broker, logger, listener, mongodb, rabbitmq, tracing, .. } =
-        validated;
+    let Validated { namespace, version, .. } = validated;
     let mut look = Look { context, namespace, pending: Vec::new(), stuck: false, all_complete: true };
-    let mut services = Vec::new();
-    for (name, run) in [(BROKER, broker), (LOGGER, logger), (LISTENER, listener)] {
-        services.extend(run.as_ref().map(|run| look.service(name, run, applied)));
-    }
-    if tracing.jaeger.is_some() {
-        let jaeger = look.deployment(JAEGER, 1, applied);
-        look.note(JAEGER, &jaeger);
-    }
-    let mut complete = std::collections::BTreeMap::new();
-    for (name, managed) in [(MONGODB, is_managed(mongodb)), (RABBITMQ, is_managed(rabbitmq))] {
-        if managed {
-            let store = look.stateful_set(name, applied);
-            look.note(name, &store);
-            complete.insert(name, store.complete);
+    let services = services(validated);
+    let services = services.into_iter().filter_map(|(name, run)| Some((name, run.as_ref()?)));
+    let services = services.map(|(name, run)| look.service(name, run, applied)).collect();
+    for (name, runs) in [
+        (JAEGER, validated.tracing.jaeger.is_some()),
+        (MAILCATCHER, matches!(validated.smtp, Some(SmtpPlan::Catcher(_)))),
+    ] {
+        if runs {
+            let progress = look.deployment(name, 1, applied);
+            look.note(name, &progress);
         }
     }
+    let complete = look.managed_stores(validated, applied);
     let kept = stack.status.as_ref().filter(|status| look.all_complete && is_settled(stack, status));
-    let pods = if kept.is_some() { Vec::new() } else { look.pods(&validated.name).await? };
-    look.explain(&pods);
+    let used = stores(validated);
+    let nobody_is_asked = kept.is_some() && used.iter().all(|store| store.kept(kept).is_some());
+    let pods = if nobody_is_asked { Vec::new() } else { look.pods(&validated.name).await? };
+    if kept.is_none() {
+        look.explain(&pods);
+    }
     let mut states = Vec::new();
-    for (store, owner, used) in [
-        (MONGODB, LOGGER, mongodb.is_some().then_some(logger.is_some())),
-        (RABBITMQ, LISTENER, rabbitmq.is_some().then_some(listener.is_some())),
-    ] {
-        let Some(owner_runs) = used else { continue };
-        let state = match kept.and_then(|status| keep(status, store)) {
+    for store in used {
+        let state = match store.kept(kept) {
             Some(state) => state,
-            None if owner_runs => ask(owner, store, &pods, !look.all_complete, context).await,
-            None => unowned(owner, complete.get(store).copied()),
+            None if store.owner_runs => {
+                ask(store.owner, store.name, &pods, !look.all_complete, context).await
+            }
+            None => unowned(store.owner, complete.get(store.name).copied()),
         };
-        states.push((store, state));
+        states.push((store.name, state));
     }
     let Look { pending, stuck, all_complete, .. } = look;
     let told = states.iter().all(|(_, state)| state.status == ConditionStatus::True);
-    let broken = states.iter().any(|(_, state)| state.status == ConditionStatus::False);
+    let broken = states.iter().any(|(name, state)| holds_up(name) && state.status == ConditionStatus::False);
     let is_ready = pending.is_empty() && !broken && applied.failure.is_none();
     let failure = applied.failure.as_ref().map(|error| weft_runtime::telemetry::chain(error));
     let observation =
         Observation { version: version.clone(), services, pending, stuck, failure, stores: states };
     report(&stack.metadata, stack.status.as_ref(), Outcome::Observed(observation), context).await?;
     Ok(Readiness { is_ready: is_ready && told, is_near: all_complete })
+}
+
+/// The built-in services, in the order in which a request meets them.
+fn services(stack: &Validated) -> [(&'static str, &Option<Run>); 6] {
+    let Validated { broker, authentication, logger, mail, listener, frontend, .. } = stack;
+    [
+        (BROKER, broker),
+        (AUTHENTICATION, authentication),
+        (LOGGER, logger),
+        (MAIL, mail),
+        (LISTENER, listener),
+        (FRONTEND, frontend),
+    ]
+}
+
+/// A store that the Stack has.
+#[derive(Clone, Copy)]
+struct Used {
+    name: &'static str,
+    /// The service that knows how it stands.
+    owner: &'static str,
+    owner_runs: bool,
+    /// Its owner's readiness follows it, so that a change of it brings an event.
+    is_followed: bool,
+}
+
+impl Used {
+    /// What was said of it, if that still holds and nobody need be asked.
+    fn kept(&self, said: Option<&StackStatus>) -> Option<StoreState> {
+        let state = said.filter(|_| self.is_followed).and_then(|status| keep(status, self.name))?;
+        (state.status == ConditionStatus::True).then_some(state)
+    }
+}
+
+fn stores(stack: &Validated) -> Vec<Used> {
+    let Validated { mongodb, rabbitmq, postgres, smtp, logger, listener, authentication, mail, .. } = stack;
+    let used = |name, owner, has: bool, runs: &Option<Run>| {
+        has.then_some(Used { name, owner, owner_runs: runs.is_some(), is_followed: true })
+    };
+    // Mail is ready without its server, so it has to be asked again and again. A catcher has probes of its own.
+    let relay = matches!(smtp, Some(SmtpPlan::External { .. }));
+    let smtp = used(SMTP, MAIL, smtp.is_some(), mail).map(|used| Used { is_followed: !relay, ..used });
+    [
+        used(MONGODB, LOGGER, mongodb.is_some(), logger),
+        used(RABBITMQ, LISTENER, rabbitmq.is_some(), listener),
+        used(POSTGRES, AUTHENTICATION, postgres.is_some(), authentication),
+        smtp,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn is_managed<I>(store: &Option<StorePlan<I>>) -> bool {
@@ -84,9 +140,10 @@ fn is_managed<I>(store: &Option<StorePlan<I>>) -> bool {
 /// True when the status says that this very spec is ready and all its stores are: then pods need not be asked.
 fn is_settled(stack: &Stack, status: &StackStatus) -> bool {
     let holds = |type_: &str| status.condition(type_).is_none_or(|one| one.status == ConditionStatus::True);
+    let stores = STORES.iter().filter(|(store, _)| holds_up(store)).map(|(_, condition)| *condition);
     status.observed_generation == stack.metadata.generation
         && status.condition(READY).is_some()
-        && [READY, store_condition(MONGODB), store_condition(RABBITMQ)].into_iter().all(holds)
+        && stores.chain([READY]).all(holds)
 }
 
 /// What was said of a store stays said while nothing has changed.
@@ -147,6 +204,22 @@ impl Look<'_> {
         let view = self.context.cache.stateful_sets.get(&ObjectRef::new(name).within(self.namespace));
         let generation = applied.stateful_sets.get(name).copied().flatten();
         progress(view.as_deref().map(|view| (&view.metadata, &view.status)), generation, 1)
+    }
+
+    /// Which of the stores that we run are complete.
+    fn managed_stores(&mut self, stack: &Validated, applied: &Applied) -> BTreeMap<&'static str, bool> {
+        let managed = [
+            (MONGODB, is_managed(&stack.mongodb)),
+            (RABBITMQ, is_managed(&stack.rabbitmq)),
+            (POSTGRES, is_managed(&stack.postgres)),
+        ];
+        let mut complete = BTreeMap::new();
+        for (name, _) in managed.into_iter().filter(|(_, managed)| *managed) {
+            let store = self.stateful_set(name, applied);
+            self.note(name, &store);
+            complete.insert(name, store.complete);
+        }
+        complete
     }
 
     fn note(&mut self, name: &str, progress: &Progress) {

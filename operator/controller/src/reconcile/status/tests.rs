@@ -103,3 +103,26 @@ fn messages_are_bounded() {
     let status = compute(Some(1), &StackStatus::default(), failed, NOW);
     assert!(status.condition(READY).unwrap().message.len() < 1_100);
 }
+
+#[test]
+fn a_mail_server_that_is_away_is_told_and_holds_nothing_up() {
+    let away = StoreState { status: NO, reason: "Unreachable", message: "connection refused".to_owned() };
+    let observation = Observation { stores: vec![("smtp", away)], ..running() };
+    let status = compute(Some(1), &StackStatus::default(), Outcome::Observed(observation), NOW);
+    assert_eq!(is(&status, "SMTPReady"), NO);
+    assert_eq!(triple(&status), [YES, NO, NO]);
+}
+
+#[test]
+fn what_others_have_yet_to_make_is_waited_for() {
+    let admin = Refusal::Admin { problem: SecretProblem::Missing { name: "boss".to_owned() } };
+    let templates = Refusal::Templates { config_map: "letters".to_owned() };
+    for (refusal, named) in [(admin, "boss"), (templates, "letters")] {
+        let status = compute(Some(1), &StackStatus::default(), Outcome::Refused(refusal), NOW);
+        assert_eq!(triple(&status), [NO, YES, NO]);
+        assert!(status.condition(READY).unwrap().message.contains(named));
+    }
+    let status = compute(Some(1), &StackStatus::default(), Outcome::Refused(Refusal::NoSender), NOW);
+    assert_eq!(triple(&status), [NO, NO, YES]);
+    assert_eq!(is(&status, "SMTPReady"), NO);
+}

@@ -1,0 +1,42 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What one client address may do.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Requests to one pod of the broker each second, in the long run. 0: any number. Default: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000000))]
+    pub requests_per_second: Option<i32>,
+    /// Requests at once. Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub requests_burst: Option<i32>,
+    /// Attempts to sign in at once. Default: 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub sign_in_burst: Option<i32>,
+    /// Attempts to sign in each minute, in the long run, over all pods of authentication. 0: any number.
+    /// Default: 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000000))]
+    pub sign_in_per_minute: Option<i32>,
+}
+
+/// An action of the broker that can be opened to everybody.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub enum OpenAction {
+    /// Sending a mail: whoever reaches the broker may then have it sent, to anybody.
+    Mail,
+}
+
+impl OpenAction {
+    /// As the broker's settings name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mail => "mail",
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The six built-in services: what each is told, and how it is reached.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use weft_operator_api::{Console, Limits, OpenAction};
+
+use super::deployment::{self, Wiring};
+use super::{Plan, admin, mailcatcher, mongodb, postgres, rabbitmq, service};
+use crate::names::{AUTHENTICATION, BROKER, FRONTEND, GRPC_PORT, HTTP_PORT, LISTENER, LOGGER, MAIL};
+use crate::reconcile::validate::{EdgePlan, Run, Sender, Templates, Validated};
+
+pub(super) fn add(plan: &mut Plan, stack: &Validated) {
+    let Validated { broker, authentication, logger, mail, listener, frontend, .. } = stack;
+    let mut run = |name: &str, run: &Option<Run>, wire: fn(&Validated) -> Wiring| {
+        let built = run.as_ref().map(|run| deployment::service(stack, run, name, wire(stack)));
+        plan.deployments.extend(built);
+    };
+    run(BROKER, broker, wire_broker);
+    run(AUTHENTICATION, authentication, wire_authentication);
+    run(LOGGER, logger, wire_logger);
+    run(MAIL, mail, wire_mail);
+    run(LISTENER, listener, wire_listener);
+    run(FRONTEND, frontend, wire_frontend);
+    let runs = |name: &str| {
+        let named = |object: &Deployment| object.metadata.name.as_deref() == Some(name);
+        plan.deployments.iter().any(named)
+    };
+    let http = [BROKER, FRONTEND].into_iter().filter(|name| runs(name));
+    let http: Vec<_> = http.map(|name| service::http(stack, name)).collect();
+    let grpc = [AUTHENTICATION, LOGGER, MAIL].into_iter().filter(|name| runs(name));
+    let grpc: Vec<_> = grpc.map(|name| service::grpc(stack, name)).collect();
+    plan.services.extend(http.into_iter().chain(grpc));
+}
+
+fn wire_broker(stack: &Validated) -> Wiring {
+    let EdgePlan { origins, trusted_proxies, limits, open_actions, console: _ } = &stack.edge;
+    let Limits { requests_per_second, requests_burst, sign_in_burst: _, sign_in_per_minute: _ } = limits;
+    let open: Vec<_> = open_actions.iter().copied().map(OpenAction::as_str).collect();
+    serving_http()
+        .set("BROKER_TRUST_INCOMING_TRACES", &stack.tracing.trust_incoming.to_string())
+        .set("BROKER_TOKEN_ISSUER", &issuer(stack))
+        .set_some("BROKER_JAEGER_URL", stack.tracing.query.as_deref())
+        .set_list("BROKER_ORIGINS", origins)
+        .set_list("BROKER_TRUSTED_PROXIES", trusted_proxies)
+        .set_list("BROKER_OPEN_ACTIONS", &open)
+        .set_some("BROKER_REQUESTS_PER_SECOND", *requests_per_second)
+        .set_some("BROKER_REQUESTS_BURST", *requests_burst)
+        .store("AMQP_URI_FILE", "rabbitmq", rabbitmq::uri(stack))
+}
+
+fn wire_authentication(stack: &Validated) -> Wiring {
+    let Limits { requests_per_second: _, requests_burst: _, sign_in_burst, sign_in_per_minute } =
+        &stack.edge.limits;
+    let wiring = serving_grpc()
+        .set("AUTH_ISSUER", &issuer(stack))
+        .set_some("AUTH_SIGN_IN_BURST", *sign_in_burst)
+        .set_some("AUTH_SIGN_IN_PER_MINUTE", *sign_in_per_minute)
+        .store("DATABASE_URL_FILE", "postgres", postgres::uri(stack));
+    admin::wire(wiring, stack)
+}
+
+fn wire_logger(stack: &Validated) -> Wiring {
+    serving_grpc().store("MONGODB_URI_FILE", "mongodb", mongodb::uri(stack))
+}
+
+fn wire_mail(stack: &Validated) -> Wiring {
+    let Sender { name, address } = &stack.sender;
+    let wiring = serving_grpc().set("FROM_NAME", name).set("FROM_ADDRESS", address);
+    let wiring = mailcatcher::wire(wiring, stack);
+    match &stack.templates {
+        Some(Templates { config_map, digest }) => {
+            wiring.config_map("MAIL_TEMPLATES_DIR", "templates", config_map).input(digest.clone())
+        }
+        None => wiring,
+    }
+}
+
+fn wire_listener(stack: &Validated) -> Wiring {
+    Wiring::default().store("AMQP_URI_FILE", "rabbitmq", rabbitmq::uri(stack))
+}
+
+fn wire_frontend(stack: &Validated) -> Wiring {
+    let Console { broker_url, jaeger_url } = &stack.edge.console;
+    serving_http()
+        .set_some("FRONTEND_BROKER_URL", broker_url.as_deref())
+        .set_some("FRONTEND_JAEGER_URL", jaeger_url.as_deref())
+}
+
+fn serving_http() -> Wiring {
+    Wiring::default().port("http", HTTP_PORT, "WEFT_HTTP_ADDR")
+}
+
+fn serving_grpc() -> Wiring {
+    Wiring::default().port("grpc", GRPC_PORT, "WEFT_GRPC_ADDR")
+}
+
+/// Who signs tokens: those of one Stack are worth nothing to another.
+fn issuer(stack: &Validated) -> String {
+    format!("weft:{}/{}", stack.namespace, stack.name)
+}

@@ -1,0 +1,76 @@
+//! Why nothing is built.
+
+use crate::names::SMTP;
+use crate::reconcile::dereference::SecretProblem;
+
+/// Why nothing is built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "there is one Stack in a namespace, and `{elder}` was here first: delete one of them, or move this one to \
+         another namespace"
+    )]
+    ElderStack { elder: String },
+    #[error("spec.version is `{wanted}`, which this operator was not installed with; it knows {known}")]
+    UnknownVersion { wanted: String, known: String },
+    #[error(
+        "Secret {secret} is gone, but its volume {claim} is there, and a new password would not open it: restore \
+         the Secret, or delete the PersistentVolumeClaim to start empty"
+    )]
+    CredentialsLost { secret: String, claim: String },
+    #[error("spec.stores.{store}.external: {problem}")]
+    Secret { store: &'static str, problem: SecretProblem },
+    #[error("spec.admin: {problem}")]
+    Admin { problem: SecretProblem },
+    #[error(
+        "spec.mail.templates: ConfigMap {config_map} does not exist in this namespace; the Stack goes on when it does"
+    )]
+    Templates { config_map: String },
+    #[error("spec.mail.from is missing: an SMTP server of yours needs the address that mail comes from")]
+    NoSender,
+    #[error("{field}: give exactly one of {choices}")]
+    NotOne { field: String, choices: &'static str },
+    #[error("{field}: `{value}` is not {wanted}")]
+    Malformed { field: &'static str, value: String, wanted: &'static str },
+    #[error("the operator can't read this Stack: {error}")]
+    Unreadable { error: String },
+}
+
+impl Refusal {
+    /// One word for machines.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::ElderStack { .. } => "AnotherStackInNamespace",
+            Self::UnknownVersion { .. } => "UnknownVersion",
+            Self::CredentialsLost { .. } => "CredentialsLost",
+            Self::Secret { problem: SecretProblem::Missing { .. }, .. }
+            | Self::Admin { problem: SecretProblem::Missing { .. } } => "SecretMissing",
+            Self::Secret { .. } | Self::Admin { .. } => "SecretUnusable",
+            Self::Templates { .. } => "ConfigMapMissing",
+            Self::NoSender | Self::NotOne { .. } | Self::Malformed { .. } | Self::Unreadable { .. } => {
+                "InvalidSpec"
+            }
+        }
+    }
+
+    /// The store that it is about.
+    pub fn store(&self) -> Option<&str> {
+        match self {
+            Self::CredentialsLost { secret, .. } => Some(secret),
+            Self::Secret { store, .. } => Some(store),
+            Self::NoSender => Some(SMTP),
+            Self::ElderStack { .. }
+            | Self::UnknownVersion { .. }
+            | Self::Admin { .. }
+            | Self::Templates { .. }
+            | Self::NotOne { .. }
+            | Self::Malformed { .. }
+            | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// True when it ends by itself once someone makes what is missing: nothing is broken, and it is looked for often.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::Secret { .. } | Self::Admin { .. } | Self::Templates { .. })
+    }
+}
