@@ -1,5 +1,6 @@
 //! The broker, as a client sees it.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,11 +14,15 @@ const PAGE: &str = "1000";
 /// Longer than any answer may take: one that never comes is a failure, not a hang.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-/// A client of one broker.
+/// A client of one broker, with an account to sign in with where something asks for it.
 #[derive(Clone, Debug)]
 pub struct Broker {
     url: String,
     http: reqwest::Client,
+    email: String,
+    password: String,
+    /// Of the last sign-in; it lives for minutes.
+    token: Arc<Mutex<Option<String>>>,
 }
 
 /// What the broker answered.
@@ -32,13 +37,18 @@ pub struct Reply {
 }
 
 impl Broker {
-    /// The broker at this URL.
+    /// The broker at this URL, for this user.
     ///
     /// # Errors
     /// When no client can be made.
-    pub fn new(url: impl Into<String>) -> Result<Self> {
+    pub fn signing_in(
+        url: impl Into<String>,
+        email: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-        Ok(Self { url: url.into(), http })
+        let (url, email, password) = (url.into(), email.into(), password.into());
+        Ok(Self { url, http, email, password, token: Arc::default() })
     }
 
     /// `host:port`, for a connection by hand.
@@ -75,6 +85,49 @@ impl Broker {
         Reply::of(self.post("/handle", &body)).await
     }
 
+    /// Signs in, whoever is signed in already, and returns the answer.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn sign_in(&self) -> Result<Reply> {
+        let auth = json!({"email": self.email, "password": self.password});
+        Reply::of(self.post("/handle", &json!({"action": "auth", "auth": auth}))).await
+    }
+
+    /// An access token of the last sign-in, or of a new one.
+    ///
+    /// # Errors
+    /// When the sign-in is refused or not answered.
+    pub async fn token(&self) -> Result<String> {
+        if let Some(token) = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(token);
+        }
+        let reply = self.sign_in().await?;
+        ensure!(reply.status == 202, "the sign-in was answered {}: {}", reply.status, reply.body);
+        let token = reply.body["data"]["access_token"].as_str().context("a sign-in without a token")?;
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.to_owned());
+        Ok(token.to_owned())
+    }
+
+    /// Sends a request as the signed-in user; a token that has run out is renewed once.
+    ///
+    /// # Errors
+    /// When no answer comes, or the sign-in fails.
+    pub async fn signed_in(&self, request: impl Fn(&reqwest::Client) -> RequestBuilder) -> Result<Reply> {
+        let reply = Reply::of(request(&self.http).bearer_auth(self.token().await?)).await?;
+        if reply.status != 401 {
+            return Ok(reply);
+        }
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Reply::of(request(&self.http).bearer_auth(self.token().await?)).await
+    }
+
+    /// The URL of a path.
+    #[must_use]
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
     /// Every stored entry that these filters match, over all pages.
     ///
     /// # Errors
@@ -88,7 +141,7 @@ impl Broker {
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
-            let page = Reply::of(self.http.get(url)).await?;
+            let page = self.signed_in(|http| http.get(url.clone())).await?;
             ensure!(page.status == 200, "GET /v1/logs answered {}: {}", page.status, page.body);
             entries.extend(page.body["items"].as_array().context("a page without items")?.iter().cloned());
             match page.body["next_cursor"].as_str() {

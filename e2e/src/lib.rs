@@ -4,6 +4,8 @@
 mod broker;
 mod flow;
 mod jaeger;
+mod mailbox;
+pub mod people;
 pub mod raw;
 pub mod road;
 mod seed;
@@ -12,6 +14,8 @@ mod trace;
 pub use broker::{Broker, Reply};
 pub use flow::{Door, Flow, Outcome};
 pub use jaeger::Jaeger;
+pub use mailbox::Mailbox;
+pub use people::People;
 pub use seed::seeded;
 pub use trace::{Kind, Span, Trace};
 pub use weft_devcluster::until;

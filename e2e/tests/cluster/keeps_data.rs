@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weft_e2e::{road, until};
+use weft_e2e::{Broker, road, until};
 
 use crate::place::{Place, READY_WITHIN, ROAD, STACK};
 
@@ -24,6 +24,26 @@ pub(crate) async fn mongodb_s_pod_is_replaced_and_its_entries_are_there(place: &
     let entry = place.broker()?.entry(&[("text", &name)], READY_WITHIN).await?;
     ensure!(entry["data"] == "before", "it is {entry}");
     Ok(())
+}
+
+pub(crate) async fn postgresql_s_pod_is_replaced_and_its_people_are_there(place: &Place) -> Result<()> {
+    let users = place.broker()?.at("/v1/users");
+    let email = format!("{}@example.com", road::unique("kept"));
+    let user = json!({
+        "email": email, "first_name": "Ann", "last_name": "Other", "role": "user",
+        "password": "tulips in a blue vase 1887",
+    });
+    let reply = place.broker()?.signed_in(|http| http.post(&users).json(&user)).await?;
+    ensure!(reply.status == 201, "a user could not be made: {} {}", reply.status, reply.body);
+    replace(place, "postgres").await?;
+    place.ready().await?;
+    let back = Broker::signing_in(place.broker()?.at(""), &email, "tulips in a blue vase 1887")?;
+    until("the user to sign in", READY_WITHIN, async || {
+        let reply = back.sign_in().await?;
+        ensure!(reply.status == 202, "{}: {}", reply.status, reply.body);
+        Ok(())
+    })
+    .await
 }
 
 /// Events that nobody has consumed yet are on RabbitMQ's volume and nowhere else.

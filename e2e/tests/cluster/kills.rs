@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom as _;
 use weft_devcluster::of_container;
-use weft_e2e::{Door, Flow, seeded};
+use weft_e2e::{Door, Flow, People, seeded};
 
 use crate::place::{Place, ROAD};
 
@@ -28,7 +28,7 @@ enum Way {
 pub(crate) async fn killed_pods_and_processes_lose_nothing_and_double_nothing(place: &Place) -> Result<()> {
     let operator = place.release();
     let mut kills = vec![(operator, "weft-operator", Way::Process), (operator, "weft-operator", Way::Pod)];
-    for app in ["broker", "logger", "listener", "mongodb", "rabbitmq"] {
+    for app in ["broker", "authentication", "logger", "mail", "listener", "mongodb", "rabbitmq", "postgres"] {
         kills.extend([(ROAD, app, Way::Process), (ROAD, app, Way::Pod)]);
     }
     kills.shuffle(&mut seeded("kills"));
@@ -46,6 +46,27 @@ pub(crate) async fn killed_pods_and_processes_lose_nothing_and_double_nothing(pl
     ensure!(outcome.acknowledged >= 400, "{outcome:?}");
     ensure!(outcome.repeated > 0, "no request met a killed process: {outcome:?}");
     Ok(())
+}
+
+/// Each signs in and out ten times: 500 of each.
+const USERS: usize = 50;
+
+pub(crate) async fn every_sign_in_has_its_record_and_every_sign_out_its_mail(place: &Place) -> Result<()> {
+    let mut victims = ["logger", "mail", "rabbitmq", "postgres"];
+    victims.shuffle(&mut seeded("people"));
+    let people = People::start(place.broker()?, place.mailbox()?, USERS).await?;
+    let between = People::total(USERS) / (victims.len() as u64 + 1);
+    for app in victims {
+        people.advance(between, BACK_WITHIN).await?;
+        ensure!(!people.are_done(), "everybody was done before {app} was killed");
+        eprintln!("killing {app}");
+        kill(place, ROAD, app, Way::Process).await?;
+    }
+    let visits = people.finish().await?;
+    eprintln!("people: {visits:?}");
+    ensure!((visits.sign_ins, visits.sign_outs) == (USERS * 10, USERS * 10), "{visits:?}");
+    ensure!(visits.repeated > 0, "no request met a killed process: {visits:?}");
+    place.ready().await
 }
 
 async fn kill(place: &Place, namespace: &str, app: &str, way: Way) -> Result<()> {

@@ -37,13 +37,19 @@ macro_rules! tests {
 tests![
     walks::an_entry_goes_in_by_rpc_and_comes_out_with_its_trace,
     walks::an_event_goes_through_rabbitmq_and_comes_out_with_its_trace,
+    walks::a_sign_in_is_recorded_and_is_one_trace,
+    walks::a_mail_is_for_the_signed_in_and_arrives_through_rabbitmq,
+    walks::the_gateway_for_rpc_alone_is_one_trace,
+    walks::a_sign_out_sends_its_mail_and_is_one_trace,
     restricted::every_container_is_restricted,
     refuses::a_stack_with_an_unknown_field_is_refused_by_its_name,
     refuses::a_stack_with_a_wrong_value_is_refused,
     refuses::an_unknown_version_stalls_and_names_the_known_ones,
     heals::deleted_objects_come_back_and_secrets_stay,
     kills::killed_pods_and_processes_lose_nothing_and_double_nothing,
+    kills::every_sign_in_has_its_record_and_every_sign_out_its_mail,
     keeps_data::mongodb_s_pod_is_replaced_and_its_entries_are_there,
+    keeps_data::postgresql_s_pod_is_replaced_and_its_people_are_there,
     keeps_data::rabbitmq_s_pod_is_replaced_and_its_events_are_there,
 ];
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use weft_devcluster::{Kubectl, Sandbox, Settings};
-use weft_e2e::{Broker, Jaeger, until};
+use weft_e2e::{Broker, Jaeger, Mailbox, until};
 
 /// Where the Stack is that everything happens to.
 pub(crate) const ROAD: &str = "weft-e2e-road";
@@ -18,7 +18,15 @@ pub(crate) const READY_WITHIN: Duration = Duration::from_secs(240);
 
 pub(crate) struct Place {
     sandbox: Sandbox,
-    doors: OnceCell<(Broker, Jaeger)>,
+    doors: OnceCell<Doors>,
+}
+
+/// The ways in.
+struct Doors {
+    broker: Broker,
+    jaeger: Jaeger,
+    mailbox: Mailbox,
+    email: String,
 }
 
 impl Place {
@@ -30,13 +38,24 @@ impl Place {
     /// Applies the Stack, waits until it is Ready, and opens ports to it.
     pub(crate) async fn open(&self) -> Result<(), String> {
         let opening = async {
-            let stack =
-                self.stack(STACK, ROAD, &json!({"version": self.version()?, "tracing": {"managed": {}}}));
-            self.kubectl().apply(&stack.to_string()).await?;
+            let spec = json!({
+                "version": self.version()?, "tracing": {"managed": {}},
+                // Node ports masquerade: everybody here has one address.
+                "limits": {"requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000},
+            });
+            self.kubectl().apply(&self.stack(STACK, ROAD, &spec).to_string()).await?;
             self.ready().await?;
-            let broker = Broker::new(self.kubectl().node_port(ROAD, "broker", 8080).await?)?;
-            let jaeger = Jaeger::new(self.kubectl().node_port(ROAD, "jaeger", 16686).await?)?;
-            self.doors.set((broker, jaeger)).context("opened twice")?;
+            let (email, password) = self.admin().await?;
+            let broker = self.kubectl().node_port(ROAD, "broker", 8080).await?;
+            let jaeger = self.kubectl().node_port(ROAD, "jaeger", 16686).await?;
+            let mailbox = self.kubectl().node_port(ROAD, "mailcatcher", 1080).await?;
+            let doors = Doors {
+                broker: Broker::signing_in(broker, &email, password)?,
+                jaeger: Jaeger::new(jaeger)?,
+                mailbox: Mailbox::new(mailbox)?,
+                email,
+            };
+            self.doors.set(doors).ok().context("opened twice")?;
             // kube-proxy takes a moment to open a new port.
             until("the broker to answer through its node port", READY_WITHIN, async || {
                 ensure!(self.broker()?.get("/ping").send().await?.status().is_success(), "no 200");
@@ -69,11 +88,33 @@ impl Place {
     }
 
     pub(crate) fn broker(&self) -> Result<&Broker> {
-        Ok(&self.doors.get().context("not open yet")?.0)
+        Ok(&self.doors()?.broker)
     }
 
     pub(crate) fn jaeger(&self) -> Result<&Jaeger> {
-        Ok(&self.doors.get().context("not open yet")?.1)
+        Ok(&self.doors()?.jaeger)
+    }
+
+    pub(crate) fn mailbox(&self) -> Result<&Mailbox> {
+        Ok(&self.doors()?.mailbox)
+    }
+
+    /// The first user's.
+    pub(crate) fn email(&self) -> Result<&str> {
+        Ok(&self.doors()?.email)
+    }
+
+    fn doors(&self) -> Result<&Doors> {
+        self.doors.get().context("not open yet")
+    }
+
+    /// Email and password of the first user, as the operator's Secret has them.
+    async fn admin(&self) -> Result<(String, String)> {
+        let secret = ["--namespace", ROAD, "get", "secret", &format!("{STACK}-admin")];
+        let template = "go-template={{.data.email | base64decode}}\n{{.data.password | base64decode}}";
+        let text = self.kubectl().run(&[&secret[..], &["-o", template]].concat()).await?;
+        let (email, password) = text.split_once('\n').context("a Secret without email and password")?;
+        Ok((email.to_owned(), password.to_owned()))
     }
 
     pub(crate) fn stack(&self, name: &str, namespace: &str, spec: &Value) -> Value {

@@ -42,6 +42,22 @@ pub(crate) async fn a_stack_with_a_wrong_value_is_refused(place: &Place) -> Resu
             json!({"version": version, "services": {"logger": {"env": [{"name": "MONGODB_URI", "value": "x"}]}}}),
             "env[0]",
         ),
+        (json!({"version": version, "origins": ["*"]}), "spec.origins"),
+        (json!({"version": version, "openActions": ["log"]}), "spec.openActions"),
+        (json!({"version": version, "limits": {"signInPerMinute": -1}}), "spec.limits.signInPerMinute"),
+        (
+            json!({"version": version, "mail": {"from": {"address": "a@b\nBcc: c@d"}}}),
+            "spec.mail.from.address",
+        ),
+        (
+            json!({"version": version, "admin": {"email": "a@example.com", "secretRef": {"name": "boss"}}}),
+            "spec.admin",
+        ),
+        (json!({"version": version, "stores": {"smtp": {"external": {"host": "relay"}}}}), "spec.mail.from"),
+        (
+            json!({"version": version, "stores": {"smtp": {"catcher": {}, "external": {"host": "relay"}}}}),
+            "spec.stores.smtp",
+        ),
     ] {
         let said = refusal(place, &spec).await.with_context(|| spec.to_string())?;
         ensure!(said.contains(named), "for {spec} it says: {said}");

@@ -8,7 +8,19 @@ use serde_json::Value;
 use crate::place::{Place, ROAD};
 
 const STORES: [&str; 2] = ["mongodb", "rabbitmq"];
-const APPS: [&str; 6] = ["broker", "logger", "listener", "mongodb", "rabbitmq", "jaeger"];
+const APPS: [&str; 11] = [
+    "broker",
+    "authentication",
+    "logger",
+    "mail",
+    "listener",
+    "frontend",
+    "mongodb",
+    "rabbitmq",
+    "postgres",
+    "mailcatcher",
+    "jaeger",
+];
 
 pub(crate) async fn every_container_is_restricted(place: &Place) -> Result<()> {
     let pods = place.kubectl().list(ROAD, &["pods"]).await?;

@@ -191,6 +191,7 @@ async fn unknown_paths_and_methods_are_answered_in_the_envelope() {
 #[tokio::test]
 async fn wrong_filters_are_answered_as_problem_details_that_name_them() {
     let broker = broker(shared().await);
+    let token = broker.token().await.unwrap();
     for (query, said) in [
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
@@ -205,7 +206,8 @@ async fn wrong_filters_are_answered_as_problem_details_that_name_them() {
         ("text=%ff%fe", "UTF-8"),
         ("limit=1&limit=2", "limit"),
     ] {
-        let request = format!("GET /v1/logs?{query} HTTP/1.1\r\nhost: b\r\n\r\n");
+        let request =
+            format!("GET /v1/logs?{query} HTTP/1.1\r\nhost: b\r\nauthorization: Bearer {token}\r\n\r\n");
         let answer = raw::exchange(broker.address(), request.as_bytes()).await.unwrap();
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
         assert!(answer.head.contains("content-type: application/problem+json"), "{query}: {}", answer.head);

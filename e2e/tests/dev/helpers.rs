@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use weft_devstack::{DevStack, Options};
-use weft_e2e::{Broker, Jaeger};
+use weft_e2e::{Broker, Jaeger, Mailbox};
 
 static SHARED: OnceCell<DevStack> = OnceCell::const_new();
 /// Two of them at once would time each other out on a small machine.
@@ -34,11 +34,16 @@ impl Own {
 }
 
 pub(crate) fn broker(stack: &DevStack) -> Broker {
-    Broker::new(stack.broker_url()).unwrap()
+    let (email, password) = stack.admin();
+    Broker::signing_in(stack.broker_url(), email, password).unwrap()
 }
 
 pub(crate) fn jaeger(stack: &DevStack) -> Jaeger {
     Jaeger::new(stack.jaeger_url().expect("the stack runs with Jaeger")).unwrap()
+}
+
+pub(crate) fn mailbox(stack: &DevStack) -> Mailbox {
+    Mailbox::new(stack.mailcatcher.url()).unwrap()
 }
 
 /// The shared stack ends with this process and not before, so nothing can erase its folder then: the next run does.

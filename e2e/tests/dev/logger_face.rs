@@ -70,7 +70,7 @@ async fn one_wrong_entry_among_many_keeps_all_of_them_out() {
     let name = road::unique("many");
     let wrong = Entry { name: String::new(), ..entry("x") };
     let entries = vec![entry(&name), wrong, entry(&name)];
-    let refused = logger.write_many(WriteManyRequest { entries }).await.unwrap_err();
+    let refused = logger.write_many(WriteManyRequest { entries, traceparents: vec![] }).await.unwrap_err();
     assert_names("many", &refused, "name");
     assert!(refused.message().contains("[1]"), "which one? {}", refused.message());
     assert!(broker(stack).entries(&[("text", &name)]).await.unwrap().is_empty());

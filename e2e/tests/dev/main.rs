@@ -8,6 +8,7 @@ mod grouped;
 mod helpers;
 mod kill;
 mod logger_face;
+mod people;
 mod road;
 mod trace_edges;
 mod unavailable;

@@ -39,7 +39,8 @@ async fn an_error_names_the_trace_that_jaeger_has() {
     let trace = jaeger.trace(&reply.trace_id().unwrap(), weft_e2e::Trace::is_whole).await.unwrap();
     trace.only(Kind::Server, "POST /handle").unwrap().has("http.response.status_code", "400").unwrap();
 
-    let reply = Reply::of(broker.get("/v1/logs?limit=0")).await.unwrap();
+    let logs = broker.at("/v1/logs?limit=0");
+    let reply = broker.signed_in(|http| http.get(&logs)).await.unwrap();
     assert_eq!((reply.status, reply.header("content-type")), (400, Some("application/problem+json")));
     assert_eq!(reply.body["trace_id"], reply.trace_id().unwrap().as_str());
 }

@@ -40,12 +40,14 @@ async fn stores_again(broker: &Broker, door: &str) {
 async fn without_the_logger_logs_are_503_and_events_wait_for_it() {
     let own = Own::start().await;
     let broker = own.broker();
+    broker.token().await.unwrap();
     own.stack.logger.kill().await.unwrap();
 
     let since = Instant::now();
     assert_unavailable("log", &broker.log("x", "").await.unwrap(), since);
     let since = Instant::now();
-    let query = Reply::of(broker.get("/v1/logs")).await.unwrap();
+    let logs = broker.at("/v1/logs");
+    let query = broker.signed_in(|http| http.get(&logs)).await.unwrap();
     assert_unavailable("query", &query, since);
     assert_eq!(query.header("content-type"), Some("application/problem+json"));
 

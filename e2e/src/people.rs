@@ -1,0 +1,213 @@
+//! People who sign in and out while something breaks: whatever was answered has its record and its mail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::{Broker, Mailbox, Reply, until};
+
+/// Long enough for authentication's rules, the same for everybody here.
+const PASSWORD: &str = "tulips in a blue vase 1887";
+/// Each user signs in and out this often.
+const ROUNDS: usize = 10;
+/// How many people are at it at once.
+const AT_ONCE: usize = 4;
+const REPEAT_AFTER: Duration = Duration::from_millis(300);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
+const DELIVERED_WITHIN: Duration = Duration::from_secs(180);
+
+/// What some people's sign-ins and sign-outs came to.
+#[derive(Clone, Debug, Default)]
+pub struct Visits {
+    /// Sign-ins that were answered, each of which has its record in the logger.
+    pub sign_ins: usize,
+    /// Sign-outs that were answered, each of which has its mail.
+    pub sign_outs: usize,
+    /// Requests that had to be sent again.
+    pub repeated: usize,
+    /// Mails that came more than once, with the same Message-ID.
+    pub doubled_mails: usize,
+}
+
+/// People at work.
+#[derive(Debug)]
+pub struct People {
+    admin: Broker,
+    mailbox: Mailbox,
+    answered: Arc<AtomicU64>,
+    at_work: JoinHandle<Result<Vec<Person>>>,
+}
+
+/// What one person did, and what was answered.
+#[derive(Debug, Default)]
+struct Person {
+    email: String,
+    /// The traces of answered sign-ins.
+    sign_ins: BTreeSet<String>,
+    sign_outs: usize,
+    repeated: usize,
+}
+
+impl People {
+    /// Makes users, as the admin, and has each of them sign in and out, [`ROUNDS`] times.
+    ///
+    /// # Errors
+    /// When a user can't be made.
+    pub async fn start(admin: &Broker, mailbox: &Mailbox, users: usize) -> Result<Self> {
+        let mut emails = Vec::new();
+        for _ in 0..users {
+            emails.push(create_user(admin).await?);
+        }
+        let answered = Arc::new(AtomicU64::new(0));
+        let at_work = tokio::spawn(everyone(admin.clone(), emails, Arc::clone(&answered)));
+        Ok(Self { admin: admin.clone(), mailbox: mailbox.clone(), answered, at_work })
+    }
+
+    /// How many sign-ins and sign-outs there will be.
+    #[must_use]
+    pub fn total(users: usize) -> u64 {
+        (users * ROUNDS * 2) as u64
+    }
+
+    /// Waits until this many more requests have been answered, or all are done.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub async fn advance(&self, more: u64, within: Duration) -> Result<()> {
+        let goal = self.answered.load(Ordering::Relaxed) + more;
+        until(&format!("{more} more answers"), within, async || {
+            let now = self.answered.load(Ordering::Relaxed);
+            ensure!(now >= goal || self.at_work.is_finished(), "{now} of {goal}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// True when everybody has gone home.
+    #[must_use]
+    pub fn are_done(&self) -> bool {
+        self.at_work.is_finished()
+    }
+
+    /// Waits until all are done, and for the record of each sign-in and the mail of each sign-out.
+    ///
+    /// # Errors
+    /// When a request is never answered, or a record or a mail does not come.
+    pub async fn finish(self) -> Result<Visits> {
+        let people = self.at_work.await??;
+        let mut visits = Visits::default();
+        for person in &people {
+            visits.sign_ins += person.sign_ins.len();
+            visits.sign_outs += person.sign_outs;
+            visits.repeated += person.repeated;
+        }
+        until("the record of every sign-in", DELIVERED_WITHIN, async || {
+            let recorded = recorded(&self.admin).await?;
+            let missing = people.iter().flat_map(|person| &person.sign_ins);
+            let missing = missing.filter(|trace| !recorded.contains_key(*trace)).count();
+            let doubled = recorded.values().filter(|count| **count > 1).count();
+            ensure!(missing + doubled == 0, "{missing} missing, {doubled} doubled");
+            Ok(())
+        })
+        .await?;
+        visits.doubled_mails = until("the mail of every sign-out", DELIVERED_WITHIN, async || {
+            let (mut missing, mut doubled) = (0, 0);
+            let mails = self.mailbox.logout_mails().await?;
+            for person in &people {
+                let (all, own) = mails
+                    .get(&person.email)
+                    .map_or((0, 0), |ids| (ids.len(), ids.iter().collect::<BTreeSet<_>>().len()));
+                missing += person.sign_outs.saturating_sub(own);
+                doubled += all - own;
+            }
+            ensure!(missing == 0, "{missing} missing");
+            Ok(doubled)
+        })
+        .await?;
+        Ok(visits)
+    }
+}
+
+async fn create_user(admin: &Broker) -> Result<String> {
+    let email = format!("{}@example.com", Uuid::new_v4().simple());
+    let user = json!({
+        "email": email, "first_name": "Ann", "last_name": "Other", "password": PASSWORD, "role": "user",
+    });
+    let users = admin.at("/v1/users");
+    let reply = admin.signed_in(|http| http.post(&users).json(&user)).await?;
+    ensure!(reply.status == 201, "a user could not be made: {} {}", reply.status, reply.body);
+    Ok(email)
+}
+
+async fn everyone(admin: Broker, emails: Vec<String>, answered: Arc<AtomicU64>) -> Result<Vec<Person>> {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let mut visits = JoinSet::new();
+    for email in emails {
+        let broker = Broker::signing_in(admin.at(""), &email, PASSWORD)?;
+        let (room, answered) = (Arc::clone(&room), Arc::clone(&answered));
+        visits.spawn(async move {
+            let _place = room.acquire_owned().await?;
+            visit(broker, email, &answered).await
+        });
+    }
+    let mut people = Vec::new();
+    while let Some(person) = visits.join_next().await {
+        people.push(person??);
+    }
+    Ok(people)
+}
+
+async fn visit(broker: Broker, email: String, answered: &AtomicU64) -> Result<Person> {
+    let mut person = Person { email, ..Person::default() };
+    for _ in 0..ROUNDS {
+        let reply = answer(&mut person.repeated, || broker.sign_in()).await?;
+        person.sign_ins.insert(reply.trace_id()?);
+        answered.fetch_add(1, Ordering::Relaxed);
+        let token = reply.body["data"]["access_token"].as_str().context("no access token")?.to_owned();
+        let sign_out = || Reply::of(broker.post("/logout", &json!({})).bearer_auth(&token));
+        answer(&mut person.repeated, sign_out).await?;
+        person.sign_outs += 1;
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(person)
+}
+
+/// Repeats a request until it is answered with 202.
+async fn answer<F: Future<Output = Result<Reply>>>(
+    repeated: &mut usize,
+    request: impl Fn() -> F,
+) -> Result<Reply> {
+    let deadline = Instant::now() + ANSWERED_WITHIN;
+    loop {
+        let refused = match request().await {
+            Ok(reply) if reply.status == 202 => return Ok(reply),
+            Ok(reply) if [429, 503].contains(&reply.status) => anyhow!("{}: {}", reply.status, reply.body),
+            // Any other answer would tell a client to give up.
+            Ok(reply) => return Err(anyhow!("answered {}: {}", reply.status, reply.body)),
+            Err(error) => error,
+        };
+        if Instant::now() > deadline {
+            return Err(refused.context(format!("not answered within {ANSWERED_WITHIN:?}")));
+        }
+        *repeated += 1;
+        sleep(REPEAT_AFTER).await;
+    }
+}
+
+/// How often each trace is among the records of sign-ins.
+async fn recorded(admin: &Broker) -> Result<BTreeMap<String, usize>> {
+    let mut counts = BTreeMap::new();
+    for entry in admin.entries(&[("service", "authentication"), ("text", "logged in")]).await? {
+        let trace = entry["trace_id"].as_str().context("a record without a trace")?;
+        *counts.entry(trace.to_owned()).or_default() += 1;
+    }
+    Ok(counts)
+}
