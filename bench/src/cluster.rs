@@ -10,6 +10,8 @@ use weft_devcluster::{Sandbox, Settings, until};
 const RELEASE: &str = "weft-bench";
 /// Where the Stack is.
 pub(crate) const NAMESPACE: &str = "weft-bench-stack";
+/// The built-in services.
+pub(crate) const SERVICES: [&str; 6] = ["broker", "authentication", "logger", "mail", "listener", "frontend"];
 const READY_WITHIN: Duration = Duration::from_secs(240);
 
 /// A release, once there is one.
@@ -69,7 +71,7 @@ impl Release {
             self.apply_to_ready().await?;
         }
         until("one pod of each service", READY_WITHIN, async || {
-            for app in ["broker", "logger", "listener"] {
+            for app in SERVICES {
                 let pods = self.pods(NAMESPACE, app).await?;
                 anyhow::ensure!(pods.len() == 1, "{} pods of {app}", pods.len());
             }

@@ -1,10 +1,15 @@
 //! The figures, one file each, and what they run on.
 
 mod apply_to_ready;
+mod broker_ping_ratio;
+mod console_first_view;
 mod event_stored_p99;
 mod idle_rss;
 mod log_rpc_p99;
 mod log_rpc_rate;
+mod login_flood_p99;
+mod login_rate;
+mod logout_to_mail_p99;
 mod process_ready;
 
 use std::fs;
@@ -14,8 +19,9 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
+use http::{Method, StatusCode};
 use tokio::time::timeout;
-use weft_devstack::{DevStack, Options};
+use weft_devstack::{DevStack, Options, Service};
 
 use crate::cluster::Cluster;
 use crate::figure::{Figure, Goal, Measured};
@@ -38,6 +44,16 @@ pub enum Name {
     LogRpcP99,
     /// From an event to its stored entry.
     EventStoredP99,
+    /// Sign-ins each second, as a share of the passwords that the machine can hash.
+    LoginRate,
+    /// Latency of log calls while sign-ins flood in.
+    LoginFloodP99,
+    /// The broker's `GET /ping` against that of bare axum.
+    BrokerPingRatio,
+    /// From a sign-out to its mail.
+    LogoutToMailP99,
+    /// The console's first view in a browser.
+    ConsoleFirstView,
     /// Memory of the idle processes.
     IdleRss,
 }
@@ -96,7 +112,12 @@ async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
         Name::LogRpcRate => ("log_rpc_rate", "/s", Goal::AtLeast(8_000.0)),
         Name::LogRpcP99 => ("log_rpc_p99", "ms", Goal::AtMost(10.0)),
         Name::EventStoredP99 => ("event_stored_p99", "ms", Goal::AtMost(50.0)),
-        Name::IdleRss => ("idle_rss", "MiB", Goal::AtMost(60.0)),
+        Name::LoginRate => ("login_rate", "of argon2id's", Goal::AtLeast(0.9)),
+        Name::LoginFloodP99 => ("login_flood_p99", "ms", Goal::AtMost(50.0)),
+        Name::BrokerPingRatio => ("broker_ping_ratio", "of axum's", Goal::AtLeast(0.9)),
+        Name::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
+        Name::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),
+        Name::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
     };
     eprintln!("measuring {label}");
     let measuring = async {
@@ -106,6 +127,11 @@ async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
             Name::LogRpcRate => log_rpc_rate::measure(setup).await,
             Name::LogRpcP99 => log_rpc_p99::measure(setup).await,
             Name::EventStoredP99 => event_stored_p99::measure().await,
+            Name::LoginRate => login_rate::measure(setup).await,
+            Name::LoginFloodP99 => login_flood_p99::measure(setup).await,
+            Name::BrokerPingRatio => broker_ping_ratio::measure(setup).await,
+            Name::LogoutToMailP99 => logout_to_mail_p99::measure(setup).await,
+            Name::ConsoleFirstView => console_first_view::measure(setup).await,
             Name::IdleRss => idle_rss::measure(cluster).await,
         }
     };
@@ -114,9 +140,15 @@ async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
     Figure::new(label, unit, goal, measured)
 }
 
-fn load(stack: &DevStack, body: &'static str) -> Load {
-    let address = stack.broker_url().trim_start_matches("http://").to_owned();
-    Load { address, body: Bytes::from_static(body.as_bytes()) }
+/// `POST /handle` with this body, again and again.
+fn load(stack: &DevStack, body: impl Into<Bytes>) -> Load {
+    let (address, body) = (authority(&stack.broker_url()), body.into());
+    Load { address, method: Method::POST, path: "/handle", body, answer: StatusCode::ACCEPTED }
+}
+
+/// `host:port` of a URL.
+fn authority(url: &str) -> String {
+    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
 }
 
 /// The 99th percentile in milliseconds, with the others beside it in a note.
@@ -136,9 +168,20 @@ fn p99_ms(latencies: impl Iterator<Item = Duration>) -> Result<Measured> {
     Ok(Measured { value: at(0.99), notes: vec![note] })
 }
 
+/// Every service but the console, by name.
+fn services(stack: &DevStack) -> [(&'static str, &Service); 5] {
+    [
+        ("broker", &stack.broker),
+        ("logger", &stack.logger),
+        ("listener", &stack.listener),
+        ("authentication", &stack.authentication),
+        ("mail", &stack.mail),
+    ]
+}
+
 /// What the services themselves complained of while they were measured, such as spans that were dropped.
 fn complaints(stack: &DevStack) -> Vec<String> {
-    [("broker", &stack.broker), ("logger", &stack.logger), ("listener", &stack.listener)]
+    services(stack)
         .into_iter()
         .filter_map(|(name, service)| {
             let log = fs::read_to_string(service.log_file()).ok()?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use http::header::{CONTENT_TYPE, HOST};
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -21,7 +21,11 @@ pub(crate) const CONNECTIONS: usize = 64;
 pub(crate) struct Load {
     /// `host:port` of the broker.
     pub(crate) address: String,
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
     pub(crate) body: Bytes,
+    /// What every answer has to be.
+    pub(crate) answer: StatusCode,
 }
 
 /// One request at a fixed rate.
@@ -37,7 +41,17 @@ pub(crate) struct Sample {
 /// How many requests are answered each second when every connection sends the next one as soon as it has an answer.
 /// What happens in `warm_up` does not count.
 pub(crate) async fn closed_loop(load: &Load, warm_up: Duration, measured: Duration) -> Result<f64> {
-    let connections = open(load).await?;
+    closed_loop_of(load, CONNECTIONS, warm_up, measured).await
+}
+
+/// The same with another number of connections.
+pub(crate) async fn closed_loop_of(
+    load: &Load,
+    connections: usize,
+    warm_up: Duration,
+    measured: Duration,
+) -> Result<f64> {
+    let connections = open(load, connections).await?;
     let begin = Instant::now() + warm_up;
     let end = begin + measured;
     let counts = try_join_all(connections.into_iter().map(|mut connection| async move {
@@ -57,7 +71,7 @@ pub(crate) async fn closed_loop(load: &Load, warm_up: Duration, measured: Durati
 
 /// Sends at a fixed rate, whatever the answers do.
 pub(crate) async fn fixed_rate(load: &Load, per_second: u32, count: u32) -> Result<Vec<Sample>> {
-    let connections = open(load).await?;
+    let connections = open(load, CONNECTIONS).await?;
     let begin = Instant::now() + Duration::from_millis(100);
     let every = Duration::from_secs(1) / per_second;
     let samples =
@@ -74,8 +88,8 @@ pub(crate) async fn fixed_rate(load: &Load, per_second: u32, count: u32) -> Resu
     Ok(samples.await?.into_iter().flatten().collect())
 }
 
-async fn open(load: &Load) -> Result<Vec<SendRequest<Full<Bytes>>>> {
-    try_join_all((0..CONNECTIONS).map(|_| load.connect())).await
+async fn open(load: &Load, connections: usize) -> Result<Vec<SendRequest<Full<Bytes>>>> {
+    try_join_all((0..connections).map(|_| load.connect())).await
 }
 
 impl Load {
@@ -91,17 +105,15 @@ impl Load {
     }
 
     async fn send(&self, connection: &mut SendRequest<Full<Bytes>>) -> Result<Option<String>> {
-        let request =
-            Request::post("/handle").header(HOST, &self.address).header(CONTENT_TYPE, "application/json");
+        let request = Request::builder()
+            .method(self.method.clone())
+            .uri(self.path)
+            .header(HOST, &self.address)
+            .header(CONTENT_TYPE, "application/json");
         let response = connection.send_request(request.body(Full::new(self.body.clone()))?).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
-        ensure!(
-            head.status == StatusCode::ACCEPTED,
-            "answered {}: {}",
-            head.status,
-            String::from_utf8_lossy(&body)
-        );
+        ensure!(head.status == self.answer, "answered {}: {}", head.status, String::from_utf8_lossy(&body));
         let header = head.headers.get("traceresponse").and_then(|value| value.to_str().ok());
         Ok(header.and_then(|value| value.split('-').nth(1)).map(str::to_owned))
     }

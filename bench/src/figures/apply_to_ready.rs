@@ -8,6 +8,6 @@ pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
     let value = release.apply_to_ready().await?;
     Ok(Measured {
         value,
-        notes: vec!["one Stack with managed MongoDB, RabbitMQ and Jaeger, in a fresh namespace".into()],
+        notes: vec!["one Stack of six services with managed PostgreSQL, MongoDB, RabbitMQ, mail catcher and Jaeger, in a fresh namespace".into()],
     })
 }

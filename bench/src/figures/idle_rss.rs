@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use tokio::time::sleep;
 use weft_devcluster::{Resident, of_container};
 
-use crate::cluster::{Cluster, NAMESPACE};
+use crate::cluster::{Cluster, NAMESPACE, SERVICES};
 use crate::figure::Measured;
 
 const IDLE: Duration = Duration::from_secs(10);
@@ -16,9 +16,8 @@ pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
     sleep(IDLE).await;
     let (mut total, mut notes) = (0_u64, Vec::new());
     let operator = release.name();
-    for (namespace, app) in
-        [(NAMESPACE, "broker"), (NAMESPACE, "logger"), (NAMESPACE, "listener"), (operator, "weft-operator")]
-    {
+    let services = SERVICES.into_iter().map(|app| (NAMESPACE, app));
+    for (namespace, app) in services.chain([(operator, "weft-operator")]) {
         let kib =
             resident(release.pods(namespace, app).await?).with_context(|| format!("the pod of {app}"))?;
         notes.push(format!("{app} {:.1} MiB", mib(kib)));

@@ -2,6 +2,7 @@ use anyhow::Result;
 use tokio::time::Instant;
 use weft_devstack::{DevStack, Options, Service};
 
+use super::services;
 use crate::figure::Measured;
 
 const ROUNDS: usize = 5;
@@ -9,9 +10,7 @@ const ROUNDS: usize = 5;
 pub(super) async fn measure() -> Result<Measured> {
     let stack = DevStack::start(Options::default()).await?;
     let (mut slowest, mut notes) = (0.0_f64, Vec::new());
-    for (name, service) in
-        [("broker", &stack.broker), ("logger", &stack.logger), ("listener", &stack.listener)]
-    {
+    for (name, service) in services(&stack).into_iter().chain([("frontend", &stack.frontend)]) {
         let times = starts(service).await?;
         let worst = times.iter().copied().fold(0.0, f64::max);
         let best = times.iter().copied().fold(f64::INFINITY, f64::min);
