@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::{Broker, Jaeger, Kind, Reply, Span, Trace};
 
 const STORED_WITHIN: Duration = Duration::from_secs(10);
-const WRITE: &str = "weft.log.v1.LogService/Write";
+/// Alone, or together with others that waited at the same time.
+const WRITES: [&str; 2] = ["weft.log.v1.LogService/Write", "weft.log.v1.LogService/WriteMany"];
 
 /// `POST /handle` with action log: broker, gRPC, logger, store.
 ///
@@ -117,10 +118,11 @@ fn request(trace: &Trace) -> Result<&Span> {
 fn ends_in_store(trace: &Trace, call: &Span) -> Result<()> {
     let served = trace.child(call, Kind::Server)?;
     ensure!(served.service == "logger", "`{}` is of {}", served.name, served.service);
+    ensure!(call.name == served.name, "`{}` was served as `{}`", call.name, served.name);
     for span in [call, served] {
-        ensure!(span.name == WRITE, "an RPC's span is `{}`", span.name);
+        ensure!(WRITES.contains(&span.name.as_str()), "an RPC's span is `{}`", span.name);
         span.has("rpc.system.name", "grpc")?;
-        span.has("rpc.method", WRITE)?;
+        span.has("rpc.method", &span.name)?;
         span.has("rpc.response.status_code", "OK")?;
     }
     let insert = trace.child(served, Kind::Client).context("no database span")?;
