@@ -42,8 +42,17 @@ pub struct Visits {
 pub struct People {
     admin: Broker,
     mailbox: Mailbox,
-    answered: Arc<AtomicU64>,
+    pace: Pace,
     at_work: JoinHandle<Result<Vec<Person>>>,
+}
+
+/// How many requests may have been begun, and how many were answered. Without it, on a fast machine, everybody would be
+/// done before the last thing is killed.
+#[derive(Clone, Debug)]
+struct Pace {
+    allowed: Arc<Semaphore>,
+    given: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
 }
 
 /// What one person did, and what was answered.
@@ -66,9 +75,10 @@ impl People {
         for _ in 0..users {
             emails.push(create_user(admin).await?);
         }
-        let answered = Arc::new(AtomicU64::new(0));
-        let at_work = tokio::spawn(everyone(admin.clone(), emails, Arc::clone(&answered)));
-        Ok(Self { admin: admin.clone(), mailbox: mailbox.clone(), answered, at_work })
+        let pace =
+            Pace { allowed: Arc::new(Semaphore::new(0)), given: Arc::default(), answered: Arc::default() };
+        let at_work = tokio::spawn(everyone(admin.clone(), emails, pace.clone()));
+        Ok(Self { admin: admin.clone(), mailbox: mailbox.clone(), pace, at_work })
     }
 
     /// How many sign-ins and sign-outs there will be.
@@ -77,14 +87,15 @@ impl People {
         (users * ROUNDS * 2) as u64
     }
 
-    /// Waits until this many more requests have been answered, or all are done.
+    /// Allows this many more requests, and waits until half of them have been answered: the other half are for what is
+    /// killed next.
     ///
     /// # Errors
     /// When they are not in time.
     pub async fn advance(&self, more: u64, within: Duration) -> Result<()> {
-        let goal = self.answered.load(Ordering::Relaxed) + more;
-        until(&format!("{more} more answers"), within, async || {
-            let now = self.answered.load(Ordering::Relaxed);
+        let goal = self.pace.allow(more)? - more / 2;
+        until(&format!("{goal} answers"), within, async || {
+            let now = self.pace.answered.load(Ordering::Relaxed);
             ensure!(now >= goal || self.at_work.is_finished(), "{now} of {goal}");
             Ok(())
         })
@@ -102,6 +113,7 @@ impl People {
     /// # Errors
     /// When a request is never answered, or a record or a mail does not come.
     pub async fn finish(self) -> Result<Visits> {
+        self.pace.allow(u64::from(u32::MAX))?;
         let people = self.at_work.await??;
         let mut visits = Visits::default();
         for person in &people {
@@ -136,6 +148,23 @@ impl People {
     }
 }
 
+impl Pace {
+    /// Returns how many are allowed in all.
+    fn allow(&self, more: u64) -> Result<u64> {
+        self.allowed.add_permits(usize::try_from(more)?);
+        Ok(self.given.fetch_add(more, Ordering::Relaxed) + more)
+    }
+
+    async fn begin(&self) -> Result<()> {
+        self.allowed.acquire().await?.forget();
+        Ok(())
+    }
+
+    fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 async fn create_user(admin: &Broker) -> Result<String> {
     let email = format!("{}@example.com", Uuid::new_v4().simple());
     let user = json!({
@@ -147,15 +176,15 @@ async fn create_user(admin: &Broker) -> Result<String> {
     Ok(email)
 }
 
-async fn everyone(admin: Broker, emails: Vec<String>, answered: Arc<AtomicU64>) -> Result<Vec<Person>> {
+async fn everyone(admin: Broker, emails: Vec<String>, pace: Pace) -> Result<Vec<Person>> {
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut visits = JoinSet::new();
     for email in emails {
         let broker = Broker::signing_in(admin.at(""), &email, PASSWORD)?;
-        let (room, answered) = (Arc::clone(&room), Arc::clone(&answered));
+        let (room, pace) = (Arc::clone(&room), pace.clone());
         visits.spawn(async move {
             let _place = room.acquire_owned().await?;
-            visit(broker, email, &answered).await
+            visit(broker, email, &pace).await
         });
     }
     let mut people = Vec::new();
@@ -165,17 +194,19 @@ async fn everyone(admin: Broker, emails: Vec<String>, answered: Arc<AtomicU64>) 
     Ok(people)
 }
 
-async fn visit(broker: Broker, email: String, answered: &AtomicU64) -> Result<Person> {
+async fn visit(broker: Broker, email: String, pace: &Pace) -> Result<Person> {
     let mut person = Person { email, ..Person::default() };
     for _ in 0..ROUNDS {
+        pace.begin().await?;
         let reply = answer(&mut person.repeated, || broker.sign_in()).await?;
         person.sign_ins.insert(reply.trace_id()?);
-        answered.fetch_add(1, Ordering::Relaxed);
+        pace.answered();
         let token = reply.body["data"]["access_token"].as_str().context("no access token")?.to_owned();
+        pace.begin().await?;
         let sign_out = || Reply::of(broker.post("/logout", &json!({})).bearer_auth(&token));
         answer(&mut person.repeated, sign_out).await?;
         person.sign_outs += 1;
-        answered.fetch_add(1, Ordering::Relaxed);
+        pace.answered();
     }
     Ok(person)
 }

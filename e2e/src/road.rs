@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Broker, Jaeger, Kind, Reply, Span, Trace};
+use crate::{Broker, Jaeger, Kind, Reply, Span, Trace, until};
 
 const STORED_WITHIN: Duration = Duration::from_secs(10);
 /// Alone, or together with others that waited at the same time.
@@ -32,8 +32,13 @@ pub async fn by_rpc(broker: &Broker, jaeger: &Jaeger) -> Result<()> {
 /// With what was not as it has to be.
 pub async fn by_event(broker: &Broker, jaeger: &Jaeger) -> Result<()> {
     let name = unique("event");
-    let reply = broker.event(&name, "by RabbitMQ").await?;
-    ensure!(reply.status == 202, "the broker answered {}: {}", reply.status, reply.body);
+    // A broker is ready without RabbitMQ, and says 503 until it has connected.
+    let reply = until("an event to be taken", STORED_WITHIN, async || {
+        let reply = broker.event(&name, "by RabbitMQ").await?;
+        ensure!(reply.status == 202, "the broker answered {}: {}", reply.status, reply.body);
+        Ok(reply)
+    })
+    .await?;
     ensure!(reply.body["message"] == "logged via RabbitMQ", "{}", reply.body);
     let entry = stored(broker, &reply, &name, "by RabbitMQ").await?;
     ensure!(

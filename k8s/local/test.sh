@@ -33,7 +33,9 @@ end_to_end() {
   step "images" "$WEFT_LOCAL/images.sh"
   KUBECONFIG=$("$WEFT_LOCAL/node.sh" env | sed -n 's/^KUBECONFIG=//p')
   export KUBECONFIG WEFT_VALUES=$WEFT_STATE/values.yaml
-  step "end to end" cargo test --release --locked "${manifest[@]}" -p weft-e2e --features cluster -- --test-threads=1
+  # The whole workspace is named, so that Cargo chooses the same features as before and compiles nothing again.
+  step "end to end" cargo test --release --locked "${manifest[@]}" --workspace --features weft-e2e/cluster \
+    --test house --test dev --test cluster -- --test-threads=1
 }
 
 # Signs the first user in.
@@ -76,7 +78,8 @@ WEFT_TOOLS_BIN=$("$WEFT_LOCAL/tools/build.sh" --where)
 export WEFT_TOOLS_BIN WEFT_HELM=$WEFT_TOOLS_BIN/helm PATH=$WEFT_TOOLS_BIN:$PATH
 step "lint" "$WEFT_LOCAL/lint.sh"
 step "compile" cargo build --quiet --release --locked "${manifest[@]}" --workspace --bins
-step "unit and integration tests" cargo test --release --locked "${manifest[@]}" --workspace --exclude weft-e2e
+step "unit and integration tests" cargo test --release --locked "${manifest[@]}" --workspace --lib --bins --test it
+step "examples in the documentation" cargo test --release --locked "${manifest[@]}" --workspace --doc
 from_outside
 end_to_end
 say "every test passed in $((SECONDS - started)) s"

@@ -35,7 +35,7 @@ use crate::{
 /// How long one try to store a failed message elsewhere may take.
 const MOVE_WITHIN: Duration = Duration::from_secs(10);
 const ACK_WITHIN: Duration = Duration::from_secs(10);
-const OPEN_WITHIN: Duration = Duration::from_secs(30);
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -119,6 +119,10 @@ impl Consumer {
             self.report(false);
             if let Err(error) = consumed {
                 tracing::warn!(queue = self.worker.queue.name(), error = %error, "consuming is interrupted");
+                // A RabbitMQ that is just starting may leave a connection without answers for good.
+                if matches!(error, ConsumeError::NoAnswer) {
+                    session.close().await;
+                }
                 let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
                 tokio::select! { () = sleep(pause) => {}, () = shutdown.requested() => {} }
             }

@@ -158,8 +158,9 @@ impl Session {
         reason.unwrap_or_else(|| "the connection was closed".into())
     }
 
-    async fn close(&self) {
-        let closed = timeout(CLOSE_WITHIN, self.connection.close(200, "the process ends".into())).await;
+    /// Ends the connection; the link opens another, unless it is closed too. Waits at most a moment.
+    pub(crate) async fn close(&self) {
+        let closed = timeout(CLOSE_WITHIN, self.connection.close(200, "not needed any more".into())).await;
         if let Ok(Err(error)) = closed {
             tracing::debug!(%error, "the connection to RabbitMQ was not closed in order");
         }
