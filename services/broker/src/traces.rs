@@ -62,7 +62,7 @@ impl TraceId {
     }
 
     /// No trace has it (W3C Trace Context), and Jaeger would take it for a mistake.
-    fn is_invalid(&self) -> bool {
+    pub(crate) fn is_invalid(&self) -> bool {
         self.0.bytes().all(|byte| byte == b'0')
     }
 }

@@ -121,8 +121,8 @@ impl Filters {
 
 fn read_trace_id(value: String) -> Result<String, ApiError> {
     match TraceId::parse(&value) {
-        Some(_) => Ok(value),
-        None => Err(ApiError::bad_request("trace_id wants 32 lower-case hexadecimal digits")),
+        Some(id) if !id.is_invalid() => Ok(value),
+        _ => Err(ApiError::bad_request("trace_id wants 32 lower-case hexadecimal digits, not all of them 0")),
     }
 }
 
@@ -178,6 +178,10 @@ mod tests {
             assert!(
                 refused(Filters { from: Some(time.into()), ..Filters::default() }).starts_with("from is")
             );
+        }
+        for id in ["", "abc", &"A".repeat(32), &"0".repeat(32)] {
+            let filters = Filters { trace_id: Some(id.into()), ..Filters::default() };
+            assert!(refused(filters).starts_with("trace_id wants"));
         }
     }
 
