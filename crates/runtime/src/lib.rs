@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod process;
 mod sampler;
 pub mod status;
+pub mod store;
 pub mod telemetry;
 pub mod trace;
 

@@ -13,6 +13,7 @@ use weft_runtime::Process;
 use weft_runtime::config::ConfigError;
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::process::ProcessError;
+use weft_runtime::store::StoreWatch;
 
 use crate::accounts::{Accounts, Rules};
 use crate::config::Config;
@@ -62,20 +63,14 @@ impl App {
     /// # Errors
     /// When a setting is wrong, or the port can't be listened on.
     pub async fn build(process: &Process) -> Result<Self, AppError> {
-        // First of all: without a condition the process would be ready.
-        let ready = process.health.condition(STORE);
+        let watch = StoreWatch::new(STORE, &process.health, process.status.clone());
         let config = Config::from_settings(&process.settings)?;
         let mesh = Mesh::new(MeshConfig::from_settings(&process.settings)?, &process.metrics);
         let peers = Arc::new(Peers::new(mesh.channel("logger")?, mesh.channel("mail")?));
         let listener = server::listen(process).await?;
         let accounts = accounts(process, &config)?;
         let relays = Recipient::ALL.map(|recipient| relay(recipient, &accounts, peers.clone()));
-        let supervisor = Supervisor {
-            accounts: accounts.clone(),
-            first_user: config.first_user,
-            ready,
-            status: process.status.clone(),
-        };
+        let supervisor = Supervisor { accounts: accounts.clone(), first_user: config.first_user, watch };
         let server = Server::new(&process.metrics, process.shutdown.clone())
             .serving(AuthServiceServer::new(Api(accounts)));
         Ok(Self { server, listener, supervisor, relays, shutdown: process.shutdown.clone() })

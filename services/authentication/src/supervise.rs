@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use weft_runtime::health::Condition;
 use weft_runtime::lifecycle::Shutdown;
-use weft_runtime::status::{StatusBoard, StoreStatus};
+use weft_runtime::store::StoreWatch;
 use weft_runtime::telemetry::chain;
 
 use crate::accounts::{AccountError, Accounts};
@@ -18,9 +17,6 @@ use crate::store::{Over, StoreError};
 /// The store's name on `/status` and `/readyz`.
 pub const STORE: &str = "postgres";
 
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A pod waits for this before it becomes ready, so it is short.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// Ended sessions stay this long, for whoever looks into what happened.
 const SESSIONS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
@@ -31,10 +27,8 @@ pub struct Supervisor {
     pub accounts: Accounts,
     /// Made when nobody has the address.
     pub first_user: Option<FirstUser>,
-    /// What readiness shows.
-    pub ready: Condition,
-    /// What `/status` shows.
-    pub status: StatusBoard,
+    /// What `/readyz` and `/status` show.
+    pub watch: StoreWatch,
 }
 
 /// How far the store is.
@@ -77,20 +71,13 @@ impl Supervisor {
         }
     }
 
-    async fn watch(self) -> std::convert::Infallible {
+    async fn watch(mut self) -> std::convert::Infallible {
         let mut progress = Progress::default();
-        let mut was_well = None;
         loop {
-            let outcome = self.look(&mut progress).await;
-            self.tell(&outcome, progress.migrated);
-            let well = outcome.is_ok();
-            if was_well.replace(well) != Some(well) {
-                match &outcome {
-                    Ok(version) => tracing::info!(version, "the store is ready"),
-                    Err(error) => tracing::warn!(error = chain(error), "the store is not ready"),
-                }
-            }
-            let next = if well { LOOK_EVERY.min(self.accounts.keys.tick()) } else { LOOK_AGAIN };
+            let next = match self.look(&mut progress).await {
+                Ok(version) => self.watch.well(&version).min(self.accounts.keys.tick()),
+                Err(error) => self.watch.failed(&error, error.of_store(), progress.migrated),
+            };
             sleep(next).await;
         }
     }
@@ -99,7 +86,8 @@ impl Supervisor {
         let Accounts { store, keys, .. } = &self.accounts;
         let version = store.check().await?;
         if !progress.migrated {
-            self.tell_of_migration(&version);
+            // A change of a large table takes its time.
+            self.watch.migrating(&version, "the schema is being migrated");
             store.migrate().await?;
             progress.migrated = true;
         }
@@ -134,38 +122,6 @@ impl Supervisor {
         if let Err(error) = self.accounts.store.purge(&over).await {
             tracing::warn!(error = chain(&error), "failed to delete what is over, will try again");
         }
-    }
-
-    /// A change of a large table takes its time.
-    fn tell_of_migration(&self, version: &str) {
-        const MESSAGE: &str = "the schema is being migrated";
-        self.ready.missing(MESSAGE);
-        let status = StoreStatus {
-            reachable: true,
-            authenticated: true,
-            migrated: false,
-            version: Some(version.to_owned()),
-            message: Some(MESSAGE.to_owned()),
-        };
-        self.status.set(STORE, status);
-    }
-
-    fn tell(&self, outcome: &Result<String, Trouble>, migrated: bool) {
-        match outcome {
-            Ok(_) => self.ready.fulfilled(),
-            Err(error) => self.ready.missing(chain(error)),
-        }
-        let trouble = outcome.as_ref().err().and_then(Trouble::of_store);
-        self.status.update(STORE, |status| {
-            let version = outcome.as_ref().ok().cloned().or_else(|| status.version.take());
-            let (reachable, authenticated) = match trouble {
-                None | Some(StoreError::Failed(_)) => (true, true),
-                Some(StoreError::Unauthorized(_)) => (true, false),
-                Some(StoreError::Unavailable(_) | StoreError::TimedOut(_)) => (false, false),
-            };
-            let message = outcome.as_ref().err().map(|error| chain(error));
-            *status = StoreStatus { reachable, authenticated, migrated, version, message };
-        });
     }
 }
 

@@ -13,6 +13,7 @@ use weft_runtime::Process;
 use weft_runtime::config::ConfigError;
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::process::ProcessError;
+use weft_runtime::store::StoreWatch;
 
 use crate::config::Config;
 use crate::group::Writer;
@@ -71,8 +72,7 @@ impl App {
             store: Arc::clone(&store),
             retention: config.retention,
             clock: Arc::clone(&process.clock),
-            ready: process.health.condition(STORE),
-            status: process.status.clone(),
+            watch: StoreWatch::new(STORE, &process.health, process.status.clone()),
             metrics: metrics.clone(),
         };
         let api = Api { writer, store, clock: Arc::clone(&process.clock), spans, metrics };

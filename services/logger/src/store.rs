@@ -2,11 +2,11 @@
 
 pub mod mongo;
 
-use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+pub use weft_runtime::store::{Cause, StoreError};
 
 use crate::entry::{Entry, Page, Query};
 
@@ -68,56 +68,4 @@ pub enum Expiry {
     Store,
     /// The logger, because this store can't.
     Logger,
-}
-
-/// Why a store did not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// It can't be reached, or can't take this kind of call now.
-    #[error("the store can't be reached")]
-    Unavailable(#[source] Cause),
-    /// It did not answer in time.
-    #[error("the store did not answer within {} ms", .0.as_millis())]
-    TimedOut(Duration),
-    /// It does not know our credentials, or they have not the rights.
-    #[error("the store refuses the credentials in MONGODB_URI")]
-    Unauthorized(#[source] Cause),
-    /// It refused what it was asked.
-    #[error("the store failed")]
-    Failed(#[source] Cause),
-}
-
-/// What lies behind an error, shared by all calls that it met.
-#[derive(Debug, Clone)]
-pub struct Cause(Arc<dyn Error + Send + Sync>);
-
-impl Cause {
-    /// A cause from any error or text.
-    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(Arc::from(error.into()))
-    }
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for Cause {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
-}
-
-impl StoreError {
-    /// A name of the kind, for metrics and spans.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Unavailable(_) => "unavailable",
-            Self::TimedOut(_) => "timed_out",
-            Self::Unauthorized(_) => "unauthorized",
-            Self::Failed(_) => "failed",
-        }
-    }
 }

@@ -45,7 +45,7 @@ fn unstored(error: &StoreError) -> Status {
             wait_for(Code::Unavailable, format!("{error}; try again"), SOON)
         }
         // It says nothing of the call: an operator has to act, the caller can only come back.
-        StoreError::Unauthorized(_) => {
+        StoreError::Unauthorized(..) => {
             tracing::error!(error = chain(error), "the store refuses this service");
             wait_for(Code::Unavailable, "the store refuses the service's credentials".to_owned(), SOON)
         }
@@ -91,9 +91,11 @@ mod tests {
     #[test]
     fn what_may_pass_is_unavailable_and_what_is_inside_stays_there() {
         let cause = || Cause::new("secret host");
-        for error in
-            [StoreError::Unavailable(cause()), StoreError::TimedOut(SOON), StoreError::Unauthorized(cause())]
-        {
+        for error in [
+            StoreError::Unavailable(cause()),
+            StoreError::TimedOut(SOON),
+            StoreError::Unauthorized("DATABASE_URL", cause()),
+        ] {
             let status = refused(error.into());
             assert_eq!(status.code(), Code::Unavailable);
             assert!(status.metadata().contains_key(PUSHBACK));

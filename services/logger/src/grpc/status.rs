@@ -31,7 +31,7 @@ pub(super) fn unwritten(error: WriteError) -> Status {
 pub(super) fn unread(error: StoreError) -> Status {
     match &error {
         // A write's failure is logged with its group.
-        StoreError::Failed(_) | StoreError::Unauthorized(_) => {
+        StoreError::Failed(_) | StoreError::Unauthorized(..) => {
             tracing::error!(error = &error as &dyn std::error::Error, "failed to query the store");
         }
         StoreError::Unavailable(_) | StoreError::TimedOut(_) => {
@@ -45,7 +45,7 @@ fn unstored(error: StoreError, then: &str) -> Status {
     match error {
         StoreError::Unavailable(_) | StoreError::TimedOut(_) => later(format!("{error}; {then}")),
         // It says nothing of the call: the operator of the logger has to act, the caller can only come back.
-        StoreError::Unauthorized(_) => later("the store refuses the logger's credentials".to_owned()),
+        StoreError::Unauthorized(..) => later("the store refuses the logger's credentials".to_owned()),
         StoreError::Failed(_) => Status::internal(
             "the store failed on this call; the logger's log has the reason, under the trace's id",
         ),
@@ -71,7 +71,7 @@ mod tests {
             WriteError::Ending,
             StoreError::Unavailable(cause()).into(),
             StoreError::TimedOut(std::time::Duration::from_secs(5)).into(),
-            StoreError::Unauthorized(cause()).into(),
+            StoreError::Unauthorized("MONGODB_URI", cause()).into(),
         ] {
             let status = unwritten(error);
             assert_eq!(status.code(), Code::Unavailable);

@@ -14,7 +14,9 @@ const PASSING: [&str; 4] = ["40001", "40P01", "55P03", "25006"];
 pub(super) fn classify(error: Error) -> StoreError {
     match &error {
         Error::Database(refused) => match refused.code().as_deref() {
-            Some(code) if UNAUTHORIZED.contains(&code) => StoreError::Unauthorized(Cause::new(error)),
+            Some(code) if UNAUTHORIZED.contains(&code) => {
+                StoreError::Unauthorized("DATABASE_URL", Cause::new(error))
+            }
             Some(code)
                 if PASSING.contains(&code) || PASSING_CLASSES.iter().any(|class| code.starts_with(class)) =>
             {

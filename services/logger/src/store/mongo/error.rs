@@ -8,6 +8,9 @@ pub(super) const NOT_IMPLEMENTED: i32 = 238;
 pub(super) const INDEX_OPTIONS_CONFLICT: i32 = 85;
 pub(super) const MAX_TIME_EXPIRED: i32 = 50;
 
+/// Where the credentials come from.
+const SETTING: &str = "MONGODB_URI";
+
 const DUPLICATE_KEY: i32 = 11_000;
 const UNAUTHORIZED: [i32; 2] = [13, 18];
 const NAMESPACE_NOT_FOUND: i32 = 26;
@@ -37,9 +40,9 @@ pub(super) fn connection_lost(error: &Error) -> bool {
 
 pub(super) fn classify(error: Error) -> StoreError {
     match error.kind.as_ref() {
-        ErrorKind::Authentication { .. } => StoreError::Unauthorized(cause(&error)),
+        ErrorKind::Authentication { .. } => StoreError::Unauthorized(SETTING, cause(&error)),
         ErrorKind::Command(command) if UNAUTHORIZED.contains(&command.code) => {
-            StoreError::Unauthorized(cause(&error))
+            StoreError::Unauthorized(SETTING, cause(&error))
         }
         ErrorKind::Command(command)
             if PASSING.contains(&command.code) || command.code == MAX_TIME_EXPIRED =>

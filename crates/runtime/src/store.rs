@@ -1,0 +1,174 @@
+//! A store that a service owns: why it did not do what it was asked, and what is told of it at `/readyz` and `/status`.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::health::{Condition, Health};
+use crate::status::{StatusBoard, StoreStatus};
+use crate::telemetry::chain;
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A pod waits for this before it becomes ready, so it is short.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It can't be reached, or can't take this kind of call now.
+    #[error("the store can't be reached")]
+    Unavailable(#[source] Cause),
+    /// It did not answer in time.
+    #[error("the store did not answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// It does not know our credentials, or they have not the rights. The setting that has them comes first.
+    #[error("the store refuses the credentials in {0}")]
+    Unauthorized(&'static str, #[source] Cause),
+    /// It refused what it was asked.
+    #[error("the store failed")]
+    Failed(#[source] Cause),
+}
+
+impl StoreError {
+    /// A name of the kind, for metrics and spans.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::TimedOut(_) => "timed_out",
+            Self::Unauthorized(..) => "unauthorized",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// What lies behind an error, shared by all calls that it met.
+#[derive(Debug, Clone)]
+pub struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl Cause {
+    /// A cause from any error or text.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Arc::from(error.into()))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Tells how one store stands, each time that its owner has looked at it.
+#[derive(Debug, Clone)]
+pub struct StoreWatch {
+    name: &'static str,
+    ready: Condition,
+    status: StatusBoard,
+    was_well: Option<bool>,
+}
+
+impl StoreWatch {
+    /// Of the store of this name. The process is not ready before the first look has found it well.
+    pub fn new(name: &'static str, health: &Health, status: StatusBoard) -> Self {
+        Self { name, ready: health.condition(name), status, was_well: None }
+    }
+
+    /// Its schema is being changed, which may take its time.
+    pub fn migrating(&self, version: &str, message: &str) {
+        self.ready.missing(message);
+        let status = StoreStatus {
+            reachable: true,
+            authenticated: true,
+            migrated: false,
+            version: Some(version.to_owned()),
+            message: Some(message.to_owned()),
+        };
+        self.status.set(self.name, status);
+    }
+
+    /// A look found it well, of this version. Returns when to look again.
+    pub fn well(&mut self, version: &str) -> Duration {
+        if self.was_well.replace(true) != Some(true) {
+            tracing::info!(store = self.name, version, "the store is ready");
+        }
+        self.ready.fulfilled();
+        let status = StoreStatus {
+            reachable: true,
+            authenticated: true,
+            migrated: true,
+            version: Some(version.to_owned()),
+            message: None,
+        };
+        self.status.set(self.name, status);
+        LOOK_EVERY
+    }
+
+    /// A look failed: for the store's own error, where there is one behind it. Returns when to look again.
+    pub fn failed(
+        &mut self,
+        error: &(dyn Error + 'static),
+        of_store: Option<&StoreError>,
+        migrated: bool,
+    ) -> Duration {
+        let message = chain(error);
+        if self.was_well.replace(false) != Some(false) {
+            tracing::warn!(store = self.name, error = message, "the store is not ready");
+        }
+        self.ready.missing(message.clone());
+        let (reachable, authenticated) = match of_store {
+            None | Some(StoreError::Failed(_)) => (true, true),
+            Some(StoreError::Unauthorized(..)) => (true, false),
+            Some(StoreError::Unavailable(_) | StoreError::TimedOut(_)) => (false, false),
+        };
+        self.status.update(self.name, |status| {
+            let version = status.version.take();
+            *status = StoreStatus { reachable, authenticated, migrated, version, message: Some(message) };
+        });
+        LOOK_AGAIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_look_finds_is_told_and_the_version_is_kept() {
+        let (health, board) = (Health::default(), StatusBoard::default());
+        let mut watch = StoreWatch::new("mongodb", &health, board.clone());
+        assert!(!health.is_ready());
+        watch.migrating("7.0", "indexes are being made");
+        assert!(health.missing()[0].contains("indexes are being made"));
+        assert_eq!(watch.well("7.0"), LOOK_EVERY);
+        assert!(health.is_ready());
+        assert!(board.all()["mongodb"].migrated);
+
+        let away = StoreError::Unavailable(Cause::new("connection refused"));
+        assert_eq!(watch.failed(&away, Some(&away), true), LOOK_AGAIN);
+        assert_eq!(health.missing(), ["mongodb: the store can't be reached: connection refused"]);
+        let status = board.all()["mongodb"].clone();
+        assert_eq!((status.reachable, status.version.as_deref()), (false, Some("7.0")));
+
+        let refused = StoreError::Unauthorized("MONGODB_URI", Cause::new("no"));
+        watch.failed(&refused, Some(&refused), true);
+        let status = board.all()["mongodb"].clone();
+        assert_eq!((status.reachable, status.authenticated), (true, false));
+        assert!(status.message.unwrap().contains("MONGODB_URI"));
+    }
+
+    #[test]
+    fn what_is_not_the_stores_fault_leaves_it_reachable() {
+        let board = StatusBoard::default();
+        let mut watch = StoreWatch::new("postgres", &Health::default(), board.clone());
+        watch.failed(&fmt::Error, None, false);
+        let status = board.all()["postgres"].clone();
+        assert_eq!((status.reachable, status.authenticated, status.migrated), (true, true, false));
+    }
+}
