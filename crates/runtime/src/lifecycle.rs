@@ -11,6 +11,7 @@ use crate::health::Health;
 /// Tells every part of a process to end. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
+    leaving: CancellationToken,
     requested: CancellationToken,
     cut: CancellationToken,
 }
@@ -38,6 +39,16 @@ impl Drain {
 }
 
 impl Shutdown {
+    /// True once clients shall go elsewhere, though new work is still taken.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
+    /// Sends clients elsewhere.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+    }
+
     /// Ends when new work is no longer to be taken.
     pub async fn requested(&self) {
         self.requested.cancelled().await;
@@ -55,12 +66,13 @@ impl Shutdown {
 
     /// Asks for the end, as SIGTERM does.
     pub fn request(&self) {
+        self.leave();
         self.requested.cancel();
     }
 
     /// Cuts what is in flight.
     pub fn cut_now(&self) {
-        self.requested.cancel();
+        self.request();
         self.cut.cancel();
     }
 }
@@ -83,6 +95,7 @@ pub async fn listen(shutdown: Shutdown, health: Health, drain: Drain) -> std::io
         "draining"
     );
     health.drain();
+    shutdown.leave();
     let orderly = async {
         tokio::time::sleep(drain.delay).await;
         shutdown.request();
