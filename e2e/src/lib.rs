@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod broker;
+mod calls;
 mod flow;
 mod jaeger;
 mod mailbox;
@@ -12,6 +13,7 @@ mod seed;
 mod trace;
 
 pub use broker::{Broker, Reply};
+pub use calls::Calls;
 pub use flow::{Door, Flow, Outcome};
 pub use jaeger::Jaeger;
 pub use mailbox::Mailbox;

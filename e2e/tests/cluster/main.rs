@@ -7,6 +7,7 @@ mod kills;
 mod place;
 mod refuses;
 mod restricted;
+mod rolls;
 mod walks;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ tests![
     refuses::a_stack_with_an_unknown_field_is_refused_by_its_name,
     refuses::a_stack_with_a_wrong_value_is_refused,
     refuses::an_unknown_version_stalls_and_names_the_known_ones,
+    rolls::rollouts_scaling_and_deleted_pods_fail_no_call,
     heals::deleted_objects_come_back_and_secrets_stay,
     kills::killed_pods_and_processes_lose_nothing_and_double_nothing,
     kills::every_sign_in_has_its_record_and_every_sign_out_its_mail,

@@ -1,0 +1,77 @@
+//! What an operator of a running system does to it every day: no call fails meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use weft_e2e::{Calls, until};
+
+use crate::place::{Place, READY_WITHIN, ROAD, STACK};
+
+/// Low: the two cores also run the cluster.
+const PER_SECOND: u32 = 25;
+/// Answered between two steps.
+const BETWEEN: u64 = 50;
+const ROLLED: [&str; 3] = ["broker", "authentication", "logger"];
+
+pub(crate) async fn rollouts_scaling_and_deleted_pods_fail_no_call(place: &Place) -> Result<()> {
+    edit(place, |_| json!({"replicas": 2})).await?;
+    let calls = Calls::start(place.broker()?, PER_SECOND);
+    let under_load = under_load(place, &calls).await;
+    let (answered, failed) = calls.finish().await?;
+    eprintln!("rolls: {answered} answered, {} failed", failed.len());
+    edit(place, |_| json!({"replicas": null, "env": null})).await?;
+    under_load?;
+    ensure!(failed.is_empty(), "{} calls failed, {answered} did not: {failed:#?}", failed.len());
+    Ok(())
+}
+
+async fn under_load(place: &Place, calls: &Calls) -> Result<()> {
+    calls.advance(BETWEEN, READY_WITHIN).await?;
+    for app in ROLLED {
+        eprintln!("rolling {app}");
+        let env = json!([{"name": "WEFT_TEST", "value": "rolled"}]);
+        edit(place, |other| if other == app { json!({"env": env}) } else { json!({}) }).await?;
+        calls.advance(BETWEEN, READY_WITHIN).await?;
+    }
+    for replicas in [3, 2] {
+        eprintln!("scaling to {replicas}");
+        edit(place, |_| json!({"replicas": replicas})).await?;
+        calls.advance(BETWEEN, READY_WITHIN).await?;
+    }
+    for app in ROLLED {
+        eprintln!("deleting a pod of {app}");
+        delete_one(place, app).await?;
+        calls.advance(BETWEEN, READY_WITHIN).await?;
+    }
+    Ok(())
+}
+
+/// Changes these services in the Stack, and waits until nothing of them runs as before.
+async fn edit(place: &Place, change: impl Fn(&str) -> Value) -> Result<()> {
+    let services: serde_json::Map<_, _> = ROLLED.iter().map(|app| ((*app).to_owned(), change(app))).collect();
+    let patch = json!({"spec": {"services": services}}).to_string();
+    place
+        .kubectl()
+        .run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &patch])
+        .await?;
+    place.ready().await
+}
+
+/// Deletes the way a drained node does, with its grace period, and waits until another pod has taken its place.
+async fn delete_one(place: &Place, app: &str) -> Result<()> {
+    let pods = place.pods(ROAD, app).await?;
+    let pod = pods.first().with_context(|| format!("no pod of {app}"))?;
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    place.kubectl().run(&["--namespace", ROAD, "delete", "pod", name, "--wait=false"]).await?;
+    until(&format!("two pods of {app}, ready"), Duration::from_secs(120), async || {
+        let pods = place.pods(ROAD, app).await?;
+        let ready = |pod: &&Value| {
+            pod["metadata"]["name"] != name
+                && crate::place::condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
+        };
+        ensure!(pods.iter().filter(ready).count() == 2, "{} pods", pods.len());
+        Ok(())
+    })
+    .await
+}
