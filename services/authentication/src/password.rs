@@ -2,6 +2,7 @@
 
 mod common;
 pub mod hasher;
+mod memory;
 
 pub use hasher::{HashError, Hasher, Verdict};
 

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::PasswordVerifier as _;
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 
+use super::memory::{Memory, Spare};
 use crate::config::HashConfig;
 use crate::metrics::Metrics;
 use crate::random::{self, Random};
@@ -29,6 +30,9 @@ pub struct Hasher {
     room: Arc<Semaphore>,
     /// A permit for each hash at work.
     threads: Arc<Semaphore>,
+    /// How many may be at work or wait where nobody waits.
+    quiet: usize,
+    spare: Spare,
     dummy: Arc<str>,
     random: Arc<dyn Random>,
     metrics: Metrics,
@@ -73,10 +77,12 @@ impl Hasher {
     /// When argon2id can't be used here.
     pub fn new(config: HashConfig, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self, HashError> {
         let nobody = random::bytes::<32>(&*random);
-        let dummy = hash(&nobody, &random::bytes(&*random))?.into();
+        let dummy = hash(&nobody, &random::bytes(&*random), &mut Memory::new())?.into();
         Ok(Self {
             room: Arc::new(Semaphore::new(config.threads + config.queue)),
             threads: Arc::new(Semaphore::new(config.threads)),
+            quiet: config.queue,
+            spare: Spare::default(),
             dummy,
             random,
             metrics,
@@ -93,7 +99,7 @@ impl Hasher {
     pub async fn verify(&self, password: &SecretString, stored: Option<&str>) -> Result<Verdict, HashError> {
         let (known, stored) = (stored.is_some(), stored.unwrap_or(&self.dummy).to_owned());
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
-        let right = move || verify(password.expose_secret().as_bytes(), &stored, &salt);
+        let right = move |memory: &mut _| verify(password.expose_secret().as_bytes(), &stored, &salt, memory);
         let verdict = self.run(right).await??;
         Ok(if known { verdict } else { Verdict::Wrong })
     }
@@ -104,22 +110,29 @@ impl Hasher {
     /// When too many wait.
     pub async fn hash(&self, password: &SecretString) -> Result<String, HashError> {
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
-        self.run(move || hash(password.expose_secret().as_bytes(), &salt)).await?
+        self.run(move |memory: &mut _| hash(password.expose_secret().as_bytes(), &salt, memory)).await?
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, HashError> {
         let place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| HashError::Busy)?;
         let waiting = self.metrics.hash_waits();
         let thread = Arc::clone(&self.threads).acquire_owned().await?;
         drop(waiting);
-        let metrics = self.metrics.clone();
+        let (metrics, spare, room, quiet) =
+            (self.metrics.clone(), self.spare.clone(), Arc::clone(&self.room), self.quiet);
         Ok(spawn_blocking(move || {
             let _held: [OwnedSemaphorePermit; 2] = [place, thread];
             let begun = Instant::now();
-            let outcome = work();
+            let mut memory = spare.take();
+            let outcome = work(&mut memory);
+            if room.available_permits() < quiet {
+                spare.keep(memory);
+            } else {
+                spare.free();
+            }
             metrics.hashed(begun.elapsed());
             outcome
         })
@@ -132,15 +145,31 @@ fn argon2id() -> Result<Argon2<'static>, HashError> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-fn hash(password: &[u8], salt: &[u8; 16]) -> Result<String, HashError> {
-    let hash: PasswordHash = argon2id()?.hash_password_with_salt(password, salt)?;
+/// The bytes of a password's hash by today's parameters.
+fn digest(password: &[u8], salt: &[u8], memory: &mut Memory) -> Result<Output, HashError> {
+    let argon2 = argon2id()?;
+    // Whatever an earlier hash left in it is overwritten before it is read.
+    memory.resize(argon2.params().block_count(), Block::default());
+    let mut digest = [0; Params::DEFAULT_OUTPUT_LEN];
+    argon2.hash_password_into_with_memory(password, salt, &mut digest, memory)?;
+    Ok(Output::new(&digest).map_err(argon2::password_hash::Error::from)?)
+}
+
+fn hash(password: &[u8], salt: &[u8; 16], memory: &mut Memory) -> Result<String, HashError> {
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: argon2id()?.params().try_into()?,
+        salt: Some(Salt::new(salt).map_err(argon2::password_hash::Error::from)?),
+        hash: Some(digest(password, salt, memory)?),
+    };
     Ok(hash.to_string())
 }
 
-fn verify(password: &[u8], stored: &str, salt: &[u8; 16]) -> Result<Verdict, HashError> {
+fn verify(password: &[u8], stored: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<Verdict, HashError> {
     if BCRYPT.iter().any(|kind| stored.starts_with(kind)) {
         return match bcrypt::verify(password, stored) {
-            Ok(true) => Ok(Verdict::Right { renewed: Some(hash(password, salt)?) }),
+            Ok(true) => Ok(Verdict::Right { renewed: Some(hash(password, salt, memory)?) }),
             Ok(false) => Ok(Verdict::Wrong),
             Err(error) => Ok(unreadable(&error)),
         };
@@ -149,11 +178,18 @@ fn verify(password: &[u8], stored: &str, salt: &[u8; 16]) -> Result<Verdict, Has
         Ok(parsed) => parsed,
         Err(error) => return Ok(unreadable(&error)),
     };
-    if argon2id()?.verify_password(password, &parsed).is_err() {
-        return Ok(Verdict::Wrong);
+    if !is_todays(stored) {
+        return match argon2id()?.verify_password(password, &parsed) {
+            Ok(()) => Ok(Verdict::Right { renewed: Some(hash(password, salt, memory)?) }),
+            Err(_) => Ok(Verdict::Wrong),
+        };
     }
-    let renewed = if is_todays(stored) { None } else { Some(hash(password, salt)?) };
-    Ok(Verdict::Right { renewed })
+    let (Some(salt), Some(expected)) = (&parsed.salt, &parsed.hash) else {
+        return Ok(unreadable(&"it has no salt or no hash"));
+    };
+    // Its comparison takes the same time wherever they differ.
+    let right = *expected == digest(password, salt, memory)?;
+    Ok(if right { Verdict::Right { renewed: None } } else { Verdict::Wrong })
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Verdict {
@@ -167,6 +203,8 @@ fn is_todays(stored: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::PasswordHasher as _;
+
     use super::*;
     use crate::random::FixedRandom;
 
@@ -212,6 +250,28 @@ mod tests {
                 "{rubbish}"
             );
         }
+    }
+
+    #[test]
+    fn memory_that_was_used_gives_the_same_hash() {
+        let (mut used, salt) = (Memory::new(), [3; 16]);
+        let first = hash(b"first", &salt, &mut used).unwrap();
+        let second = hash(b"second", &salt, &mut used).unwrap();
+        assert_eq!(second, hash(b"second", &salt, &mut Memory::new()).unwrap());
+        let argon2 = argon2id().unwrap();
+        for (password, hash) in [(&b"first"[..], first), (b"second", second)] {
+            let parsed = PasswordHash::new(&hash).unwrap();
+            assert_eq!(argon2.verify_password(password, &parsed), Ok(()), "{hash} is not the crate's own");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_kept_only_while_somebody_waits() {
+        let hasher = hasher(1, 8);
+        let password = "x".into();
+        let (a, b) = tokio::join!(hasher.hash(&password), hasher.hash(&password));
+        assert_ne!(a.unwrap(), "", "{b:?}");
+        assert!(hasher.spare.take().is_empty(), "19 MiB are kept for nobody");
     }
 
     #[tokio::test]
