@@ -30,13 +30,11 @@ use crate::limit::{Limit, Standing};
 use crate::origin::{self, Origins};
 use crate::reply::ApiError;
 
-/// Answers at no cost to speak of: neither counted against a client nor of use to another page.
-const PING: &str = "/ping";
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// On every reply. This is an API: nothing that it answers is a page, to be framed, sniffed, or loaded by another site.
-static SAFE: [(HeaderName, HeaderValue); 5] = [
+pub(crate) static SAFE: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
@@ -75,7 +73,6 @@ struct Visit {
     /// It is there only when it is listed.
     origin: Option<HeaderValue>,
     standing: Option<Standing>,
-    ping: bool,
 }
 
 impl Edge {
@@ -102,7 +99,7 @@ pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body
     let client = edge.policy.proxies.client(request.extensions(), request.headers());
     let span = span(&request, client, method, route.as_deref());
     edge.adopt(&span, &request);
-    let visit = edge.visit(&request, client, route.as_deref() == Some(PING));
+    let visit = edge.visit(&request, client);
     let mut response = match span.in_scope(|| edge.refuse(&visit, &request)) {
         Some(response) => response,
         None => run(next, request).instrument(span.clone()).await,
@@ -137,24 +134,17 @@ async fn run(next: Next, request: Request<Body>) -> Response {
 }
 
 impl Edge {
-    fn visit(&self, request: &Request<Body>, client: Client, ping: bool) -> Visit {
-        if ping {
-            return Visit { client, origin: None, standing: None, ping };
-        }
+    fn visit(&self, request: &Request<Body>, client: Client) -> Visit {
         let limit = self.policy.limit.as_ref().filter(|_| request.method() != Method::OPTIONS);
         Visit {
             client,
             origin: self.policy.origins.listed(request.headers()).cloned(),
             standing: limit.map(|limit| limit.count(client.address)),
-            ping,
         }
     }
 
     /// The reply to a request that no handler gets to see.
     fn refuse(&self, visit: &Visit, request: &Request<Body>) -> Option<Response> {
-        if visit.ping {
-            return None;
-        }
         let (method, headers, path) = (request.method(), request.headers(), request.uri().path());
         if origin::is_preflight(method, headers) {
             let mut response = StatusCode::NO_CONTENT.into_response();
@@ -182,9 +172,6 @@ impl Edge {
         }
         if visit.client.https {
             headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
-        }
-        if visit.ping {
-            return;
         }
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Query;
+use axum::handler::Handler as _;
 use axum::http::{Method, Request, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
@@ -37,20 +38,27 @@ use crate::reply::ApiError;
 
 /// Every route of the broker.
 pub(crate) fn router(app: App, edge: Arc<Edge>) -> Router {
-    let (router, description) = described().split_for_parts();
-    let description = openapi::Document::new(description);
-    router
+    let description = openapi::Document::new(described().into_openapi());
+    let observed = middleware::from_fn_with_state(edge, edge::observe);
+    let heartbeat = get(root::ping).fallback(wrong_method.layer(observed.clone()));
+    behind_the_edge()
+        .split_for_parts()
+        .0
         .route(openapi::PATH, get(async move || description.into_response()))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .with_state(app)
-        .layer(middleware::from_fn_with_state(edge, edge::observe))
+        .layer(observed)
+        .merge(Router::new().route(openapi::PING, heartbeat))
 }
 
 /// The routes with their descriptions.
 pub(crate) fn described() -> OpenApiRouter<App> {
+    behind_the_edge().routes(routes!(root::ping))
+}
+
+fn behind_the_edge() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::head())
-        .routes(routes!(root::ping))
         .routes(routes!(root::hit))
         .routes(routes!(handle::post))
         .routes(routes!(log_grpc::post))

@@ -18,8 +18,8 @@ use crate::reply::{Envelope, ProblemDetails};
 
 /// Where it is served.
 pub(crate) const PATH: &str = "/v1/openapi.json";
-/// Neither limited nor of use to another page.
-const PING: &str = "/ping";
+/// Neither limited nor traced.
+pub(crate) const PING: &str = "/ping";
 
 /// Adds a type and those that it refers to.
 pub(crate) fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
@@ -88,8 +88,8 @@ fn complete(path: &str, operation: &mut Operation) {
         let response = ResponseBuilder::new().description(description).build();
         responses.entry(status.to_owned()).or_insert_with(|| response.into());
     };
-    add("500", "The broker itself failed");
     if path != PING {
+        add("500", "The broker itself failed");
         add("429", "Too many requests, or too many attempts to sign in");
     }
     if operation.request_body.is_some() {
@@ -118,8 +118,8 @@ fn headers(path: &str, status: &str, headers: &mut BTreeMap<String, RefOr<Header
         let header = header.description(Some(description)).build();
         headers.entry(name.to_owned()).or_insert(RefOr::T(header));
     };
-    add("traceresponse", "The request's trace: `00-<trace>-<span>-<flags>`");
     if path != PING {
+        add("traceresponse", "The request's trace: `00-<trace>-<span>-<flags>`");
         add("RateLimit", "What remains of the client address's limit, unless there is none");
         add("RateLimit-Policy", "The limit, unless there is none");
     }
@@ -193,7 +193,8 @@ mod tests {
             let methods = document["paths"][path].as_object().unwrap_or_else(|| panic!("{path} is missing"));
             for operation in methods.values() {
                 for (status, response) in operation["responses"].as_object().unwrap() {
-                    assert!(response["headers"]["traceresponse"].is_object(), "{path} {status}");
+                    let traced = response["headers"]["traceresponse"].is_object();
+                    assert_eq!(traced, path != PING, "{path} {status}");
                     assert!(status.as_str() < "400" || response["content"].is_object(), "{path} {status}");
                 }
             }
