@@ -14,4 +14,4 @@ export WEFT_TOOLS_BIN KUBECONFIG WEFT_HELM=$WEFT_TOOLS_BIN/helm WEFT_VALUES=$WEF
 # The report belongs into the checkout, wherever Cargo's target folder is.
 export WEFT_BENCH_REPORT=$WEFT_ROOT/target/bench/report.json
 cd "$WEFT_ROOT"
-exec cargo run --quiet --release --locked -p weft-bench -- "$@"
+exec cargo run --quiet --release --locked -p weft-bench --bin weft-bench -- "$@"
