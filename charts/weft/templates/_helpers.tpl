@@ -54,10 +54,20 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]
-# Is there a volume from before? Then no new password is made for it. Volumes are never written or deleted.
+# Is there a volume from before? Then no new password is made for it. patch gives it the Stack's owner reference where
+# `deletionPolicy: Delete` and its annotation ask for that, and takes it away again. Volumes are never deleted.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get]
+  resourceNames: [data-mongodb-0, data-postgres-0, data-rabbitmq-0]
+  verbs: [get, patch]
+# The pod templates that a Stack last rolled to: what can't be changed is made anew and the one before deleted.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+# What has changed is told as Events of the Stack.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 # What keeps a pod from starting is said in the Stack's status; at its address its service says how its store is.
 - apiGroups: [""]
   resources: [pods]

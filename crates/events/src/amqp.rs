@@ -38,6 +38,10 @@ impl Amqp {
         let invalid = |_| ConfigError::InvalidSecret { name: NAME.to_owned(), wanted: WANTED };
         let mut uri: AMQPUri = uri.expose_secret().parse().map_err(invalid)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+        // RabbitMQ's own operator writes `amqp://…:5672/` and means the default vhost, which nobody can name otherwise.
+        if uri.vhost.is_empty() {
+            "/".clone_into(&mut uri.vhost);
+        }
         Ok(Self(uri))
     }
 
@@ -73,6 +77,13 @@ mod tests {
         let amqp = Amqp::from_settings(&settings).unwrap();
         assert_eq!(format!("{amqp:?}"), "RabbitMQ at rabbit:5673, vhost /");
         assert_eq!(amqp.0.query.heartbeat, Some(10));
+    }
+
+    #[test]
+    fn no_vhost_is_the_default_one() {
+        for uri in ["amqp://me:hunter2@rabbit:5672", "amqp://me:hunter2@rabbit:5672/"] {
+            assert_eq!(Amqp::parse(&uri.into()).unwrap().0.vhost, "/", "{uri}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@
 mod admin;
 mod console;
 mod edge;
+mod life;
 mod mail;
+mod moment;
 mod quantity;
 mod service;
 mod smtp;
@@ -18,12 +20,14 @@ mod tracing;
 pub use admin::{Admin, AdminSecretRef};
 pub use console::Console;
 pub use edge::{Limits, OpenAction};
+pub use life::{ALLOW_DATA_DELETION, DeletionPolicy};
 pub use mail::{Mail, MailFrom, MailTemplates};
+pub use moment::Moment;
 pub use quantity::Quantity;
 pub use service::{EnvVar, RESERVED_ENV, ResourceList, Resources, Service, Services};
 pub use smtp::{Catcher, Encryption, ExternalSmtp, Smtp, SmtpSecretRef};
 pub use stack::{Stack, StackSpec};
-pub use status::{Condition, ConditionStatus, ServiceStatus, StackStatus};
+pub use status::{Condition, ConditionStatus, ServiceStatus, StackStatus, StoreKind, StoreUse};
 pub use store::{ExternalStore, ManagedStore, SecretRef, Store, Stores};
 pub use tracing::{ManagedTracing, Otlp, Tracing};
 

@@ -2,6 +2,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::moment::Moment;
 use crate::quantity::Quantity;
 
 /// The built-in services.
@@ -50,6 +51,16 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
+
+    /// A moment, such as 2026-11-25T15:00:00Z. Each change of it restarts the service, pod by pod. The moment itself means
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<Moment>,
+
+    /// True has the operator write nothing of this service, so that you can work on its objects by hand. What was changed
+    /// meanwhile is put right when it is withdrawn. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
 }
 
 /// Environment variables that the operator writes: a Stack may not.
@@ -144,6 +155,11 @@ impl Service {
     /// True unless it is switched off.
     pub fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
+    }
+
+    /// True when the operator writes nothing of it.
+    pub fn is_paused(&self) -> bool {
+        self.paused.unwrap_or(false)
     }
 
     /// How many pods it shall have.

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::edge::{Limits, OpenAction};
+use crate::life::DeletionPolicy;
 use crate::mail::Mail;
+use crate::moment::Moment;
 use crate::service::Services;
 use crate::status::StackStatus;
 use crate::store::Stores;
@@ -122,4 +124,25 @@ pub struct StackSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub open_actions: Vec<OpenAction>,
+
+    /// What becomes of the data when the Stack is deleted: Retain keeps volumes and the Secrets that open them, and they are
+    /// found again when the Stack comes back. Delete has them deleted with the Stack, but only while the Stack also carries
+    /// the annotation weft.dev/allow-data-deletion: "true". Default: Retain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+
+    /// A moment, such as 2026-11-25T15:00:00Z. Each change of it restarts everything that the Stack runs: services by and
+    /// by, a store by leaving for a moment. The moment itself means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<Moment>,
+
+    /// True has the operator write nothing for this Stack but its status, so that you can work on its objects by hand. What
+    /// was changed meanwhile is put right when it is withdrawn. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+
+    /// True scales everything to zero: first what takes requests and events, then the services behind, then the stores.
+    /// Data stays. False brings back the replicas of the spec. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<bool>,
 }

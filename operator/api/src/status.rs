@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 /// How the Stack stands.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+// Without any status kstatus would take a Stack that nobody has looked at for one that is done.
+#[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct StackStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,6 +24,10 @@ pub struct StackStatus {
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub services: Vec<ServiceStatus>,
+    /// Which kind of each store was last used: a switch is noticed by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub stores: Vec<StoreUse>,
 }
 
 /// One aspect of how the Stack stands.
@@ -70,7 +76,31 @@ pub struct ServiceStatus {
     pub ready: i32,
 }
 
+/// A store that is in use, or was last.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreUse {
+    /// The store.
+    pub name: String,
+    /// Who runs it.
+    pub kind: StoreKind,
+}
+
+/// Who runs a store.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// The operator.
+    Managed,
+    /// Someone else.
+    External,
+}
+
 impl StackStatus {
+    /// Which kind of a store was last used.
+    pub fn store_kind(&self, store: &str) -> Option<StoreKind> {
+        self.stores.iter().find(|used| used.name == store).map(|used| used.kind)
+    }
+
     /// The condition of this type.
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)

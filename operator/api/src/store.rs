@@ -2,6 +2,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::moment::Moment;
 use crate::quantity::Quantity;
 use crate::smtp::Smtp;
 
@@ -45,6 +46,14 @@ pub struct ManagedStore {
     /// The size of its volume. Default: 1Gi.
     #[serde(default = "one_gibibyte")]
     pub storage: Quantity,
+    /// A moment, such as 2026-11-25T15:00:00Z. Each change of it restarts the store, which is away until it is back. The
+    /// moment itself means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<Moment>,
+    /// True says that you know: the data of the external store that was used until now does not come along. Without it
+    /// the way back from external to managed is refused. See docs/stores.md. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_data: Option<bool>,
 }
 
 /// A store that runs somewhere else.
@@ -53,6 +62,10 @@ pub struct ManagedStore {
 pub struct ExternalStore {
     /// The Secret that says how to reach it.
     pub secret_ref: SecretRef,
+    /// True says that you know: what the managed store has on its volume does not come along. Without it the way from
+    /// managed to external is refused while there is such a volume. See docs/stores.md. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_data: Option<bool>,
 }
 
 /// A Secret in the Stack's namespace.
@@ -71,7 +84,7 @@ pub struct SecretRef {
 
 impl Default for ManagedStore {
     fn default() -> Self {
-        Self { storage: one_gibibyte() }
+        Self { storage: one_gibibyte(), restarted_at: None, leave_data: None }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::slice;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
 use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector::store::WriterDropped;
@@ -31,6 +31,8 @@ pub struct Cache {
     pub stacks: Store<GuardedStack>,
     pub deployments: Store<DeploymentView>,
     pub stateful_sets: Store<StatefulSetView>,
+    /// Those that keep pod templates.
+    pub controller_revisions: Store<PartialObjectMeta<ControllerRevision>>,
     pub services: Store<PartialObjectMeta<Service>>,
     pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
     pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
@@ -83,6 +85,14 @@ impl Kind for StatefulSet {
     }
 }
 
+impl Kind for ControllerRevision {
+    type View = PartialObjectMeta<ControllerRevision>;
+    const KIND: &'static str = "ControllerRevision";
+    fn stores(cache: &Cache) -> &[Store<Self::View>] {
+        slice::from_ref(&cache.controller_revisions)
+    }
+}
+
 impl Kind for Service {
     type View = PartialObjectMeta<Service>;
     const KIND: &'static str = "Service";
@@ -125,6 +135,7 @@ impl Cache {
             stacks,
             deployments,
             stateful_sets,
+            controller_revisions,
             services,
             service_accounts,
             config_maps,
@@ -134,6 +145,7 @@ impl Cache {
         stacks.wait_until_ready().await?;
         deployments.wait_until_ready().await?;
         stateful_sets.wait_until_ready().await?;
+        controller_revisions.wait_until_ready().await?;
         services.wait_until_ready().await?;
         service_accounts.wait_until_ready().await?;
         config_maps.wait_until_ready().await?;

@@ -5,7 +5,7 @@
 //! left: another uid, another generation (or resource version, for kinds without one), or one of our labels,
 //! annotations or owners gone. The ledger lives in memory: after a restart each object is applied once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use kube::core::ObjectMeta;
@@ -52,7 +52,22 @@ impl Revision {
 
 /// What our last apply of each object left behind.
 #[derive(Debug, Default)]
-pub struct Ledger(Mutex<HashMap<StackKey, HashMap<ObjectKey, Entry>>>);
+pub struct Ledger {
+    objects: Mutex<HashMap<StackKey, HashMap<ObjectKey, Entry>>>,
+    /// Stacks of which the API server said that they own no data, and whose policy is to own none.
+    without_data: Mutex<HashSet<StackKey>>,
+}
+
+/// What an apply has done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    None,
+    Created,
+    /// Something else is wanted of it than before.
+    Changed,
+    /// It was deleted or changed by someone else, and is as it was.
+    Healed,
+}
 
 impl Ledger {
     /// True when the object that is seen now is what our apply of this very body left behind.
@@ -64,7 +79,7 @@ impl Ledger {
         wanted: &ObjectMeta,
         seen: &ObjectMeta,
     ) -> bool {
-        let ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ledger = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(entry) = ledger.get(stack).and_then(|objects| objects.get(object)) else { return false };
         entry.sent == sent
             && entry.uid == seen.uid
@@ -75,13 +90,56 @@ impl Ledger {
     /// Notes what the API server answered to our apply.
     pub fn note(&self, stack: &StackKey, object: ObjectKey, sent: Sent, answered: &ObjectMeta) {
         let entry = Entry { sent, uid: answered.uid.clone(), revision: Revision::of(answered) };
-        let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         ledger.entry(stack.clone()).or_default().insert(object, entry);
+    }
+
+    /// What an apply of this body has done, from what was seen before it and what the API server answered. Asked before
+    /// the answer is noted.
+    pub fn effect(
+        &self,
+        stack: &StackKey,
+        object: &ObjectKey,
+        sent: Sent,
+        wanted: &ObjectMeta,
+        (seen, answered): (Option<&ObjectMeta>, &ObjectMeta),
+    ) -> Effect {
+        let ledger = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = ledger.get(stack).and_then(|objects| objects.get(object));
+        let revision = Revision::of(answered);
+        let before = entry.filter(|entry| entry.uid == answered.uid).map(|entry| &entry.revision);
+        let is_same = |seen: &ObjectMeta| seen.uid == answered.uid && Revision::of(seen) == revision;
+        match (seen, entry) {
+            // What was seen may be older than our own last apply.
+            (Some(seen), _) if carries(wanted, seen) && (is_same(seen) || before == Some(&revision)) => {
+                Effect::None
+            }
+            (None, _) if before == Some(&revision) => Effect::None,
+            (_, Some(entry)) if entry.sent == sent => Effect::Healed,
+            (None, _) => Effect::Created,
+            (Some(_), _) => Effect::Changed,
+        }
+    }
+
+    /// Notes whether the Stack may own data, or does.
+    pub fn owns_data(&self, stack: &StackKey, owns: bool) {
+        let mut without = self.without_data.lock().unwrap_or_else(PoisonError::into_inner);
+        if owns {
+            without.remove(stack);
+        } else {
+            without.insert(stack.clone());
+        }
+    }
+
+    /// True when nothing has to be asked to know that the Stack owns no data.
+    pub fn is_without_data(&self, stack: &StackKey) -> bool {
+        self.without_data.lock().unwrap_or_else(PoisonError::into_inner).contains(stack)
     }
 
     /// Forgets a Stack that is gone.
     pub fn forget(&self, stack: &StackKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+        self.owns_data(stack, true);
     }
 }
 
@@ -137,6 +195,30 @@ mod tests {
         assert!(!settled(sent, &reborn), "it was deleted and made by someone else");
         ledger.forget(&stack);
         assert!(!settled(sent, &left));
+    }
+
+    #[test]
+    fn an_apply_that_changes_nothing_has_no_effect() {
+        let (ledger, stack) = (Ledger::default(), ("shop".to_owned(), "shop".to_owned()));
+        let object = ("Deployment", "broker".to_owned());
+        let (sent, other, wanted) = (Sent::of(b"body"), Sent::of(b"other"), seen(None, "", Some("yes")));
+        let (first, second) = (seen(Some(1), "10", Some("yes")), seen(Some(2), "12", Some("yes")));
+        let effect = |sent, seen: Option<&ObjectMeta>, answered: &ObjectMeta| {
+            ledger.effect(&stack, &object, sent, &wanted, (seen, answered))
+        };
+        assert_eq!(effect(sent, None, &first), Effect::Created);
+        assert_eq!(effect(sent, Some(&first), &first), Effect::None, "the first look after a restart");
+        assert_eq!(effect(sent, Some(&first), &second), Effect::Changed, "that look found it different");
+        ledger.note(&stack, object.clone(), sent, &second);
+        assert_eq!(effect(sent, Some(&first), &second), Effect::None, "the watch is behind");
+        let (edited, back) = (seen(Some(3), "13", Some("yes")), seen(Some(4), "14", Some("yes")));
+        assert_eq!(effect(other, Some(&second), &edited), Effect::Changed);
+        assert_eq!(effect(sent, Some(&edited), &back), Effect::Healed);
+        let (unlabelled, labelled) = (seen(Some(2), "13", Some("no")), seen(Some(2), "14", Some("yes")));
+        assert_eq!(effect(sent, Some(&unlabelled), &labelled), Effect::Healed);
+        let reborn = ObjectMeta { uid: Some("u2".to_owned()), ..first.clone() };
+        let healed = ledger.effect(&stack, &object, sent, &wanted, (None, &reborn));
+        assert_eq!(healed, Effect::Healed, "it was deleted");
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub const STACK: &str = "weft.dev/stack";
 pub const DATA: &str = "weft.dev/data";
 /// On a namespace: the release whose operator looks after it.
 pub const OPERATOR: &str = "weft.dev/operator";
+/// On a pod template: when a restart was asked for.
+pub const RESTARTED_AT: &str = "weft.dev/restarted-at";
+/// On the ControllerRevision that keeps a Stack's pod templates; watches select by it. Those that the cluster makes for a
+/// StatefulSet have its pods' labels, and are not ours.
+pub const KEEPS: &str = "weft.dev/keeps";
 /// On a pod template: a digest of the ConfigMaps and Secrets that it uses, so that their change rolls it.
 pub const INPUTS: &str = "weft.dev/inputs";
 

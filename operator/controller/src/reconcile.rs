@@ -1,9 +1,11 @@
-//! One pass over one Stack: `dereference -> validate -> build -> apply -> status`.
+//! One pass over one Stack: `dereference -> validate -> build -> keep -> apply -> status`.
 
 pub mod apply;
 pub mod build;
 pub mod dereference;
+pub mod keep;
 pub mod status;
+pub mod tell;
 pub mod validate;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::cache::GuardedStack;
 use crate::context::Context;
 use apply::ApplyError;
 use dereference::DereferenceError;
+use keep::KeepError;
 use status::{Outcome, StatusError};
 use validate::Refusal;
 
@@ -35,6 +38,8 @@ pub enum ReconcileError {
     #[error(transparent)]
     Dereference(#[from] DereferenceError),
     #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -45,6 +50,7 @@ impl ReconcileError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Dereference(_) => "dereference",
+            Self::Keep(_) => "keep",
             Self::Apply(error) => error.label(),
             Self::Status(_) => "status",
         }
@@ -85,20 +91,21 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
     };
     let found = match dereference::dereference(stack, context).await {
         Ok(found) => found,
-        Err(error) => {
-            let outcome =
-                Outcome::Failed { reason: "ReadFailed", message: weft_runtime::telemetry::chain(&error) };
-            status::report(&stack.metadata, stack.status.as_ref(), outcome, context).await?;
-            return Err(error.into());
-        }
+        Err(error) => return fail(stack, error.into(), context).await,
     };
     let validated = match validate::validate(stack, found, &context.installation) {
         Ok(validated) => validated,
         Err(refusal) => return refuse(stack, refusal, context).await,
     };
-    let plan = build::build(&validated);
+    let mut plan = build::build(&validated);
+    let steps = match keep::keep(&mut plan, &validated, context).await {
+        Ok(steps) => steps,
+        Err(error) => return fail(stack, error.into(), context).await,
+    };
     let applied = apply::apply(&validated, plan, context).await;
-    let ready = status::observe(stack, &validated, &applied, context).await?;
+    let rolled: &[String] = if applied.failure.is_none() { &steps.rolled } else { &[] };
+    tell::tell(&stack.metadata, tell::of_changes(&applied.changes, rolled), context).await;
+    let ready = status::observe(stack, &validated, &steps, &applied, context).await?;
     match applied.failure {
         Some(failure) => Err(failure.into()),
         None if !ready.is_ready => {
@@ -109,8 +116,17 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
     }
 }
 
+/// What can't be read can't be decided on: the status says so, and it is tried again.
+async fn fail(stack: &Stack, error: ReconcileError, context: &Context) -> Result<Action, ReconcileError> {
+    let message = weft_runtime::telemetry::chain(&error);
+    let outcome = Outcome::Failed { reason: "ReadFailed", message };
+    status::report(&stack.metadata, stack.status.as_ref(), outcome, context).await?;
+    Err(error)
+}
+
 async fn refuse(stack: &Stack, refusal: Refusal, context: &Context) -> Result<Action, ReconcileError> {
-    let looked_for = refusal.is_waiting() || matches!(refusal, Refusal::CredentialsLost { .. });
+    let looked_for = refusal.is_waiting()
+        || matches!(refusal, Refusal::CredentialsLost { .. } | Refusal::DataLeftBehind { .. });
     let again = if looked_for { MISSING_SECRET } else { AGAIN };
     status::report(&stack.metadata, stack.status.as_ref(), Outcome::Refused(refusal), context).await?;
     Ok(Action::requeue(again))

@@ -117,6 +117,7 @@ pub struct PodView {
 pub struct PodStatusView {
     #[serde(rename = "podIP")]
     pub pod_ip: Option<String>,
+    pub phase: String,
     pub conditions: Vec<RolloutCondition>,
     pub container_statuses: Vec<ContainerView>,
 }
@@ -144,6 +145,16 @@ pub struct Halt {
 }
 
 impl PodView {
+    /// What it is a pod of.
+    pub fn app(&self) -> Option<&str> {
+        self.metadata.labels.as_ref()?.get("app.kubernetes.io/name").map(String::as_str)
+    }
+
+    /// True when none of its processes runs, nor will.
+    pub fn has_ended(&self) -> bool {
+        ["Succeeded", "Failed"].contains(&self.status.phase.as_str())
+    }
+
     /// What keeps it from serving, when something does that time alone may not mend.
     pub fn trouble(&self) -> Option<String> {
         let unscheduled = self.status.conditions.iter().find(|condition| {

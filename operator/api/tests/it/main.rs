@@ -128,3 +128,49 @@ fn a_port_that_is_not_named_follows_the_encryption() {
     };
     assert_eq!(["tls", "ssl", "none"].map(port), [587, 465, 25]);
 }
+
+/// Both, or the data stays.
+#[test]
+fn data_is_deleted_only_where_policy_and_annotation_say_so() {
+    let deletes = |policy: Value, annotation: Value| {
+        let object = json!({
+            "apiVersion": "weft.dev/v1alpha1", "kind": "Stack",
+            "metadata": { "name": "a", "annotations": { weft_operator_api::ALLOW_DATA_DELETION: annotation } },
+            "spec": { "version": "1", "deletionPolicy": policy },
+        });
+        serde_json::from_value::<Stack>(object).unwrap().deletes_data()
+    };
+    assert!(deletes(json!("Delete"), json!("true")));
+    for (policy, annotation) in [
+        (json!("Delete"), json!("false")),
+        (json!("Delete"), json!("yes")),
+        (json!("Retain"), json!("true")),
+        (Value::Null, json!("true")),
+    ] {
+        assert!(!deletes(policy.clone(), annotation.clone()), "{policy} {annotation}");
+    }
+    let field = &schema()["properties"]["spec"]["properties"]["deletionPolicy"];
+    assert!(field.to_string().contains("Retain") && field.to_string().contains("Delete"), "{field}");
+}
+
+#[test]
+fn a_moment_is_one_that_the_api_server_checks() {
+    let schema = schema();
+    let spec = &schema["properties"]["spec"]["properties"];
+    for moment in [
+        &spec["restartedAt"],
+        &spec["services"]["properties"]["broker"]["properties"]["restartedAt"],
+        &spec["stores"]["properties"]["postgres"]["properties"]["managed"]["properties"]["restartedAt"],
+    ] {
+        assert_eq!((&moment["format"], &moment["type"]), (&json!("date-time"), &json!("string")), "{moment}");
+        assert!(moment["pattern"].is_string() && moment["maxLength"] == 35);
+    }
+}
+
+/// kstatus takes an object without any status for one that is done.
+#[test]
+fn a_stack_that_nobody_has_looked_at_is_of_no_generation_yet() {
+    let status = &schema()["properties"]["status"];
+    assert_eq!(status["default"], json!({ "observedGeneration": -1 }));
+    assert!(status["required"].is_null(), "a default that lacks what is required would be refused: {status}");
+}

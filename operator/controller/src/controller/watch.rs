@@ -2,6 +2,7 @@
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
@@ -15,7 +16,7 @@ use weft_runtime::telemetry::chain;
 use super::Scope;
 use crate::cache::{Cache, GuardedStack, SECRETS};
 use crate::metrics::OperatorMetrics;
-use crate::names::{MANAGED_BY, MANAGER, OPERATOR, STACK};
+use crate::names::{KEEPS, MANAGED_BY, MANAGER, OPERATOR, STACK};
 
 /// The queue of Stacks to look at, and the tasks that fill it.
 pub struct Feeds {
@@ -36,6 +37,9 @@ pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cach
     start.keep(watch(scope.api(api()), ours()), writer, owner);
     let (stateful_sets, writer) = store();
     start.keep(watch(scope.api(api()), ours()), writer, owner);
+    let (controller_revisions, writer) = store();
+    let keeping = Config::default().labels(KEEPS);
+    start.keep(watch(scope.api::<PartialObjectMeta<ControllerRevision>>(api()), keeping), writer, owner);
     let (services, writer) = store();
     start.keep(watch(scope.api::<PartialObjectMeta<Service>>(api()), ours()), writer, owner);
     let (service_accounts, writer) = store();
@@ -58,6 +62,7 @@ pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cach
         stacks,
         deployments,
         stateful_sets,
+        controller_revisions,
         services,
         service_accounts,
         config_maps,

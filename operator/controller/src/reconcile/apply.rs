@@ -1,8 +1,10 @@
 //! From a plan to the cluster: what is missing or differs is applied, what is no longer wanted is deleted.
 
+mod data;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ObjectMeta;
@@ -12,8 +14,8 @@ use super::build::Plan;
 use super::validate::Validated;
 use crate::cache::Kind;
 use crate::context::Context;
-use crate::ledger::{Sent, StackKey};
-use crate::names::{DATA, MANAGER, STACK};
+use crate::ledger::{Effect, Sent, StackKey};
+use crate::names::{DATA, MANAGER, MONGODB, POSTGRES, RABBITMQ, STACK};
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -24,6 +26,20 @@ pub struct Applied {
     pub stateful_sets: BTreeMap<String, Option<i64>>,
     /// The first of what went wrong.
     pub failure: Option<ApplyError>,
+    pub changes: Changes,
+}
+
+/// What was written and made a difference, as kind and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub created: Vec<String>,
+    pub changed: Vec<String>,
+    pub healed: Vec<String>,
+    pub pruned: Vec<String>,
+    /// Data that now goes with the Stack.
+    pub owned: Vec<String>,
+    /// Data that no longer does.
+    pub released: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +80,21 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
         services,
         deployments,
         stateful_sets,
+        controller_revisions,
+        bases: _,
     } = plan;
-    let mut pass = Pass { stack, context, key: (stack.namespace.clone(), stack.name.clone()), failure: None };
-    for secret in data_secrets {
-        if let Err(error) = pass.create_once(&secret).await {
+    let key = (stack.namespace.clone(), stack.name.clone());
+    let mut pass = Pass { stack, context, key, failure: None, changes: Changes::default() };
+    for secret in data_secrets.iter().filter(|_| !stack.life.paused) {
+        if let Err(error) = pass.create_once(secret).await {
             return Applied { failure: Some(error), ..Applied::default() };
         }
+    }
+    pass.settle_all::<ControllerRevision>(&controller_revisions).await;
+    // Nothing rolls before it is kept what it rolls to.
+    if pass.failure.is_some() {
+        let Pass { failure, changes, .. } = pass;
+        return Applied { failure, changes, ..Applied::default() };
     }
     pass.settle_all::<Secret>(&derived_secrets).await;
     pass.settle_all::<ServiceAccount>(&service_accounts).await;
@@ -77,7 +102,11 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
     pass.settle_all::<Service>(&services).await;
     let stateful_sets = pass.settle_all::<StatefulSet>(&stateful_sets).await;
     let deployments = pass.settle_all::<Deployment>(&deployments).await;
-    Applied { deployments, stateful_sets, failure: pass.failure }
+    if !stack.life.paused {
+        pass.own_data().await;
+    }
+    let Pass { failure, changes, .. } = pass;
+    Applied { deployments, stateful_sets, failure, changes }
 }
 
 struct Pass<'a> {
@@ -85,6 +114,7 @@ struct Pass<'a> {
     context: &'a Context,
     key: StackKey,
     failure: Option<ApplyError>,
+    changes: Changes,
 }
 
 impl Pass<'_> {
@@ -93,19 +123,24 @@ impl Pass<'_> {
     }
 
     /// A password is made once: what is there is never written over.
-    async fn create_once(&self, secret: &Secret) -> Result<(), ApplyError> {
+    async fn create_once(&mut self, secret: &Secret) -> Result<(), ApplyError> {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         self.context.metrics.wrote("create", "Secret");
         let created = self.api::<Secret>().create(&parameters, secret).await;
-        created
-            .map(|_| ())
-            .map_err(|source| ApplyError::write::<Secret>("create", &secret.name_any(), source))
+        created.map_err(|source| ApplyError::write::<Secret>("create", &secret.name_any(), source))?;
+        self.changes.created.push(format!("Secret {}", secret.name_any()));
+        Ok(())
     }
 
     /// Applies what is wanted of a kind and prunes the rest. Gives the generation of each.
     async fn settle_all<K: Kind>(&mut self, wanted: &[K]) -> BTreeMap<String, Option<i64>> {
         let mut generations = BTreeMap::new();
         for object in wanted {
+            if self.stack.life.is_paused(&object.name_any()) {
+                let seen = K::seen(&self.context.cache, &self.stack.namespace, &object.name_any());
+                generations.insert(object.name_any(), seen.map(|seen| seen.generation.unwrap_or_default()));
+                continue;
+            }
             let generation = match self.settle(object).await {
                 Ok(meta) => Some(meta.generation.unwrap_or_default()),
                 Err(error) => self.note(error),
@@ -126,16 +161,17 @@ impl Pass<'_> {
     }
 
     /// Makes one object as it is wanted, and gives its metadata.
-    async fn settle<K: Kind>(&self, object: &K) -> Result<ObjectMeta, ApplyError> {
+    async fn settle<K: Kind>(&mut self, object: &K) -> Result<ObjectMeta, ApplyError> {
         let name = object.name_any();
         let encode = |source| ApplyError::Encode { kind: K::KIND, name: name.clone(), source };
         let sent = Sent::of(&serde_json::to_vec(object).map_err(encode)?);
         let id = (K::KIND, name.clone());
-        match K::seen(&self.context.cache, &self.stack.namespace, &name) {
-            Some(seen) if self.context.ledger.is_settled(&self.key, &id, sent, object.meta(), &seen) => {
-                return Ok(seen);
+        let seen = K::seen(&self.context.cache, &self.stack.namespace, &name);
+        match &seen {
+            Some(seen) if self.context.ledger.is_settled(&self.key, &id, sent, object.meta(), seen) => {
+                return Ok(seen.clone());
             }
-            Some(seen) => self.refuse_foreign::<K>(&seen)?,
+            Some(seen) => self.refuse_foreign::<K>(seen)?,
             None => self.refuse_unseen_foreign::<K>(&name).await?,
         }
         self.context.metrics.wrote("apply", K::KIND);
@@ -143,6 +179,13 @@ impl Pass<'_> {
         let parameters = PatchParams::apply(MANAGER).force();
         let answer = self.api::<K>().patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
         let answer = answer.map_err(|source| ApplyError::write::<K>("apply", &name, source))?.metadata;
+        let about = (seen.as_ref(), &answer);
+        match self.context.ledger.effect(&self.key, &id, sent, object.meta(), about) {
+            Effect::None => {}
+            Effect::Created => self.changes.created.push(format!("{} {name}", K::KIND)),
+            Effect::Changed => self.changes.changed.push(format!("{} {name}", K::KIND)),
+            Effect::Healed => self.changes.healed.push(format!("{} {name}", K::KIND)),
+        }
         self.context.ledger.note(&self.key, id, sent, &answer);
         Ok(answer)
     }
@@ -169,13 +212,17 @@ impl Pass<'_> {
 
     /// Deletes what is no longer wanted, if it is still as it was seen; never data.
     async fn prune<K: Kind>(
-        &self,
+        &mut self,
         seen: &ObjectMeta,
         wanted: &BTreeMap<String, Option<i64>>,
     ) -> Result<(), ApplyError> {
         let name = seen.name.clone().unwrap_or_default();
-        let data = seen.labels.as_ref().is_some_and(|labels| labels.contains_key(DATA));
-        if wanted.contains_key(&name) || data || seen.deletion_timestamp.is_some() {
+        let labelled = seen.labels.as_ref().is_some_and(|labels| labels.contains_key(DATA));
+        // It may be the Stack's own, and someone may have taken its label.
+        let data =
+            labelled || (K::KIND == "Secret" && [MONGODB, POSTGRES, RABBITMQ].contains(&name.as_str()));
+        let paused = self.stack.life.is_paused(&name);
+        if wanted.contains_key(&name) || data || paused || seen.deletion_timestamp.is_some() {
             return Ok(());
         }
         let preconditions =
@@ -185,7 +232,10 @@ impl Pass<'_> {
         tracing::info!(stack, namespace, kind = K::KIND, name, "deleting what the Stack no longer asks for");
         let parameters = DeleteParams::background().preconditions(preconditions);
         match self.api::<K>().delete(&name, &parameters).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.changes.pruned.push(format!("{} {name}", K::KIND));
+                Ok(())
+            }
             // Gone already, or changed since it was seen: the event of that brings the next pass.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
             Err(source) => Err(ApplyError::write::<K>("delete", &name, source)),

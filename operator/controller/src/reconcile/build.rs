@@ -1,6 +1,7 @@
 //! From a checked Stack to every object that it needs. Pure: the same Stack always gives the same objects.
 
 mod admin;
+mod basis;
 mod config_map;
 mod deployment;
 mod jaeger;
@@ -10,16 +11,23 @@ mod mongodb;
 mod pod;
 mod postgres;
 mod rabbitmq;
+mod rest;
 mod secret;
 mod service;
 mod service_account;
 mod services;
 mod stateful_set;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 
 use super::validate::{SmtpPlan, Validated};
+
+pub use basis::Basis;
+pub(crate) use basis::digest;
+pub(crate) use meta::kept as kept_meta;
 
 /// Every object of a Stack.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +41,10 @@ pub struct Plan {
     pub services: Vec<Service>,
     pub deployments: Vec<Deployment>,
     pub stateful_sets: Vec<StatefulSet>,
+    /// What keeps the pod templates: filled once it is known which were kept.
+    pub controller_revisions: Vec<ControllerRevision>,
+    /// What each pod template follows from. One that is not named here follows this operator.
+    pub bases: BTreeMap<String, Basis>,
 }
 
 /// Builds every object of a Stack.
@@ -58,6 +70,7 @@ pub fn build(stack: &Validated) -> Plan {
         jaeger::add(&mut plan, stack, image);
     }
     services::add(&mut plan, stack);
+    rest::stop(&mut plan, stack);
     plan.service_accounts = accounts(&plan).iter().map(|name| service_account::build(stack, name)).collect();
     plan
 }

@@ -1,6 +1,7 @@
 //! What a spec refers to, looked up: other Stacks in the namespace, Secrets, ConfigMaps, volumes.
 
 mod connection;
+mod life;
 mod people;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
@@ -15,6 +16,7 @@ use crate::view::{ContentDigest, SecretView};
 use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connection};
 
 pub use connection::mongodb_uri;
+pub use life::{DataKind, DataObject, FoundLife, Left};
 
 /// What was found around a Stack.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub struct Found {
     pub smtp: FoundSmtp,
     pub templates: FoundTemplates,
     pub admin: FoundAdmin,
+    pub life: FoundLife,
 }
 
 /// What was found of a store.
@@ -137,6 +140,7 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
         smtp: lookup.smtp(smtp.as_ref(), sends).await?,
         templates: lookup.templates(stack.spec.mail.as_ref(), sends).await?,
         admin: lookup.admin(stack).await?,
+        life: lookup.life(stack, [entries, queues, users]).await?,
     })
 }
 

@@ -8,9 +8,10 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use serde_json::json;
-use weft_operator_api::{Condition, ConditionStatus, ServiceStatus, Stack, StackStatus};
+use weft_operator_api::{Condition, ConditionStatus, ServiceStatus, Stack, StackStatus, StoreUse};
 
-use super::validate::Refusal;
+use super::tell;
+use super::validate::{Deletion, Refusal};
 use crate::context::Context;
 use crate::names::{MANAGER, MONGODB, POSTGRES, RABBITMQ, SMTP};
 
@@ -41,6 +42,15 @@ pub struct Observation {
     pub failure: Option<String>,
     /// Each store that the Stack has, by name.
     pub stores: Vec<(&'static str, StoreState)>,
+    /// Who runs each store that has data.
+    pub kinds: Vec<StoreUse>,
+    /// What is not as it should be and stays so, since it is paused.
+    pub held: Vec<String>,
+    /// What is paused.
+    pub paused: Vec<String>,
+    /// Everything is to be at zero.
+    pub stopped: bool,
+    pub deletion: Deletion,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,16 +100,19 @@ pub async fn report(
         "status": status,
     }));
     match api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &patch).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            tell::tell(meta, tell::of_status(previous.unwrap_or(&empty), &status), context).await;
+            Ok(())
+        }
         // Deleted meanwhile: nobody is left to tell.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(source) => Err(StatusError::Write(Box::new(source))),
     }
 }
 
-const READY: &str = "Ready";
+pub(super) const READY: &str = "Ready";
 const RECONCILING: &str = "Reconciling";
-const STALLED: &str = "Stalled";
+pub(super) const STALLED: &str = "Stalled";
 
 /// Every store, with its condition.
 const STORES: [(&str, &str); 4] = [
@@ -133,6 +146,10 @@ fn claim(
 
 /// The status that follows from an outcome. Times of what has not changed are kept.
 pub fn compute(generation: Option<i64>, previous: &StackStatus, outcome: Outcome, now: &str) -> StackStatus {
+    let kinds = match &outcome {
+        Outcome::Observed(observation) => observation.kinds.clone(),
+        Outcome::Refused(_) | Outcome::Failed { .. } => Vec::new(),
+    };
     let (claims, services, version) = match outcome {
         Outcome::Refused(refusal) => (refused(&refusal), None, None),
         Outcome::Failed { reason, message } => (waiting(reason, &message), None, None),
@@ -145,7 +162,16 @@ pub fn compute(generation: Option<i64>, previous: &StackStatus, outcome: Outcome
         summary: (!services.is_empty()).then(|| summary(&services)),
         conditions: claims.into_iter().map(|claim| dated(claim, generation, previous, now)).collect(),
         services,
+        stores: used(previous, kinds),
     }
+}
+
+/// A store that is not used now stays known as it was: its data may be there still.
+fn used(previous: &StackStatus, mut kinds: Vec<StoreUse>) -> Vec<StoreUse> {
+    let known: Vec<_> = kinds.iter().map(|used| used.name.clone()).collect();
+    kinds.extend(previous.stores.iter().filter(|before| !known.contains(&before.name)).cloned());
+    kinds.sort_by(|one, other| one.name.cmp(&other.name));
+    kinds
 }
 
 fn refused(refusal: &Refusal) -> Vec<Claim> {
@@ -182,35 +208,69 @@ fn holds_up(store: &str) -> bool {
 type Told = (Vec<Claim>, Option<Vec<ServiceStatus>>, Option<String>);
 
 fn observed(observation: Observation) -> Told {
-    let Observation { version, services, mut pending, stuck, failure, stores } = observation;
-    for (store, state) in &stores {
-        if holds_up(store) && state.status == ConditionStatus::False {
-            pending.push(format!("{store}: {}", state.message));
-        }
-    }
-    let ready = failure.is_none() && pending.is_empty();
-    let mut claims = if let Some(failure) = &failure {
-        waiting("ApplyFailed", failure)
-    } else if ready {
-        vec![
-            claim(READY, true, "Ready", "everything runs as the spec says"),
-            claim(RECONCILING, false, "Ready", "nothing is left to do"),
-            claim(STALLED, false, "Ready", "nothing stands in the way"),
-        ]
-    } else if stuck {
-        let message = pending.join("; ");
-        vec![
-            claim(READY, false, "RolloutStuck", &message),
-            claim(RECONCILING, false, "RolloutStuck", "no pod has become ready for too long"),
-            claim(STALLED, true, "RolloutStuck", &message),
-        ]
-    } else {
-        waiting("Progressing", &pending.join("; "))
-    };
+    let mut claims = progress_of(&observation);
+    let ready = claims.iter().any(|claim| claim.type_ == READY && claim.status == ConditionStatus::True);
+    let Observation { version, services, stores, paused, deletion, .. } = observation;
     for (store, StoreState { status, reason, message }) in &stores {
         claims.push(claim(store_condition(store), *status, reason, message));
     }
+    if !paused.is_empty() {
+        let message = format!("nothing is written of {} until `paused` is withdrawn", paused.join(", "));
+        claims.push(claim("Paused", true, "Paused", &message));
+    }
+    match deletion {
+        Deletion::Retained => {}
+        Deletion::NotAllowed => claims.push(claim("DataDeletion", false, "NotAllowed", NOT_ALLOWED)),
+        Deletion::Deleted => {
+            claims.push(claim(
+                "DataDeletion",
+                true,
+                "Allowed",
+                "volumes and their Secrets go with the Stack",
+            ));
+        }
+    }
     (claims, Some(services), ready.then_some(version))
+}
+
+const NOT_ALLOWED: &str = "spec.deletionPolicy is Delete, but the annotation weft.dev/allow-data-deletion is not \"true\": \
+                           data stays when the Stack goes";
+
+/// Ready, Reconciling and Stalled.
+fn progress_of(observation: &Observation) -> Vec<Claim> {
+    let Observation { pending, stuck, failure, stores, held, stopped, .. } = observation;
+    let away =
+        stores.iter().filter(|(store, state)| holds_up(store) && state.status == ConditionStatus::False);
+    let pending: Vec<_> = pending
+        .iter()
+        .cloned()
+        .chain(away.map(|(store, state)| format!("{store}: {}", state.message)))
+        .collect();
+    let (ready, message) = if *stopped {
+        ("Stopped", "everything is at zero, as the spec says; data stays")
+    } else {
+        ("Ready", "everything runs as the spec says")
+    };
+    let all: Vec<_> = pending.iter().chain(held).cloned().collect();
+    match failure {
+        Some(failure) => waiting("ApplyFailed", failure),
+        None if all.is_empty() => vec![
+            claim(READY, true, ready, message),
+            claim(RECONCILING, false, ready, "nothing is left to do"),
+            claim(STALLED, false, ready, "nothing stands in the way"),
+        ],
+        None if pending.is_empty() => vec![
+            claim(READY, false, "Paused", &held.join("; ")),
+            claim(RECONCILING, false, "Paused", "nothing is done until `paused` is withdrawn"),
+            claim(STALLED, false, "Paused", "nothing stands in the way but `paused`"),
+        ],
+        None if *stuck => vec![
+            claim(READY, false, "RolloutStuck", &all.join("; ")),
+            claim(RECONCILING, false, "RolloutStuck", "no pod has become ready for too long"),
+            claim(STALLED, true, "RolloutStuck", &all.join("; ")),
+        ],
+        None => waiting(if *stopped { "Stopping" } else { "Progressing" }, &all.join("; ")),
+    }
 }
 
 fn summary(services: &[ServiceStatus]) -> String {
@@ -225,18 +285,20 @@ fn dated(claim: Claim, generation: Option<i64>, previous: &StackStatus, now: &st
         type_: type_.to_owned(),
         status,
         reason: reason.to_owned(),
-        message: shortened(message),
+        message: shortened(message, LONGEST_MESSAGE),
         last_transition_time: since
             .map_or_else(|| now.to_owned(), |before| before.last_transition_time.clone()),
         observed_generation: generation,
     }
 }
 
+/// In bytes.
+const LONGEST_MESSAGE: usize = 1024;
+
 /// A message of any length may come from outside.
-fn shortened(mut message: String) -> String {
-    const LONGEST: usize = 1024;
-    if message.len() > LONGEST {
-        let cut = (0..=LONGEST).rev().find(|index| message.is_char_boundary(*index)).unwrap_or_default();
+pub(super) fn shortened(mut message: String, longest: usize) -> String {
+    if message.len() > longest {
+        let cut = (0..=longest).rev().find(|index| message.is_char_boundary(*index)).unwrap_or_default();
         message.truncate(cut);
         message.push('…');
     }

@@ -1,6 +1,7 @@
 //! From a spec and what was found around it to a Stack that can be built, or the reason why not. Pure.
 
 mod edge;
+mod life;
 mod refusal;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 use weft_operator_api::{
-    Admin, Encryption, ExternalSmtp, Mail, Service, Smtp, Stack, StackSpec, Store, Tracing,
+    Admin, Encryption, ExternalSmtp, Mail, Moment, Service, Smtp, Stack, StackSpec, Store, Tracing,
 };
 
 use super::dereference::{Credentials, Found, FoundAdmin, FoundSmtp, FoundStore, FoundTemplates};
@@ -17,6 +18,7 @@ use crate::names::{self, JAEGER, JAEGER_QUERY_PORT, MONGODB, OTLP_GRPC_PORT, POS
 use crate::view::ContentDigest;
 
 pub use edge::EdgePlan;
+pub use life::{Deletion, LifePlan, Wave};
 pub use refusal::Refusal;
 
 /// A Stack that can be built as it stands.
@@ -41,6 +43,7 @@ pub struct Validated {
     pub admin: Option<AdminPlan>,
     pub edge: EdgePlan,
     pub tracing: TracingPlan,
+    pub life: LifePlan,
 }
 
 /// A service to run.
@@ -53,7 +56,7 @@ pub struct Run {
 /// Where a store is.
 #[derive(Clone, Debug)]
 pub enum StorePlan<I> {
-    Managed { installed: I, storage: String, credentials: Password },
+    Managed { installed: I, storage: String, credentials: Password, restarted_at: Option<Moment> },
     External(Connection),
 }
 
@@ -137,9 +140,12 @@ const SENDER: &str = "no-reply@example.com";
 /// The first reason why it can't be built.
 pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Result<Validated, Refusal> {
     let StackSpec { version, services, stores, tracing, mail, admin, .. } = &stack.spec;
-    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin } = found;
+    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin, life } = found;
     if let Some(elder) = elder {
         return Err(Refusal::ElderStack { elder });
+    }
+    if let Some(left) = life.left {
+        return Err(Refusal::DataLeftBehind { store: left.store, kind: left.kind });
     }
     let images = images(version, &installation.versions)?;
     let (name, namespace) = (stack.name_any(), stack.namespace().unwrap_or_default());
@@ -165,6 +171,7 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         admin: admin_plan(&name, admin.as_ref(), found_admin)?,
         edge: edge::edge(&stack.spec)?,
         tracing: tracing_plan(tracing.as_ref(), &namespace, &installation.tracing.jaeger)?,
+        life: life::life(stack, &life.running, life.data),
         name,
         namespace,
     })
@@ -206,6 +213,7 @@ fn store<I: Clone>(
                 installed: installed.clone(),
                 storage: managed.storage.0,
                 credentials,
+                restarted_at: managed.restarted_at,
             }))
         }
     }

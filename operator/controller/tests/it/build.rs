@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weft_operator::installation::{Flavour, Installation};
 use weft_operator::reconcile::build::{Plan, build};
 use weft_operator::reconcile::dereference::{
-    Credentials, Found, FoundAdmin, FoundSmtp, FoundStore, FoundTemplates,
+    Credentials, Found, FoundAdmin, FoundLife, FoundSmtp, FoundStore, FoundTemplates,
 };
 use weft_operator::reconcile::validate::{Refusal, validate};
 use weft_operator::view::ContentDigest;
@@ -34,6 +34,7 @@ pub(crate) fn found(fresh: bool) -> Found {
         } else {
             FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest() }
         },
+        life: FoundLife::default(),
     }
 }
 
@@ -170,6 +171,8 @@ impl From<Plan> for Everything {
             services,
             deployments,
             stateful_sets,
+            controller_revisions,
+            bases: _,
         } = plan;
         fn values<T: serde::Serialize>(objects: Vec<T>) -> Vec<Value> {
             objects.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
@@ -181,6 +184,7 @@ impl From<Plan> for Everything {
             values(config_maps),
             values(services),
             values(deployments),
+            values(controller_revisions),
         ];
         let owned = kinds.into_iter().flatten().chain(sets.clone()).collect();
         Self { owned, data: values(data_secrets), sets }
@@ -334,6 +338,7 @@ fn the_pass_that_makes_a_secret_and_the_next_give_the_same_pods() {
         smtp: FoundSmtp::Catcher,
         templates: FoundTemplates::Unused,
         admin: FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest("shop-admin") },
+        life: FoundLife::default(),
     };
     let second = attempt(full(), found, &installation()).unwrap();
     assert!(second.data_secrets.is_empty(), "made once");

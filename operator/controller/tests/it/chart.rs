@@ -133,7 +133,11 @@ fn no_rule_is_wider_than_it_says() {
     {
         assert_eq!(rule["verbs"], json!(["get", "create"]), "Secrets are listed and watched by name only");
     }
-    for resource in ["persistentvolumeclaims", "pods", "namespaces", "stacks"] {
+    let claims = rules.iter().find(|rule| rule["resources"] == json!(["persistentvolumeclaims"])).unwrap();
+    assert_eq!(claims["verbs"], json!(["get", "patch"]));
+    let names = ["mongodb", "postgres", "rabbitmq"].map(weft_operator::names::claim);
+    assert_eq!(claims["resourceNames"], json!(names), "the volumes of stores, and no others");
+    for resource in ["pods", "namespaces", "stacks"] {
         for rule in rules.iter().filter(|rule| rule["resources"] == json!([resource])) {
             for verb in ["create", "update", "patch", "delete"] {
                 assert!(!text(&rule["verbs"]).contains(verb), "{verb} {resource}");

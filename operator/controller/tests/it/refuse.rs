@@ -44,6 +44,26 @@ async fn the_younger_of_two_stacks_waits_until_the_elder_goes() {
 }
 
 #[tokio::test]
+async fn of_two_stacks_of_an_age_the_first_by_name_goes_first() {
+    let cluster = Cluster::default();
+    cluster.act(|state| {
+        state.pods_run = true;
+        for name in ["shop", "annex"] {
+            let (id, object) = stack(name, full());
+            state.put(&id, object);
+            state.objects.get_mut(&id).unwrap()["metadata"]["creationTimestamp"] =
+                "2026-01-01T00:00:00Z".into();
+        }
+    });
+    let _operator = Operator::start(&cluster).await;
+    cluster
+        .eventually("one is ready and the other names it", |state| {
+            state.is_ready("annex") && stalled(state, "shop", "AnotherStackInNamespace", "`annex`")
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_stack_that_can_t_be_read_says_so_and_others_go_on() {
     let cluster = Cluster::default();
     cluster.act(|state| {

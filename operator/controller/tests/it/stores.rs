@@ -52,7 +52,12 @@ async fn a_uri_is_made_from_parts_and_goes_when_it_is_no_longer_needed() {
         assert_eq!(made["data"]["uri"], "bW9uZ29kYjovL3U6cEBkYjoyNzAxNy8=");
         assert!(made["metadata"]["ownerReferences"].is_array());
     }
-    cluster.act(|state| state.edit("stacks", "shop", |stack| stack["spec"] = json!({ "version": "0.1.0" })));
+    cluster.act(|state| {
+        state.edit("stacks", "shop", |stack| {
+            stack["spec"] =
+                json!({ "version": "0.1.0", "stores": { "mongodb": { "managed": { "leaveData": true } } } });
+        });
+    });
     cluster
         .eventually("the store is managed and the made Secret gone", |state| {
             state.is_ready("shop")

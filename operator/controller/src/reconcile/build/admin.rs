@@ -20,6 +20,7 @@ pub(super) fn wire(wiring: Wiring, stack: &Validated) -> Wiring {
         }
     };
     wiring
+        .told(&serde_json::json!(secret))
         .set_from("AUTH_FIRST_USER_EMAIL", secret, "email")
         .file("AUTH_FIRST_USER_PASSWORD_FILE", "admin", secret, "password", "password")
         .input(digest)

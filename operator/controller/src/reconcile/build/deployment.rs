@@ -6,13 +6,15 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+use serde_json::{Value, json};
 use weft_operator_api::Service;
 
-use super::meta;
 use super::pod::{self, Defaults, Pod, Rhythm};
 use super::secret::UriSource;
+use super::{Basis, meta};
 use crate::names::{self, ADMIN_PORT};
-use crate::reconcile::validate::{Run, Validated};
+use crate::reconcile::validate::{Run, TracingPlan, Validated};
 use crate::view::ContentDigest;
 
 /// Of the images that we build.
@@ -31,9 +33,18 @@ pub(super) struct Wiring {
     volumes: Vec<Volume>,
     mounts: Vec<VolumeMount>,
     inputs: Vec<ContentDigest>,
+    /// What of the spec it follows from, beside what all services are told.
+    facts: Vec<Value>,
 }
 
 impl Wiring {
+    /// Something of the spec that these pods depend on. All of the spec that goes into a setting is named here too: what is
+    /// not does not roll them.
+    pub(super) fn told(mut self, fact: &impl Serialize) -> Self {
+        self.facts.push(json!(fact));
+        self
+    }
+
     /// A port, and the setting that the service takes its address from.
     pub(super) fn port(mut self, name: &'static str, port: i32, setting: &str) -> Self {
         self.ports.push((name, port));
@@ -76,7 +87,7 @@ impl Wiring {
     /// The URI of a store.
     pub(super) fn store(self, setting: &str, store: &str, uri: Option<UriSource>) -> Self {
         let Some(UriSource { secret, key, digest }) = uri else { return self };
-        self.file(setting, store, &secret, &key, "uri").input(digest)
+        self.told(&[store, &secret, &key]).file(setting, store, &secret, &key, "uri").input(digest)
     }
 
     pub(super) fn config_map(mut self, setting: &str, folder: &str, config_map: &str) -> Self {
@@ -94,9 +105,11 @@ impl Wiring {
     }
 }
 
-pub(super) fn service(stack: &Validated, run: &Run, name: &str, wiring: Wiring) -> Deployment {
-    let Run { image, spec: Service { enabled: _, replicas: _, resources, env } } = run;
-    let Wiring { ports, env: own, volumes, mounts, inputs } = wiring;
+pub(super) fn service(stack: &Validated, run: &Run, name: &str, wiring: Wiring) -> (Deployment, Basis) {
+    let Run { image, spec: Service { enabled: _, replicas: _, paused: _, restarted_at, resources, env } } =
+        run;
+    let basis = basis(stack, run, &wiring);
+    let Wiring { ports, env: own, volumes, mounts, inputs, facts: _ } = wiring;
     let mut variables = surroundings(stack);
     variables.extend(own);
     variables.extend(env.iter().map(|wanted| pod::env(&wanted.name, &wanted.value)));
@@ -115,8 +128,26 @@ pub(super) fn service(stack: &Validated, run: &Run, name: &str, wiring: Wiring) 
         ..Container::default()
     };
     let labels = [("app.kubernetes.io/version".to_owned(), stack.version.clone())].into();
-    let pod = Pod { name, uid: OUR_UID, container, volumes, inputs, labels, grace_s: GRACE_S };
-    build(stack, name, run.spec.replicas(), pod.template(stack), rolling())
+    let restarted_at = restarted_at.clone();
+    let pod = Pod { name, uid: OUR_UID, container, volumes, inputs, labels, grace_s: GRACE_S, restarted_at };
+    (build(stack, name, run.spec.replicas(), pod.template(stack), rolling()), basis)
+}
+
+/// All that a user decides of these pods. How many there are rolls none.
+fn basis(stack: &Validated, run: &Run, wiring: &Wiring) -> Basis {
+    let service = Service { enabled: None, replicas: None, paused: None, ..run.spec.clone() };
+    let TracingPlan { endpoint, jaeger, ratio, query: _, trust_incoming: _ } = &stack.tracing;
+    let collector = endpoint.as_ref().filter(|_| jaeger.is_none());
+    let inputs: Vec<_> = wiring.inputs.iter().map(|digest| &digest.0).collect();
+    Basis::of(&json!({
+        "version": stack.version,
+        "image": run.image,
+        "service": service,
+        "restartedAt": stack.life.restarted_at,
+        "tracing": [json!(jaeger.is_some()), json!(collector), json!(ratio)],
+        "facts": wiring.facts,
+        "inputs": inputs,
+    }))
 }
 
 /// A Deployment of these pods.

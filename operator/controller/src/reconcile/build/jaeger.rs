@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::apps::v1::DeploymentStrategy;
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Container, Volume};
+use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
-use super::{Plan, config_map, deployment, service};
+use super::{Basis, Plan, config_map, deployment, service};
 use crate::installation::Jaeger;
 use crate::names::{JAEGER, JAEGER_QUERY_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT};
 use crate::reconcile::validate::Validated;
@@ -30,6 +31,8 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, jaeger: &Jaeger) {
     };
     // Two would each hold half of the traces: the old one goes first.
     let strategy = DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+    // Its image goes with its major.
+    plan.bases.insert(JAEGER.to_owned(), Basis::of(&json!([jaeger.major, stack.life.restarted_at])));
     plan.deployments.push(deployment::build(stack, JAEGER, 1, pod.template(stack), strategy));
     plan.services.push(service::build(stack, JAEGER, &PORTS));
 }
@@ -58,7 +61,16 @@ fn second(jaeger: &Jaeger, text: &str) -> Pod<'static> {
 }
 
 fn pod(container: Container, volumes: Vec<Volume>, inputs: Vec<ContentDigest>) -> Pod<'static> {
-    Pod { name: JAEGER, uid: UID, container, volumes, inputs, labels: Default::default(), grace_s: 10 }
+    Pod {
+        name: JAEGER,
+        uid: UID,
+        container,
+        volumes,
+        inputs,
+        labels: Default::default(),
+        grace_s: 10,
+        restarted_at: None,
+    }
 }
 
 fn container(jaeger: &Jaeger, health_port: i32, health_path: &str) -> Container {

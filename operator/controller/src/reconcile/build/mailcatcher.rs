@@ -2,11 +2,12 @@
 
 use k8s_openapi::api::apps::v1::DeploymentStrategy;
 use k8s_openapi::api::core::v1::Container;
+use serde_json::json;
 use weft_operator_api::Encryption;
 
 use super::deployment::{self, Wiring};
 use super::pod::{self, Defaults, Pod, Rhythm};
-use super::{Plan, service};
+use super::{Basis, Plan, service};
 use crate::installation::MailCatcher;
 use crate::names::{self, MAILCATCHER, MAILCATCHER_PORT, SMTP_PORT};
 use crate::reconcile::validate::{SmtpPlan, Validated};
@@ -21,6 +22,7 @@ const PORTS: [(&str, i32); 2] = [("smtp", SMTP_PORT), ("http", MAILCATCHER_PORT)
 pub(super) fn add(plan: &mut Plan, stack: &Validated, installed: &MailCatcher) {
     // Each would have half of the mail: the old one goes first.
     let strategy = DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+    plan.bases.insert(MAILCATCHER.to_owned(), Basis::of(&json!([stack.life.restarted_at])));
     let template = pod(installed).template(stack);
     plan.deployments.push(deployment::build(stack, MAILCATCHER, 1, template, strategy));
     plan.services.push(service::build(stack, MAILCATCHER, &PORTS));
@@ -34,9 +36,10 @@ pub(super) fn wire(wiring: Wiring, stack: &Validated) -> Wiring {
             at(wiring, &names::host(MAILCATCHER, &stack.namespace), SMTP_PORT, Encryption::None)
         }
         Some(SmtpPlan::External { host, port, encryption, secret }) => {
-            let wiring = at(wiring, host, *port, *encryption);
+            let wiring = at(wiring, host, *port, *encryption).told(&json!([host, port, encryption]));
             let Some((secret, digest)) = secret else { return wiring };
             wiring
+                .told(&json!(secret))
                 .set_from("MAIL_USERNAME", secret, "username")
                 .file("MAIL_PASSWORD_FILE", "smtp", secret, "password", "password")
                 .input(digest.clone())
@@ -68,5 +71,5 @@ fn pod(installed: &MailCatcher) -> Pod<'static> {
         ..Container::default()
     };
     let (volumes, inputs, labels) = (vec![tmp], Vec::new(), Default::default());
-    Pod { name: MAILCATCHER, uid: UID, container, volumes, inputs, labels, grace_s: 10 }
+    Pod { name: MAILCATCHER, uid: UID, container, volumes, inputs, labels, grace_s: 10, restarted_at: None }
 }

@@ -17,3 +17,10 @@ pub(super) fn data(stack: &Validated, name: &str) -> ObjectMeta {
         ..ObjectMeta::default()
     }
 }
+
+/// Of what keeps pod templates.
+pub(crate) fn kept(stack: &Validated, name: &str) -> ObjectMeta {
+    let mut labels = names::labels("templates", &stack.name);
+    labels.insert(names::KEEPS.to_owned(), "templates".to_owned());
+    ObjectMeta { labels: Some(labels), ..owned(stack, name) }
+}

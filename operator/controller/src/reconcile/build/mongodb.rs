@@ -1,11 +1,12 @@
 //! MongoDB: where the logger finds it, and its objects when we run it.
 
 use k8s_openapi::api::core::v1::Container;
+use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
 use super::secret::{self, Access, UriSource};
 use super::stateful_set::{self, DATA_VOLUME};
-use super::{Plan, service};
+use super::{Basis, Plan, service};
 use crate::installation::{Flavour, MongoDb};
 use crate::names::{self, MONGODB, MONGODB_PORT};
 use crate::reconcile::dereference::mongodb_uri;
@@ -22,12 +23,20 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, MONGODB, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials } => {
+        StorePlan::Managed { installed, storage, credentials, restarted_at } => {
             if let Password::Fresh(password) = credentials {
                 plan.data_secrets.push(access_secret(stack, installed.flavour, password));
             }
             plan.services.push(service::build(stack, MONGODB, &[("mongodb", MONGODB_PORT)]));
-            let template = pod(installed).template(stack);
+            plan.bases.insert(
+                MONGODB.to_owned(),
+                Basis::of(&json!([
+                    format!("{:?}", installed.flavour),
+                    restarted_at,
+                    stack.life.restarted_at
+                ])),
+            );
+            let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, MONGODB, storage, template));
         }
     }
@@ -94,5 +103,6 @@ fn pod(installed: &MongoDb) -> Pod<'static> {
         inputs: Vec::new(),
         labels: Default::default(),
         grace_s: 60,
+        restarted_at: None,
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::ObjectMeta;
-use weft_operator_api::{ResourceList, Resources};
+use weft_operator_api::{Moment, ResourceList, Resources};
 
 use crate::names;
 use crate::reconcile::validate::Validated;
@@ -27,15 +27,22 @@ pub(super) struct Pod<'a> {
     pub(super) inputs: Vec<ContentDigest>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) grace_s: i64,
+    /// When a restart of this workload alone was asked for.
+    pub(super) restarted_at: Option<Moment>,
 }
 
 impl Pod<'_> {
     pub(super) fn template(self, stack: &Validated) -> PodTemplateSpec {
-        let Self { name, uid, container, volumes, inputs, labels: more, grace_s } = self;
+        let Self { name, uid, container, volumes, inputs, labels: more, grace_s, restarted_at } = self;
         let mut labels = names::labels(name, &stack.name);
         labels.extend(more);
         let inputs = inputs.iter().map(|digest| digest.0.as_str()).collect::<Vec<_>>().join("-");
-        let annotations = (!inputs.is_empty()).then(|| [(names::INPUTS.to_owned(), inputs)].into());
+        let moments = [&stack.life.restarted_at, &restarted_at].into_iter().flatten();
+        let moments = moments.map(|moment| moment.0.as_str()).collect::<Vec<_>>().join(",");
+        let annotations = [(names::INPUTS, inputs), (names::RESTARTED_AT, moments)];
+        let annotations = annotations.into_iter().filter(|(_, value)| !value.is_empty());
+        let annotations: BTreeMap<_, _> = annotations.map(|(key, value)| (key.to_owned(), value)).collect();
+        let annotations = (!annotations.is_empty()).then_some(annotations);
         let spec = PodSpec {
             service_account_name: Some(name.to_owned()),
             automount_service_account_token: Some(false),

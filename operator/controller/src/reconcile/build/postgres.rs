@@ -1,11 +1,12 @@
 //! PostgreSQL: where authentication finds it, and its objects when we run it.
 
 use k8s_openapi::api::core::v1::Container;
+use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
 use super::secret::{self, Access, UriSource};
 use super::stateful_set::{self, DATA_VOLUME};
-use super::{Plan, service};
+use super::{Basis, Plan, service};
 use crate::installation::Postgres;
 use crate::names::{self, POSTGRES, POSTGRES_PORT};
 use crate::reconcile::validate::{Password, StorePlan, Validated};
@@ -21,12 +22,14 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<Postgres
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, POSTGRES, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials } => {
+        StorePlan::Managed { installed, storage, credentials, restarted_at } => {
             if let Password::Fresh(password) = credentials {
                 plan.data_secrets.push(access_secret(stack, password));
             }
             plan.services.push(service::build(stack, POSTGRES, &[("postgres", POSTGRES_PORT)]));
-            let template = pod(installed).template(stack);
+            plan.bases
+                .insert(POSTGRES.to_owned(), Basis::of(&json!([restarted_at, stack.life.restarted_at])));
+            let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, POSTGRES, storage, template));
         }
     }
@@ -79,5 +82,5 @@ fn pod(installed: &Postgres) -> Pod<'static> {
         ..Container::default()
     };
     let (volumes, inputs, labels) = (vec![credentials, run, tmp], Vec::new(), Default::default());
-    Pod { name: POSTGRES, uid: UID, container, volumes, inputs, labels, grace_s: 60 }
+    Pod { name: POSTGRES, uid: UID, container, volumes, inputs, labels, grace_s: 60, restarted_at: None }
 }

@@ -1,11 +1,12 @@
 //! RabbitMQ: where broker and listener find it, and its objects when we run it.
 
 use k8s_openapi::api::core::v1::Container;
+use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
 use super::secret::{self, Access, UriSource};
 use super::stateful_set::{self, DATA_VOLUME};
-use super::{Plan, service};
+use super::{Basis, Plan, service};
 use crate::installation::RabbitMq;
 use crate::names::{self, AMQP_PORT, RABBITMQ};
 use crate::reconcile::validate::{Password, StorePlan, Validated};
@@ -19,12 +20,14 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<RabbitMq
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, RABBITMQ, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials } => {
+        StorePlan::Managed { installed, storage, credentials, restarted_at } => {
             if let Password::Fresh(password) = credentials {
                 plan.data_secrets.push(access_secret(stack, password));
             }
             plan.services.push(service::build(stack, RABBITMQ, &[("amqp", AMQP_PORT)]));
-            let template = pod(installed).template(stack);
+            plan.bases
+                .insert(RABBITMQ.to_owned(), Basis::of(&json!([restarted_at, stack.life.restarted_at])));
+            let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, RABBITMQ, storage, template));
         }
     }
@@ -72,5 +75,5 @@ fn pod(installed: &RabbitMq) -> Pod<'static> {
         ..Container::default()
     };
     let (volumes, inputs, labels) = (vec![home, tmp], Vec::new(), Default::default());
-    Pod { name: RABBITMQ, uid: UID, container, volumes, inputs, labels, grace_s: 60 }
+    Pod { name: RABBITMQ, uid: UID, container, volumes, inputs, labels, grace_s: 60, restarted_at: None }
 }

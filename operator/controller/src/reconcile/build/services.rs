@@ -11,8 +11,10 @@ use crate::reconcile::validate::{EdgePlan, Run, Sender, Templates, Validated};
 pub(super) fn add(plan: &mut Plan, stack: &Validated) {
     let Validated { broker, authentication, logger, mail, listener, frontend, .. } = stack;
     let mut run = |name: &str, run: &Option<Run>, wire: fn(&Validated) -> Wiring| {
-        let built = run.as_ref().map(|run| deployment::service(stack, run, name, wire(stack)));
-        plan.deployments.extend(built);
+        let Some(run) = run else { return };
+        let (deployment, basis) = deployment::service(stack, run, name, wire(stack));
+        plan.deployments.push(deployment);
+        plan.bases.insert(name.to_owned(), basis);
     };
     run(BROKER, broker, wire_broker);
     run(AUTHENTICATION, authentication, wire_authentication);
@@ -36,6 +38,8 @@ fn wire_broker(stack: &Validated) -> Wiring {
     let Limits { requests_per_second, requests_burst, sign_in_burst: _, sign_in_per_minute: _ } = limits;
     let open: Vec<_> = open_actions.iter().copied().map(OpenAction::as_str).collect();
     serving_http()
+        .told(&(origins, trusted_proxies, &open))
+        .told(&(requests_per_second, requests_burst, stack.tracing.trust_incoming))
         .set("BROKER_TRUST_INCOMING_TRACES", &stack.tracing.trust_incoming.to_string())
         .set("BROKER_TOKEN_ISSUER", &issuer(stack))
         .set_some("BROKER_JAEGER_URL", stack.tracing.query.as_deref())
@@ -51,6 +55,7 @@ fn wire_authentication(stack: &Validated) -> Wiring {
     let Limits { requests_per_second: _, requests_burst: _, sign_in_burst, sign_in_per_minute } =
         &stack.edge.limits;
     let wiring = serving_grpc()
+        .told(&(sign_in_burst, sign_in_per_minute))
         .set("AUTH_ISSUER", &issuer(stack))
         .set_some("AUTH_SIGN_IN_BURST", *sign_in_burst)
         .set_some("AUTH_SIGN_IN_PER_MINUTE", *sign_in_per_minute)
@@ -64,12 +69,13 @@ fn wire_logger(stack: &Validated) -> Wiring {
 
 fn wire_mail(stack: &Validated) -> Wiring {
     let Sender { name, address } = &stack.sender;
-    let wiring = serving_grpc().set("FROM_NAME", name).set("FROM_ADDRESS", address);
+    let wiring = serving_grpc().told(&(name, address)).set("FROM_NAME", name).set("FROM_ADDRESS", address);
     let wiring = mailcatcher::wire(wiring, stack);
     match &stack.templates {
-        Some(Templates { config_map, digest }) => {
-            wiring.config_map("MAIL_TEMPLATES_DIR", "templates", config_map).input(digest.clone())
-        }
+        Some(Templates { config_map, digest }) => wiring
+            .told(config_map)
+            .config_map("MAIL_TEMPLATES_DIR", "templates", config_map)
+            .input(digest.clone()),
         None => wiring,
     }
 }
@@ -81,6 +87,7 @@ fn wire_listener(stack: &Validated) -> Wiring {
 fn wire_frontend(stack: &Validated) -> Wiring {
     let Console { broker_url, jaeger_url } = &stack.edge.console;
     serving_http()
+        .told(&(broker_url, jaeger_url))
         .set_some("FRONTEND_BROKER_URL", broker_url.as_deref())
         .set_some("FRONTEND_JAEGER_URL", jaeger_url.as_deref())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::Api;
 use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
-use weft_operator_api::{ConditionStatus, ServiceStatus, Stack, StackStatus};
+use weft_operator_api::{ConditionStatus, ServiceStatus, Stack, StackStatus, StoreKind, StoreUse};
 
 use super::stores::{self, StoreState};
 use super::{
@@ -17,7 +17,8 @@ use crate::names::{
     RABBITMQ, SMTP, STACK,
 };
 use crate::reconcile::apply::Applied;
-use crate::reconcile::validate::{Run, SmtpPlan, StorePlan, Validated};
+use crate::reconcile::keep::Steps;
+use crate::reconcile::validate::{LifePlan, Run, SmtpPlan, StorePlan, Validated};
 use crate::view::PodView;
 
 /// Whether a Stack is ready, or nearly.
@@ -35,11 +36,13 @@ pub struct Readiness {
 pub async fn observe(
     stack: &Stack,
     validated: &Validated,
+    steps: &Steps,
     applied: &Applied,
     context: &Context,
 ) -> Result<Readiness, StatusError> {
-    let Validated { namespace, version, .. } = validated;
-    let mut look = Look { context, namespace, pending: Vec::new(), stuck: false, all_complete: true };
+    let Validated { namespace, version, life, .. } = validated;
+    let (pending, held) = (Vec::new(), Vec::new());
+    let mut look = Look { context, namespace, life, steps, pending, held, stuck: false, all_complete: true };
     let services = services(validated);
     let services = services.into_iter().filter_map(|(name, run)| Some((name, run.as_ref()?)));
     let services = services.map(|(name, run)| look.service(name, run, applied)).collect();
@@ -48,7 +51,7 @@ pub async fn observe(
         (MAILCATCHER, matches!(validated.smtp, Some(SmtpPlan::Catcher(_)))),
     ] {
         if runs {
-            let progress = look.deployment(name, 1, applied);
+            let progress = look.deployment(name, look.desired(name, 1), applied);
             look.note(name, &progress);
         }
     }
@@ -58,12 +61,13 @@ pub async fn observe(
     let nobody_is_asked = kept.is_some() && used.iter().all(|store| store.kept(kept).is_some());
     let pods = if nobody_is_asked { Vec::new() } else { look.pods(&validated.name).await? };
     if kept.is_none() {
-        look.explain(&pods);
+        look.explain(&pods, applied);
     }
     let mut states = Vec::new();
     for store in used {
         let state = match store.kept(kept) {
             Some(state) => state,
+            None if life.stopped.is_some() => stopped(),
             None if store.owner_runs => {
                 ask(store.owner, store.name, &pods, !look.all_complete, context).await
             }
@@ -71,15 +75,49 @@ pub async fn observe(
         };
         states.push((store.name, state));
     }
-    let Look { pending, stuck, all_complete, .. } = look;
+    let Look { mut pending, mut held, stuck, all_complete, .. } = look;
+    if life.paused {
+        held.append(&mut pending);
+    }
     let told = states.iter().all(|(_, state)| state.status == ConditionStatus::True);
     let broken = states.iter().any(|(name, state)| holds_up(name) && state.status == ConditionStatus::False);
     let is_ready = pending.is_empty() && !broken && applied.failure.is_none();
     let failure = applied.failure.as_ref().map(|error| weft_runtime::telemetry::chain(error));
-    let observation =
-        Observation { version: version.clone(), services, pending, stuck, failure, stores: states };
+    let observation = Observation {
+        version: version.clone(),
+        services,
+        pending,
+        stuck,
+        failure,
+        stores: states,
+        kinds: kinds(validated),
+        held,
+        paused: paused(life),
+        stopped: life.stopped.is_some(),
+        deletion: life.deletion,
+    };
     report(&stack.metadata, stack.status.as_ref(), Outcome::Observed(observation), context).await?;
-    Ok(Readiness { is_ready: is_ready && told, is_near: all_complete })
+    let told = told || life.stopped.is_some();
+    Ok(Readiness { is_ready: is_ready && told, is_near: all_complete || life.stopped.is_some() })
+}
+
+/// What is paused, for a person.
+fn paused(life: &LifePlan) -> Vec<String> {
+    if life.paused { vec!["the Stack".to_owned()] } else { life.paused_parts.iter().cloned().collect() }
+}
+
+/// Who runs each store that has data.
+fn kinds(stack: &Validated) -> Vec<StoreUse> {
+    fn kind<I>(name: &str, store: &Option<StorePlan<I>>) -> Option<StoreUse> {
+        let kind = match store.as_ref()? {
+            StorePlan::Managed { .. } => StoreKind::Managed,
+            StorePlan::External(_) => StoreKind::External,
+        };
+        Some(StoreUse { name: name.to_owned(), kind })
+    }
+    let Validated { mongodb, rabbitmq, postgres, .. } = stack;
+    let all = [kind(MONGODB, mongodb), kind(POSTGRES, postgres), kind(RABBITMQ, rabbitmq)];
+    all.into_iter().flatten().collect()
 }
 
 /// The built-in services, in the order in which a request meets them.
@@ -154,8 +192,13 @@ fn keep(status: &StackStatus, store: &str) -> Option<StoreState> {
 }
 
 async fn ask(owner: &str, store: &str, pods: &[PodView], rolling: bool, context: &Context) -> StoreState {
-    let of_owner: Vec<_> = pods.iter().filter(|pod| app(pod) == Some(owner)).collect();
+    let of_owner: Vec<_> = pods.iter().filter(|pod| pod.app() == Some(owner)).collect();
     stores::ask(owner, store, &of_owner, rolling, &context.ask_stores).await
+}
+
+/// Nobody is to run, so nobody is asked.
+fn stopped() -> StoreState {
+    StoreState::new(ConditionStatus::Unknown, "Stopped", "the Stack is stopped, and nobody looks")
 }
 
 /// Nobody is there to ask: of a store that we run, its own probes say something.
@@ -173,25 +216,30 @@ fn unowned(owner: &str, complete: Option<bool>) -> StoreState {
     }
 }
 
-fn app(pod: &PodView) -> Option<&str> {
-    pod.metadata.labels.as_ref()?.get("app.kubernetes.io/name").map(String::as_str)
-}
-
 struct Look<'a> {
     context: &'a Context,
     namespace: &'a str,
+    life: &'a LifePlan,
+    steps: &'a Steps,
     /// What and why.
     pending: Vec<String>,
+    /// The same of what is paused.
+    held: Vec<String>,
     stuck: bool,
     all_complete: bool,
 }
 
 impl Look<'_> {
     fn service(&mut self, name: &str, run: &Run, applied: &Applied) -> ServiceStatus {
-        let desired = run.spec.replicas();
+        let desired = self.desired(name, run.spec.replicas());
         let progress = self.deployment(name, desired, applied);
         self.note(name, &progress);
         ServiceStatus { name: name.to_owned(), desired, updated: progress.updated, ready: progress.ready }
+    }
+
+    /// How many there shall be now.
+    fn desired(&self, name: &str, replicas: i32) -> i32 {
+        if self.life.is_stopped(name) { 0 } else { replicas }
     }
 
     fn deployment(&self, name: &str, desired: i32, applied: &Applied) -> Progress {
@@ -203,7 +251,11 @@ impl Look<'_> {
     fn stateful_set(&self, name: &str, applied: &Applied) -> Progress {
         let view = self.context.cache.stateful_sets.get(&ObjectRef::new(name).within(self.namespace));
         let generation = applied.stateful_sets.get(name).copied().flatten();
-        progress(view.as_deref().map(|view| (&view.metadata, &view.status)), generation, 1)
+        progress(
+            view.as_deref().map(|view| (&view.metadata, &view.status)),
+            generation,
+            self.desired(name, 1),
+        )
     }
 
     /// Which of the stores that we run are complete.
@@ -225,7 +277,17 @@ impl Look<'_> {
     fn note(&mut self, name: &str, progress: &Progress) {
         self.all_complete &= progress.complete;
         self.stuck |= progress.stuck;
-        self.pending.extend(progress.message.as_ref().map(|message| format!("{name}: {message}")));
+        if self.steps.behind.contains(name) {
+            self.held.push(format!("{name}: paused, and its pods are not as the spec says"));
+        } else if self.life.is_paused(name) {
+            self.held
+                .extend(progress.message.as_ref().map(|message| format!("{name}: paused, with {message}")));
+        } else {
+            self.pending.extend(progress.message.as_ref().map(|message| format!("{name}: {message}")));
+            if self.life.stopped.is_some() && !self.life.is_stopped(name) {
+                self.pending.push(format!("{name}: stops when those who call it have stopped"));
+            }
+        }
     }
 
     async fn pods(&self, stack: &str) -> Result<Vec<PodView>, StatusError> {
@@ -235,18 +297,20 @@ impl Look<'_> {
         Ok(pods.items)
     }
 
-    /// Adds what the pods themselves say, and waits for those that are still ending: they may still serve.
-    fn explain(&mut self, pods: &[PodView]) {
-        for pod in pods {
-            let name = app(pod).unwrap_or_default();
+    /// Adds what the pods themselves say, and waits for those that are still ending, or whose workload is gone: they may
+    /// still serve.
+    fn explain(&mut self, pods: &[PodView], applied: &Applied) {
+        for pod in pods.iter().filter(|pod| !pod.has_ended()) {
+            let name = pod.app().unwrap_or_default();
             let trouble = pod.trouble();
+            let wanted = applied.deployments.contains_key(name) || applied.stateful_sets.contains_key(name);
             match self.pending.iter_mut().find(|pending| pending.starts_with(&format!("{name}: "))) {
                 Some(pending) => {
                     if let Some(trouble) = trouble.filter(|trouble| !pending.contains(trouble.as_str())) {
                         pending.push_str(&format!(" ({trouble})"));
                     }
                 }
-                None if pod.metadata.deletion_timestamp.is_some() => {
+                None if pod.metadata.deletion_timestamp.is_some() || !wanted => {
                     self.pending.push(format!("{name}: a former pod is still ending"));
                 }
                 None => {}

@@ -1,6 +1,8 @@
 //! Why nothing is built.
 
-use crate::names::SMTP;
+use weft_operator_api::StoreKind;
+
+use crate::names::{self, SMTP};
 use crate::reconcile::dereference::SecretProblem;
 
 /// Why nothing is built.
@@ -18,6 +20,13 @@ pub enum Refusal {
          the Secret, or delete the PersistentVolumeClaim to start empty"
     )]
     CredentialsLost { secret: String, claim: String },
+    #[error(
+        "spec.stores.{store}: {}; copy it (docs/stores.md says how), then set leaveData: true in {} to say that you know. \
+         Until then what runs goes on as it is",
+        left_behind(store, *kind),
+        goal(store, *kind)
+    )]
+    DataLeftBehind { store: &'static str, kind: StoreKind },
     #[error("spec.stores.{store}.external: {problem}")]
     Secret { store: &'static str, problem: SecretProblem },
     #[error("spec.admin: {problem}")]
@@ -43,6 +52,7 @@ impl Refusal {
             Self::ElderStack { .. } => "AnotherStackInNamespace",
             Self::UnknownVersion { .. } => "UnknownVersion",
             Self::CredentialsLost { .. } => "CredentialsLost",
+            Self::DataLeftBehind { .. } => "DataLeftBehind",
             Self::Secret { problem: SecretProblem::Missing { .. }, .. }
             | Self::Admin { problem: SecretProblem::Missing { .. } } => "SecretMissing",
             Self::Secret { .. } | Self::Admin { .. } => "SecretUnusable",
@@ -57,7 +67,7 @@ impl Refusal {
     pub fn store(&self) -> Option<&str> {
         match self {
             Self::CredentialsLost { secret, .. } => Some(secret),
-            Self::Secret { store, .. } => Some(store),
+            Self::Secret { store, .. } | Self::DataLeftBehind { store, .. } => Some(store),
             Self::NoSender => Some(SMTP),
             Self::ElderStack { .. }
             | Self::UnknownVersion { .. }
@@ -73,4 +83,24 @@ impl Refusal {
     pub fn is_waiting(&self) -> bool {
         matches!(self, Self::Secret { .. } | Self::Admin { .. } | Self::Templates { .. })
     }
+}
+
+fn left_behind(store: &str, kind: StoreKind) -> String {
+    match kind {
+        StoreKind::Managed => {
+            let claim = names::claim(store);
+            format!("it becomes external, and the data on the volume {claim} would be left behind")
+        }
+        StoreKind::External => {
+            "it becomes managed, and the data of the external store would be left behind".to_owned()
+        }
+    }
+}
+
+fn goal(store: &str, from: StoreKind) -> String {
+    let to = match from {
+        StoreKind::Managed => "external",
+        StoreKind::External => "managed",
+    };
+    format!("spec.stores.{store}.{to}")
 }

@@ -60,6 +60,10 @@ fn change(state: &mut State, method: &Method, id: &Id, status: bool, body: &Byte
         (&Method::POST, Some(_)) => failure(409, "AlreadyExists"),
         (&Method::POST, None) => reply(201, &state.put(id, sent)),
         (&Method::PATCH, None) if status => failure(404, "NotFound"),
+        (&Method::PATCH, None) if !sent["metadata"]["uid"].is_null() => failure(409, "Conflict"),
+        (&Method::PATCH, Some(there)) if id.0 == "controllerrevisions" && sent["data"] != there["data"] => {
+            failure(422, "Invalid")
+        }
         (&Method::PATCH, Some(there)) if differs(&sent["metadata"]["uid"], &there["metadata"]["uid"]) => {
             failure(409, "Conflict")
         }

@@ -5,6 +5,7 @@ use futures::channel::mpsc::UnboundedSender;
 use serde_json::{Value, json};
 
 use super::merge;
+use crate::readers;
 
 /// Plural, namespace (empty for what has none), name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +88,12 @@ impl State {
         Some((text("status"), text("reason"), text("message")))
     }
 
+    /// The Events of a reason, as their notes.
+    pub(crate) fn told(&self, reason: &str) -> Vec<&str> {
+        let events = self.objects.iter().filter(|(id, event)| id.0 == "events" && event["reason"] == reason);
+        events.map(|(_, event)| event["note"].as_str().unwrap_or_default()).collect()
+    }
+
     pub(crate) fn is_ready(&self, stack: &str) -> bool {
         self.condition(stack, "Ready").is_some_and(|(status, ..)| status == "True")
     }
@@ -139,11 +146,18 @@ impl State {
         self.put(&id, object);
     }
 
+    /// Changes what the operator has applied, as if it had applied this.
+    pub(crate) fn edit_applied(&mut self, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
+        edit(self.applied.get_mut(&(Id::shop(plural, name), false)).unwrap());
+        self.edit(plural, name, edit);
+    }
+
     pub(crate) fn apply(&mut self, id: &Id, wanted: &Value, status: bool) -> Value {
         let mut object = self.objects.get(id).cloned().unwrap_or_else(|| json!({}));
         let before = self.applied.insert((id.clone(), status), wanted.clone()).unwrap_or_default();
         if status {
             merge::apply(&mut object["status"], &wanted["status"], &before["status"]);
+            readers::check(&object);
         } else {
             merge::apply(&mut object, wanted, &before);
         }
@@ -195,13 +209,17 @@ impl State {
         self.pods_run = false;
         self.put(id, object);
         let pod = Id("pods".to_owned(), id.1.clone(), format!("{}-0", id.2));
-        self.put(
-            &pod,
-            json!({
-                "metadata": { "labels": labels },
-                "status": { "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] },
-            }),
-        );
+        if replicas == 0 {
+            self.delete(&pod);
+        } else {
+            let owner = json!([{ "uid": self.objects[id]["metadata"]["uid"] }]);
+            let status =
+                json!({ "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] });
+            self.put(
+                &pod,
+                json!({ "metadata": { "labels": labels, "ownerReferences": owner }, "status": status }),
+            );
+        }
         self.pods_run = true;
     }
 }
