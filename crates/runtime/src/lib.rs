@@ -8,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod lifecycle;
 mod log_line;
+pub mod log_scope;
 pub mod metrics;
 pub mod process;
 mod sampler;

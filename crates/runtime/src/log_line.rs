@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
-use crate::trace;
+use crate::{log_scope, trace};
 
 /// Writes lines such as `{"time":"…","level":"INFO","service":"logger","message":"…","trace_id":"…",…}`.
 ///
@@ -39,6 +39,9 @@ where
         line.insert("level".into(), event.metadata().level().as_str().into());
         line.insert("service".into(), self.service.into());
         line.insert("target".into(), event.metadata().target().into());
+        log_scope::each(|name, value| {
+            line.insert(name.into(), value.into());
+        });
         event.record(&mut Fields(&mut line));
         // Not the context's own span: it hides those that the log filter leaves out.
         if let Some(ids) = trace::span_context(&tracing::Span::current()) {
@@ -96,5 +99,54 @@ impl Visit for Fields<'_> {
     }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.put(field, crate::telemetry::chain(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use jiff::Timestamp;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+    use crate::clock::FixedClock;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn each_line_within_a_scope_has_its_fields_and_no_line_outside_it() {
+        let lines = Lines::default();
+        let written = lines.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || written.clone())
+            .fmt_fields(NoSpanFields)
+            .event_format(JsonLine { service: "test", clock: FixedClock(Timestamp::UNIX_EPOCH) });
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let pass = async {
+            tracing::info!("one");
+            tokio::task::yield_now().await;
+            tracing::info!(stack = "another", time = "x", "two");
+        };
+        log_scope::with([("stack", "shop".to_owned()), ("namespace", "n".to_owned())], pass).await;
+        tracing::info!("three");
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["stack"], &lines[0]["namespace"]), (&"shop".into(), &"n".into()));
+        assert_eq!((&lines[1]["stack"], &lines[1]["namespace"]), (&"another".into(), &"n".into()));
+        assert_eq!(lines[1]["field.time"], "x");
+        assert!(lines[2].get("stack").is_none() && lines[2]["message"] == "three");
     }
 }
