@@ -11,6 +11,8 @@ kubectl get namespace "$namespace" > /dev/null 2>&1 &&
   kubectl -n "$namespace" delete secret -l "owner=helm,name=$release,status in (pending-install,pending-upgrade,pending-rollback)" > /dev/null
 helm upgrade --install "$release" "$WEFT_ROOT/charts/weft" --namespace "$namespace" --create-namespace \
   --values "$values" "$@" > /dev/null
+# Nothing in here needs more. Helm itself labels no namespace that it makes.
+kubectl label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted --overwrite > /dev/null
 deployments=$(kubectl -n "$namespace" get deployments -l "app.kubernetes.io/instance=$release" -o name)
 [ -n "$deployments" ] || die "the chart made no Deployment labelled app.kubernetes.io/instance=$release in $namespace"
 for deployment in $deployments; do

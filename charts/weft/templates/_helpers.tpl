@@ -15,61 +15,125 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- define "weft.labelsFor" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* An image's reference, from the registry that the values name, if they name one. */}}
+{{- define "weft.image" -}}
+{{- $registry := .root.Values.registry | trimSuffix "/" -}}
+{{- $parts := splitList "/" .image -}}
+{{- $first := first $parts -}}
+{{- if and $registry (or (contains "." $first) (contains ":" $first) (eq $first "localhost")) (gt (len $parts) 1) -}}
+{{- printf "%s/%s" $registry (join "/" (rest $parts)) -}}
+{{- else if $registry -}}
+{{- printf "%s/%s" $registry .image -}}
+{{- else -}}
+{{- .image -}}
+{{- end -}}
+{{- end }}
+
+{{/* The operator's own image. */}}
+{{- define "weft.operatorImage" -}}
+{{- include "weft.image" (dict "root" . "image" (printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag))) -}}
+{{- end }}
+
 {{/* What the operator reads: the release and what it was installed with. */}}
 {{- define "weft.installation" -}}
+{{- $root := . -}}
 release: {{ .Release.Name | quote }}
-versions: {{- toYaml .Values.versions | nindent 2 }}
-stores: {{- toYaml .Values.stores | nindent 2 }}
-tracing: {{- toYaml .Values.tracing | nindent 2 }}
+versions:
+  {{- range $version, $images := .Values.versions }}
+  {{ $version | quote }}:
+    {{- range $service, $image := $images }}
+    {{ $service }}: {{ include "weft.image" (dict "root" $root "image" $image) }}
+    {{- end }}
+  {{- end }}
+stores:
+  {{- range $store, $values := .Values.stores }}
+  {{ $store }}: {{- toYaml (merge (dict "image" (include "weft.image" (dict "root" $root "image" $values.image))) $values) | nindent 4 }}
+  {{- end }}
+tracing:
+  jaeger:
+    image: {{ include "weft.image" (dict "root" $root "image" .Values.tracing.jaeger.image) }}
+    major: {{ .Values.tracing.jaeger.major }}
+{{- with .Values.stacks.imagePullSecrets }}
+pullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
 watch: {{- toYaml .Values.watch | nindent 2 }}
 {{- end }}
 
 {{/* What the operator may do in the namespaces that it looks after, and why. */}}
 {{- define "weft.rules" -}}
-# Stacks: seen and waited for. Never written: the spec is the user's.
+# Stacks are never written: the spec is the user's.
 - apiGroups: [weft.dev]
   resources: [stacks]
-  verbs: [list, watch]
-# Their status is ours to write.
+  verbs:
+  - list      # which Stacks there are
+  - watch     # what is asked of them now
 - apiGroups: [weft.dev]
   resources: [stacks/status]
-  verbs: [patch]
-# What a Stack runs: get finds out whether a name is taken by someone else, list and watch see what was changed or deleted,
-# create and patch are server-side apply, delete prunes what the Stack no longer asks for. get also reads the ConfigMap that
-# `mail.templates` of a Stack names.
+  verbs:
+  - patch     # how far each Stack is: the status is ours to write
+# What a Stack runs.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs:
+  - get       # is a name taken by somebody else?
+  - list      # what there is when the operator starts
+  - watch     # what was changed or deleted by hand is put back; how far a rollout is
+  - create    # server-side apply of what is not there yet
+  - patch     # server-side apply of what is there
+  - delete    # what the Stack no longer asks for
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
-  verbs: [get, list, watch, create, patch, delete]
-# Secrets that the operator makes, by name. list and watch: a deleted one is noticed, a changed one rolls the pods that use it.
-# patch and delete concern only those that are made from a user's Secret; those with passwords are made once.
+  verbs:
+  - get       # is a name taken by somebody else? And the ConfigMap that mail.templates of a Stack names
+  - list      # what there is when the operator starts
+  - watch     # what was changed or deleted by hand is put back
+  - create    # server-side apply of what is not there yet
+  - patch     # server-side apply of what is there
+  - delete    # what the Stack no longer asks for
+# Secrets that the operator makes, by name. Those with passwords are made once and never written again.
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [mongodb, mongodb-external, postgres, postgres-external, rabbitmq, rabbitmq-external]
-  verbs: [list, watch, patch, delete]
-# create can't be bound to names. get reads the Secrets that a Stack names (`external.secretRef`, `admin.secretRef`), which may
-# have any name, and `<stack>-admin`.
+  verbs:
+  - list      # which of them there are when the operator starts
+  - watch     # a deleted one is noticed, a changed one rolls the pods that use it
+  - patch     # a URI that is made from the parts in a user's Secret
+  - delete    # such a URI, when the Stack no longer asks for it
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create]
-# Is there a volume from before? Then no new password is made for it. patch gives it the Stack's owner reference where
-# `deletionPolicy: Delete` and its annotation ask for that, and takes it away again. Volumes are never deleted.
+  verbs:
+  - get       # those that a Stack names (external.secretRef, admin.secretRef), which may have any name, and <stack>-admin
+  - create    # passwords of managed stores and of the first user; a right to create can't be bound to names
+# The volumes of stores, and no others. They are never deleted.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   resourceNames: [data-mongodb-0, data-postgres-0, data-rabbitmq-0]
-  verbs: [get, patch]
-# The pod templates that a Stack last rolled to: what can't be changed is made anew and the one before deleted.
+  verbs:
+  - get       # is there data from before? Then no new password is made for it
+  - patch     # the Stack's owner reference, given where deletionPolicy and its annotation ask for it, and taken away again
+# The pod templates that a Stack last rolled to.
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, list, watch, create, patch, delete]
-# What has changed is told as Events of the Stack.
+  verbs:
+  - get       # is a name taken by somebody else?
+  - list      # what there is when the operator starts
+  - watch     # what was changed or deleted by hand is put back
+  - create    # a template that is kept for the first time
+  - patch     # its labels and owner: a revision's data can't be changed
+  - delete    # the one before: what can't be changed is made anew
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
-# What keeps a pod from starting is said in the Stack's status; at its address its service says how its store is.
+  verbs:
+  - create    # what has changed is told as Events of the Stack
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
+  verbs:
+  - list      # what keeps a pod from starting is said in the status; at its address a service says how its store is
 {{- end }}

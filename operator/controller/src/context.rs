@@ -50,6 +50,11 @@ impl Retries {
         delay.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 4.0)
     }
 
+    /// Forgets every failure.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The next failure is the first again.
     pub fn forget(&self, stack: &ObjectRef<GuardedStack>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);

@@ -1,12 +1,15 @@
 //! Watches turn into a queue of Stacks to look at; the queue into passes, a few at a time.
 
+mod pass;
 mod watch;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::Client;
 use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config, Error};
@@ -16,12 +19,16 @@ use weft_runtime::telemetry::chain;
 
 use crate::cache::GuardedStack;
 use crate::context::Context;
-use crate::reconcile::{ReconcileError, reconcile};
+use crate::leader::Leadership;
+use crate::reconcile::ReconcileError;
+use pass::observed;
 
 pub use watch::{Feeds, feeds};
 
 /// Passes at the same time.
 const CONCURRENCY: u16 = 4;
+/// At the end of the process passes under way have this long: who follows is waiting. A pass may be cut anywhere.
+const LAST_PASSES: Duration = Duration::from_secs(2);
 
 /// Where a controller looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,21 +61,65 @@ impl Scope {
 
 /// Reconciles what the feeds bring until the shutdown is requested; passes under way are then finished.
 pub async fn control(context: Arc<Context>, feeds: Feeds, shutdown: Shutdown) {
-    let Feeds { queue, tasks } = feeds;
-    let queue = queue.take_until(shutdown.requested().boxed()).map(Ok::<_, Infallible>);
-    let (stacks, at_hand) = (context.cache.stacks.clone(), Arc::clone(&context));
-    let config = Config::default().concurrency(CONCURRENCY);
-    applier(
-        |stack, context| reconcile(stack, context).boxed(),
-        |stack, error, context| retry_later(&stack, error, &context),
-        context,
-        stacks,
-        queue,
-        config,
-    )
-    .for_each(async |result| conclude(result, &at_hand))
-    .await;
+    control_as(context, feeds, Leadership::always(), shutdown).await;
+}
+
+/// The same, while this process leads. As soon as it leads no more, passes under way are cut.
+pub async fn control_as(context: Arc<Context>, feeds: Feeds, mut leadership: Leadership, shutdown: Shutdown) {
+    let Feeds { mut queue, tasks } = feeds;
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => break,
+            () = leadership.gained() => {}
+            () = discard(&context, &mut queue) => {}
+        }
+        let ended = async {
+            shutdown.requested().await;
+            tokio::time::sleep(LAST_PASSES).await;
+        };
+        tokio::select! {
+            biased;
+            () = leadership.lost() => {}
+            () = work(&context, &mut queue, &shutdown) => break,
+            () = ended => break,
+        }
+        // Another acts from now on: what our applies left behind is no longer known.
+        context.ledger.clear();
+        context.retries.clear();
+    }
     drop(tasks);
+}
+
+/// Who does not lead lets pass what happens: its cache knows it, and all Stacks are looked at when it leads. Never ends.
+async fn discard(context: &Context, queue: &mut UnboundedReceiver<ObjectRef<GuardedStack>>) {
+    while queue.next().await.is_some() {
+        context.metrics.discarded();
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn work(
+    context: &Arc<Context>,
+    queue: &mut UnboundedReceiver<ObjectRef<GuardedStack>>,
+    shutdown: &Shutdown,
+) {
+    let stacks = context.cache.stacks.clone();
+    let all: Vec<_> = stacks.state().iter().map(|stack| ObjectRef::from_obj(stack.as_ref())).collect();
+    for stack in &all {
+        context.metrics.queued(stack);
+    }
+    let queue = stream::iter(all).chain(queue).take_until(shutdown.requested().boxed());
+    applier(
+        |stack, context| observed(stack, context).boxed(),
+        |stack, error, context| retry_later(&stack, error, &context),
+        Arc::clone(context),
+        stacks,
+        queue.map(Ok::<_, Infallible>),
+        Config::default().concurrency(CONCURRENCY),
+    )
+    .for_each(async |result| conclude(result, context))
+    .await;
 }
 
 fn retry_later(stack: &GuardedStack, error: &ReconcileError, context: &Context) -> Action {
@@ -94,7 +145,9 @@ fn conclude(pass: Pass, context: &Context) {
         // A Stack that is gone: what it ran goes with it, and so does what we knew of it.
         Err(Error::ObjectNotFound(stack)) => {
             let namespace = stack.namespace.clone().unwrap_or_default();
-            context.retries.forget(&ObjectRef::new(&stack.name).within(&namespace));
+            let reference = ObjectRef::new(&stack.name).within(&namespace);
+            context.metrics.begun(&reference);
+            context.retries.forget(&reference);
             context.ledger.forget(&(namespace, stack.name.clone()));
         }
         Err(error) => tracing::error!(error = chain(&error), "the controller's queue failed"),

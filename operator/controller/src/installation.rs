@@ -15,6 +15,9 @@ pub struct Installation {
     pub versions: BTreeMap<String, Images>,
     pub stores: StoreImages,
     pub tracing: TracingImages,
+    /// Secrets, in the namespace of each Stack, that open the registries of all images.
+    #[serde(default, rename = "pullSecrets")]
+    pub pull_secrets: Vec<String>,
     #[serde(default)]
     pub watch: Watch,
 }

@@ -141,6 +141,11 @@ impl Ledger {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
         self.owns_data(stack, true);
     }
+
+    /// Forgets everything: each object is then applied once more.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// True when all labels, annotations and owners that we want are there; others may be there too.

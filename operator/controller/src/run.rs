@@ -6,23 +6,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use kube::Client;
+use http_body_util::Full;
 use kube::runtime::reflector::store::WriterDropped;
 use rand::distr::{Alphanumeric, SampleString as _};
-use tokio::net::TcpStream;
 use weft_runtime::Process;
-use weft_runtime::config::ConfigError;
+use weft_runtime::config::{ConfigError, Settings};
 use weft_runtime::health::Condition;
 use weft_runtime::lifecycle::Shutdown;
 
 use crate::context::{AskStores, Context, Retries};
-use crate::controller::{Feeds, Scope, control, feeds};
+use crate::controller::{Feeds, Scope, control_as, feeds};
 use crate::installation::{Installation, InstallationError};
+use crate::leader::{Candidate, Leadership, Surroundings, Timing};
 use crate::ledger::Ledger;
 use crate::metrics::OperatorMetrics;
+use crate::names::MANAGER;
+use crate::{client, plain_http};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -45,8 +44,16 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         .settings
         .required_text("WEFT_OPERATOR_CONFIG", "the path of the file that the chart writes")?;
     let installation = Arc::new(Installation::read(&PathBuf::from(path))?);
-    let client = Client::try_default().await.map_err(|error| RunError::Client(Box::new(error)))?;
+    let client = client::connect().await.map_err(|error| RunError::Client(Box::new(error)))?;
     let metrics = OperatorMetrics::register(&process.metrics);
+    let surroundings = Surroundings {
+        clock: Arc::clone(&process.clock),
+        metrics: metrics.clone(),
+        condition: process.health.condition("lease"),
+    };
+    let mut candidate =
+        Candidate::new(&client, MANAGER, identity(&process.settings), Timing::default(), surroundings);
+    let leadership = candidate.leadership();
     let scopes = scopes(&installation);
     let synced =
         Synced { condition: process.health.condition("cache"), left: AtomicUsize::new(scopes.len()) };
@@ -63,9 +70,21 @@ pub async fn run(process: Process) -> Result<(), RunError> {
             password: Arc::new(|| Alphanumeric.sample_string(&mut rand::rng(), 32)),
             ask_stores: ask_stores(),
         };
-        look_after(scope, context, feeds, &synced, &process.shutdown)
+        look_after(scope, context, feeds, &synced, (leadership.clone(), &process.shutdown))
     });
-    futures::future::try_join_all(controllers).await.map(|_| ())
+    // It renews until the last pass has ended, and only then gives the Lease back.
+    let done = tokio::select! {
+        done = futures::future::try_join_all(controllers) => done,
+        () = candidate.campaign() => return Ok(()),
+    };
+    candidate.resign().await;
+    done.map(|_| ())
+}
+
+/// The pod's name, and something that no other process has, such as an earlier one in the same pod.
+fn identity(settings: &Settings) -> String {
+    let host = settings.text("HOSTNAME").unwrap_or_else(|| MANAGER.to_owned());
+    format!("{host}_{}", Alphanumeric.sample_string(&mut rand::rng(), 10))
 }
 
 /// Which scopes have listed what there is. One that may not list holds up no other.
@@ -88,7 +107,7 @@ async fn look_after(
     context: Context,
     feeds: Feeds,
     synced: &Synced,
-    shutdown: &Shutdown,
+    (leadership, shutdown): (Leadership, &Shutdown),
 ) -> Result<(), RunError> {
     tracing::info!(release = context.installation.release, "looking after {scope}");
     tokio::select! {
@@ -96,7 +115,7 @@ async fn look_after(
         () = shutdown.requested() => return Ok(()),
     }
     synced.one_more();
-    control(Arc::new(context), feeds, shutdown.clone()).await;
+    control_as(Arc::new(context), feeds, leadership, shutdown.clone()).await;
     Ok(())
 }
 
@@ -106,7 +125,6 @@ fn scopes(installation: &Installation) -> Vec<Scope> {
 }
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
-const LONGEST_ANSWER: usize = 64 << 10;
 
 /// Asks by HTTP, at the pod's own address: a pod that is not ready has no other.
 fn ask_stores() -> AskStores {
@@ -119,21 +137,8 @@ fn ask_stores() -> AskStores {
     })
 }
 
-async fn get_status<T: serde::de::DeserializeOwned>(
-    address: &str,
-) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request =
-        http::Request::get("/status").header(http::header::HOST, address).body(Empty::<Bytes>::new())?;
-    let exchange = async move {
-        let body = sender.send_request(request).await?.into_body();
-        let body = Limited::new(body, LONGEST_ANSWER).collect().await?;
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(serde_json::from_slice(&body.to_bytes())?)
-    };
-    tokio::select! {
-        answer = exchange => answer,
-        // Ends before the answer only when it has failed.
-        ended = connection => Err(ended.err().map_or_else(|| "the connection was closed".into(), Into::into)),
-    }
+async fn get_status<T: serde::de::DeserializeOwned>(address: &str) -> Result<T, plain_http::Failure> {
+    let request = http::Request::get("/status").header(http::header::HOST, address).body(Full::default())?;
+    let answer = plain_http::exchange(address, request).await?;
+    Ok(serde_json::from_slice(answer.body())?)
 }

@@ -29,6 +29,7 @@ pub struct Feeds {
 pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cache, Feeds) {
     let (sender, queue) = unbounded();
     let (stacks, writer) = store::<GuardedStack>();
+    metrics.watch_stacks(stacks.clone());
     let mut start = Start { stacks: stacks.clone(), sender, metrics: metrics.clone(), tasks: JoinSet::new() };
     let ours = || Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
     let api = || client.clone();
@@ -112,6 +113,7 @@ impl Start {
                     }
                 };
                 for stack in concerned {
+                    metrics.queued(&stack);
                     // Fails only when the queue's reader has ended, and then nobody is left to care.
                     let _ = sender.unbounded_send(stack);
                 }

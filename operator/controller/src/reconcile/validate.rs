@@ -44,6 +44,8 @@ pub struct Validated {
     pub edge: EdgePlan,
     pub tracing: TracingPlan,
     pub life: LifePlan,
+    /// Secrets that open the registries of all images.
+    pub pull_secrets: Vec<String>,
 }
 
 /// A service to run.
@@ -172,6 +174,7 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         edge: edge::edge(&stack.spec)?,
         tracing: tracing_plan(tracing.as_ref(), &namespace, &installation.tracing.jaeger)?,
         life: life::life(stack, &life.running, life.data),
+        pull_secrets: installation.pull_secrets.clone(),
         name,
         namespace,
     })

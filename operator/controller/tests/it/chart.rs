@@ -9,12 +9,12 @@ use weft_operator::installation::Installation;
 
 use crate::build::restricted;
 
-fn chart() -> PathBuf {
+pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weft")
 }
 
 /// Helm, or nothing when there is none and nothing demands it.
-fn helm() -> Option<PathBuf> {
+pub(crate) fn helm() -> Option<PathBuf> {
     let named = std::env::var_os("WEFT_HELM").map(PathBuf::from);
     let built = || std::env::var_os("WEFT_TOOLS_BIN").map(|folder| PathBuf::from(folder).join("helm"));
     let found = named.or_else(|| built().filter(|path| path.exists())).or_else(|| {
@@ -28,14 +28,14 @@ fn helm() -> Option<PathBuf> {
     found
 }
 
-fn run(helm: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(helm: &Path, arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(helm);
     command.args(arguments).env("HOME", home.path()).env_remove("KUBECONFIG");
     command.output().unwrap()
 }
 
-fn rendered(helm: &Path, arguments: &[&str]) -> Vec<Value> {
+pub(crate) fn rendered(helm: &Path, arguments: &[&str]) -> Vec<Value> {
     rendered_as(helm, "weft", "weft-system", arguments)
 }
 
@@ -51,7 +51,7 @@ fn rendered_as(helm: &Path, release: &str, namespace: &str, arguments: &[&str]) 
     documents.filter(|document| !document.is_null()).collect()
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
@@ -78,7 +78,11 @@ fn the_operator_s_pod_is_restricted() {
     assert_eq!(pods.len(), 1);
     let spec = &pods[0]["spec"];
     restricted("weft-operator", &spec["template"]["spec"], true);
-    assert_eq!(spec["strategy"]["type"], "Recreate", "two would write against each other");
+    assert_eq!(spec["replicas"], 2);
+    assert_eq!(
+        spec["strategy"]["rollingUpdate"]["maxUnavailable"], 0,
+        "an upgrade leaves nobody without a leader"
+    );
     assert_eq!(spec["template"]["spec"]["containers"][0]["image"], "docker.io/weft/weft-operator:0.1.0");
 }
 
@@ -110,14 +114,19 @@ fn chosen_namespaces_need_no_right_in_the_cluster() {
     let Some(helm) = helm() else { return };
     let everywhere = rendered(&helm, &[]);
     assert_eq!(of_kind(&everywhere, "ClusterRole").len(), 1);
-    assert_eq!(of_kind(&everywhere, "Role").len(), 0);
+    assert_eq!(of_kind(&everywhere, "Role").len(), 1, "that of the Lease, in the release's namespace");
     let chosen = rendered(&helm, &["--set=watch.namespaces={a,b}"]);
     assert_eq!(of_kind(&chosen, "ClusterRole").len() + of_kind(&chosen, "ClusterRoleBinding").len(), 0);
     for kind in ["Role", "RoleBinding"] {
         let found: Vec<_> =
             of_kind(&chosen, kind).iter().map(|role| role["metadata"]["namespace"].clone()).collect();
-        assert_eq!(found, [json!("a"), json!("b")], "{kind}");
+        assert_eq!(found, [json!("a"), json!("b"), json!("weft-system")], "{kind}");
     }
+    // Who may install it needs no right in the cluster either.
+    let namespaced = rendered(&helm, &["--set=watch.namespaces={a,b}", "--set=crds.install=false"]);
+    let clustered: Vec<_> =
+        namespaced.iter().filter(|object| object["metadata"]["namespace"].is_null()).collect();
+    assert!(clustered.is_empty(), "{clustered:?}");
 }
 
 #[test]
@@ -185,6 +194,16 @@ fn wrong_values_are_refused_by_name() {
         ("crds.install=perhaps", "install"),
         ("versions.x.broker=b", "logger"),
         ("resources.limits.memory=lots", "memory"),
+        ("replicas=0", "replicas"),
+        ("registry=UPPER//x", "registry"),
+        ("stacks.imagePullSecrets={Not_a_name}", "imagePullSecrets"),
+        ("telemetry.ratio=2", "ratio"),
+        ("telemetry.ratio=1.5", "ratio"),
+        ("telemetry.otlpEndpoint=jaeger:4317", "otlpEndpoint"),
+        ("monitoring.serviceMonitor=true", "serviceMonitor"),
+        ("monitoring.interval=often", "interval"),
+        ("test.namespace=", "namespace"),
+        ("test.stak=shop", "stak"),
     ] {
         let chart = chart();
         let output = run(&helm, &["template", "weft", chart.to_str().unwrap(), "--set", value]);

@@ -15,8 +15,10 @@ use http_body_util::{BodyExt as _, Full};
 use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::Notify;
+use tower::Layer as _;
+use weft_operator::client::TraceWrites;
 
-pub(crate) use state::{Id, State};
+pub(crate) use state::{Asked, Id, State};
 
 pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -34,7 +36,7 @@ impl Cluster {
             let cluster = cluster.clone();
             async move { Ok::<_, Infallible>(cluster.answer(request).await) }
         });
-        kube::Client::new(service, "default")
+        kube::Client::new(TraceWrites.layer(service), "default")
     }
 
     async fn answer(&self, request: Request<Body>) -> Reply {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use weft_operator::context::{Context, Retries};
-use weft_operator::controller::{Scope, control, feeds};
+use weft_operator::controller::{Scope, control_as, feeds};
 use weft_operator::installation::{
     Flavour, Images, Installation, Jaeger, MailCatcher, MongoDb, Postgres, RabbitMq, StoreImages,
     TracingImages, Watch,
 };
+use weft_operator::leader::Leadership;
 use weft_operator::ledger::Ledger;
 use weft_operator::metrics::OperatorMetrics;
 use weft_runtime::clock::{FixedClock, SystemClock};
@@ -40,6 +41,7 @@ pub(crate) fn installation() -> Installation {
             mailcatcher: MailCatcher { image: "maildev:3".to_owned() },
         },
         tracing: TracingImages { jaeger: Jaeger { image: "jaeger:2".to_owned(), major: 2 } },
+        pull_secrets: Vec::new(),
         watch: Watch::default(),
     }
 }
@@ -69,6 +71,14 @@ impl Operator {
     }
 
     pub(crate) async fn start_with(cluster: &Cluster, installation: Installation) -> Self {
+        Self::start_as(cluster, installation, Leadership::always()).await
+    }
+
+    pub(crate) async fn start_as(
+        cluster: &Cluster,
+        installation: Installation,
+        leadership: Leadership,
+    ) -> Self {
         let (client, metrics) = (cluster.client(), OperatorMetrics::register(&Metrics::default()));
         let (cache, feeds) = feeds(&client, &Scope::All, &metrics);
         cache.ready().await.unwrap();
@@ -92,7 +102,7 @@ impl Operator {
                 async { Some(told) }.boxed()
             }),
         });
-        let task = tokio::spawn(control(Arc::clone(&context), feeds, shutdown.clone()));
+        let task = tokio::spawn(control_as(Arc::clone(&context), feeds, leadership, shutdown.clone()));
         Self { context, told, shutdown, task }
     }
 

@@ -207,7 +207,7 @@ async fn a_stack_is_not_ready_while_a_former_pod_ends() {
 }
 
 /// A volume as the cluster makes it for a store.
-fn claims(state: &mut State) {
+pub(crate) fn claims(state: &mut State) {
     for store in STORES {
         let labels = json!({ "weft.dev/data": "true", "weft.dev/stack": "shop" });
         let id = Id::shop("persistentvolumeclaims", &format!("data-{store}-0"));
@@ -216,7 +216,7 @@ fn claims(state: &mut State) {
 }
 
 /// What carries the Stack's owner reference, of what holds data or opens it.
-fn owned(state: &State) -> usize {
+pub(crate) fn owned(state: &State) -> usize {
     let uid = state.get("stacks", "shop").unwrap()["metadata"]["uid"].clone();
     let owned = |object: &Value| {
         object["metadata"]["ownerReferences"]
@@ -230,7 +230,7 @@ fn owned(state: &State) -> usize {
     data.filter(|(_, object)| owned(object)).count()
 }
 
-fn allow(stack: &mut Value, allowed: bool) {
+pub(crate) fn allow(stack: &mut Value, allowed: bool) {
     let value = if allowed { json!("true") } else { json!("false") };
     stack["metadata"]["annotations"] = json!({ "weft.dev/allow-data-deletion": value });
 }

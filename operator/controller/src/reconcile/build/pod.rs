@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    KeyToPath, PodDNSConfig, PodDNSConfigOption, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext,
-    TCPSocketAction, Volume, VolumeMount,
+    KeyToPath, LocalObjectReference, PodDNSConfig, PodDNSConfigOption, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector, SecretVolumeSource,
+    SecurityContext, TCPSocketAction, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -52,11 +52,17 @@ impl Pod<'_> {
             dns_config: Some(dns()),
             containers: vec![Container { name: name.to_owned(), ..container }],
             volumes: (!volumes.is_empty()).then_some(volumes),
+            image_pull_secrets: pull_secrets(&stack.pull_secrets),
             ..PodSpec::default()
         };
         let metadata = ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() };
         PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) }
     }
+}
+
+fn pull_secrets(names: &[String]) -> Option<Vec<LocalObjectReference>> {
+    let secrets = names.iter().map(|name| LocalObjectReference { name: name.clone() });
+    (!names.is_empty()).then(|| secrets.collect())
 }
 
 fn pod_security(uid: i64) -> PodSecurityContext {

@@ -7,11 +7,12 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 
-use super::state::{Id, Selector, State, Watcher, event};
+use super::state::{Asked, Id, Selector, State, Watcher, event};
 use super::{Reply, json as reply};
 
 /// Where a request goes.
 struct Target {
+    group: String,
     plural: String,
     namespace: Option<String>,
     name: Option<String>,
@@ -21,26 +22,35 @@ struct Target {
 fn target(path: &str) -> Target {
     let mut segments = path.trim_matches('/').split('/');
     // `api/v1` or `apis/<group>/<version>`.
-    if segments.next() == Some("apis") {
-        segments.next();
-    }
+    let named = segments.next() == Some("apis");
+    let group = if named { segments.next().unwrap_or_default().to_owned() } else { String::new() };
     segments.next();
     let mut rest: Vec<_> = segments.map(str::to_owned).collect();
     let namespace = (rest.len() > 2 && rest[0] == "namespaces").then(|| rest.drain(..2).nth(1)).flatten();
     let mut rest = rest.into_iter();
     let (plural, name, sub) = (rest.next().unwrap(), rest.next(), rest.next());
-    Target { plural, namespace, name, status: sub.as_deref() == Some("status") }
+    Target { group, plural, namespace, name, status: sub.as_deref() == Some("status") }
 }
 
 pub(crate) fn answer(state: &mut State, parts: &Parts, body: &Bytes) -> Reply {
-    let Target { plural, namespace, name, status } = target(parts.uri.path());
+    let Target { group, plural, namespace, name, status } = target(parts.uri.path());
     let query: Vec<(String, String)> = query(parts.uri.query().unwrap_or_default());
+    let resource = if status { format!("{plural}/status") } else { plural.clone() };
     let Some(name) = name.or_else(|| created_name(&parts.method, body)) else {
         let selector = selector(plural, namespace, &query);
         let watch = query.iter().any(|(key, value)| key == "watch" && (value == "true" || value == "1"));
+        let verb = if watch { "watch" } else { "list" };
+        state.requests.insert(Asked { verb, group, resource, name: selector.name.clone() });
         return if watch { start_watch(state, selector, &query) } else { list(state, &selector) };
     };
     let id = Id(plural.clone(), namespace.unwrap_or_default(), name.clone());
+    let there = state.objects.contains_key(&id);
+    for verb in rights(&parts.method, there) {
+        // A right to create can't be bound to a name.
+        let name = (*verb != "create").then(|| name.clone());
+        let (group, resource) = (group.clone(), resource.clone());
+        state.requests.insert(Asked { verb, group, resource, name });
+    }
     if parts.method == Method::GET {
         return state.objects.get(&id).map_or_else(|| failure(404, "NotFound"), |object| reply(200, object));
     }
@@ -74,6 +84,13 @@ fn change(state: &mut State, method: &Method, id: &Id, status: bool, body: &Byte
             }
             reply(200, &state.apply(id, &sent, status))
         }
+        (&Method::PUT, None) => failure(404, "NotFound"),
+        (&Method::PUT, Some(there))
+            if differs(&sent["metadata"]["resourceVersion"], &there["metadata"]["resourceVersion"]) =>
+        {
+            failure(409, "Conflict")
+        }
+        (&Method::PUT, Some(_)) => reply(200, &state.put(id, sent)),
         (&Method::DELETE, None) => failure(404, "NotFound"),
         (&Method::DELETE, Some(there)) => {
             let (wanted, meta) = (&sent["preconditions"], &there["metadata"]);
@@ -85,6 +102,19 @@ fn change(state: &mut State, method: &Method, id: &Id, status: bool, body: &Byte
             reply(200, &state.delete(id).unwrap())
         }
         _ => failure(405, "MethodNotAllowed"),
+    }
+}
+
+/// What the API server's authorizer asks for. An apply that makes the object needs the right to create it too.
+fn rights(method: &Method, there: bool) -> &'static [&'static str] {
+    match (method, there) {
+        (&Method::GET, _) => &["get"],
+        (&Method::POST, _) => &["create"],
+        (&Method::PUT, _) => &["update"],
+        (&Method::PATCH, true) => &["patch"],
+        (&Method::PATCH, false) => &["patch", "create"],
+        (&Method::DELETE, _) => &["delete"],
+        _ => &[],
     }
 }
 

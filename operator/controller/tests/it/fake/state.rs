@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use futures::channel::mpsc::UnboundedSender;
@@ -44,6 +44,15 @@ impl Selector {
     }
 }
 
+/// A request, as the API server's authorizer sees it; the name is that of the object, where the request has one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Asked {
+    pub(crate) verb: &'static str,
+    pub(crate) group: String,
+    pub(crate) resource: String,
+    pub(crate) name: Option<String>,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) objects: BTreeMap<Id, Value>,
@@ -55,6 +64,8 @@ pub(crate) struct State {
     pub(crate) watchers: Vec<Watcher>,
     /// Requests that the operator made to change something, such as `apply deployments/broker`.
     pub(crate) writes: Vec<String>,
+    /// Every kind of request that was made.
+    pub(crate) requests: BTreeSet<Asked>,
     /// Answers 500 to writes that contain this.
     pub(crate) broken: Option<String>,
     /// Pods become ready as soon as they are asked for.
