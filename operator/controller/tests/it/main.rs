@@ -11,6 +11,7 @@ mod keep;
 mod leader;
 mod life;
 mod modes;
+mod monitoring;
 mod people;
 mod readers;
 mod refuse;
