@@ -31,6 +31,7 @@ end_to_end() {
     start_own_node
   fi
   step "images" "$WEFT_LOCAL/images.sh"
+  step "skaffold's build script" "$WEFT_LOCAL/skaffold-test.sh"
   KUBECONFIG=$("$WEFT_LOCAL/node.sh" env | sed -n 's/^KUBECONFIG=//p')
   export KUBECONFIG WEFT_VALUES=$WEFT_STATE/values.yaml
   # The whole workspace is named, so that Cargo chooses the same features as before and compiles nothing again.

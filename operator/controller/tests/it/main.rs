@@ -16,6 +16,7 @@ mod people;
 mod readers;
 mod refuse;
 mod rights;
+mod skaffold;
 mod smoke;
 mod stable;
 mod stores;
