@@ -17,9 +17,10 @@ pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
     let (mut total, mut notes) = (0_u64, Vec::new());
     let operator = release.name();
     let services = SERVICES.into_iter().map(|app| (NAMESPACE, app));
+    // Of the operator both: the one that acts and the one that stands by.
     for (namespace, app) in services.chain([(operator, "weft-operator")]) {
         let kib =
-            resident(release.pods(namespace, app).await?).with_context(|| format!("the pod of {app}"))?;
+            resident(release.pods(namespace, app).await?).with_context(|| format!("the pods of {app}"))?;
         notes.push(format!("{app} {:.1} MiB", mib(kib)));
         total += kib;
     }
@@ -27,8 +28,14 @@ pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
 }
 
 fn resident(pods: Vec<serde_json::Value>) -> Result<u64> {
-    let pod = pods.into_iter().next().context("there is none")?;
-    of_container(&pod)?.into_iter().map(|pid| Ok(Resident::of(pid)?.kib)).sum()
+    anyhow::ensure!(!pods.is_empty(), "there is none");
+    let mut kib = 0;
+    for pod in &pods {
+        for pid in of_container(pod)? {
+            kib += Resident::of(pid)?.kib;
+        }
+    }
+    Ok(kib)
 }
 
 fn mib(kib: u64) -> f64 {

@@ -56,6 +56,37 @@ impl Sandbox {
         &self.helm.release
     }
 
+    /// Upgrades the release with these values (`name=value`) beside those that it has.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub async fn set(&self, values: &[&str]) -> Result<()> {
+        self.helm.upgrade(values).await
+    }
+
+    /// Upgrades the release to the chart in this folder, with the values that it was installed with.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub async fn change_chart(&self, chart: &Path) -> Result<()> {
+        let chart = chart.display().to_string();
+        self.helm.deploy("upgrade", &chart, &self.namespaces, self.crd_is_ours).await
+    }
+
+    /// The folder of the chart that it was installed from.
+    #[must_use]
+    pub fn chart(&self) -> &Path {
+        &self.settings.chart
+    }
+
+    /// `helm test`: what its pod said.
+    ///
+    /// # Errors
+    /// With what it said, when it fails.
+    pub async fn test(&self) -> Result<String> {
+        self.helm.test().await
+    }
+
     /// Takes everything away and waits until it is gone, volumes too. Succeeds when there is nothing.
     ///
     /// # Errors
@@ -131,12 +162,31 @@ impl Helm {
     }
 
     async fn install(&self, namespaces: &[String], crd: bool) -> Result<()> {
-        let (chart, values) = self.paths();
+        self.deploy("install", &self.paths().0, namespaces, crd).await
+    }
+
+    async fn deploy(&self, verb: &str, chart: &str, namespaces: &[String], crd: bool) -> Result<()> {
+        let (_, values) = self.paths();
         let watch = format!("watch.namespaces={}", json!(namespaces));
         let crds = format!("crds.install={crd}");
-        let args = ["install", &self.release, &chart, "--namespace", &self.release, "--values", &values];
+        let args = [verb, &self.release, chart, "--namespace", &self.release, "--values", &values];
         let more = ["--set-json", &watch, "--set", &crds, "--wait", "--timeout", "180s"];
         self.run(&[&args[..], &more[..]].concat()).await.map(drop)
+    }
+
+    async fn upgrade(&self, values: &[&str]) -> Result<()> {
+        let (chart, _) = self.paths();
+        let mut args = vec!["upgrade", &self.release, &chart, "--namespace", &self.release, "--reuse-values"];
+        args.extend(["--wait", "--timeout", "180s"]);
+        for value in values {
+            args.extend(["--set", value]);
+        }
+        self.run(&args).await.map(drop)
+    }
+
+    async fn test(&self) -> Result<String> {
+        let args = ["test", &self.release, "--namespace", &self.release, "--logs", "--timeout", "240s"];
+        self.run(&args).await
     }
 
     async fn uninstall(&self) -> Result<()> {

@@ -70,7 +70,9 @@ pub(crate) async fn every_sign_in_has_its_record_and_every_sign_out_its_mail(pla
 }
 
 async fn kill(place: &Place, namespace: &str, app: &str, way: Way) -> Result<()> {
-    let pod = place.ready_pod(namespace, app, None).await?;
+    // Of the operator there are two: which of them leads is as it comes.
+    let pods = place.ready_pods(namespace, app, 1, None).await?;
+    let (count, pod) = (pods.len(), pods[0].clone());
     let uid = pod["metadata"]["uid"].as_str();
     match way {
         Way::Process => {
@@ -82,11 +84,12 @@ async fn kill(place: &Place, namespace: &str, app: &str, way: Way) -> Result<()>
             let before = restarts(&pod);
             weft_e2e::until(&format!("{app} to be started again"), BACK_WITHIN, async || {
                 let pods = place.pods(namespace, app).await?;
-                ensure!(pods.iter().any(|pod| restarts(pod) > before), "kubelet has not seen it");
+                let mut same = pods.iter().filter(|found| found["metadata"]["uid"] == pod["metadata"]["uid"]);
+                ensure!(same.any(|pod| restarts(pod) > before), "kubelet has not seen it");
                 Ok(())
             })
             .await?;
-            place.ready_pod(namespace, app, None).await?;
+            place.ready_pods(namespace, app, count, None).await?;
         }
         Way::Pod => {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
@@ -94,7 +97,7 @@ async fn kill(place: &Place, namespace: &str, app: &str, way: Way) -> Result<()>
                 .kubectl()
                 .run(&["--namespace", namespace, "delete", "pod", name, "--grace-period=0", "--force"])
                 .await?;
-            place.ready_pod(namespace, app, uid).await?;
+            place.ready_pods(namespace, app, count, uid).await?;
         }
     }
     Ok(())

@@ -4,10 +4,12 @@
 mod heals;
 mod keeps_data;
 mod kills;
+mod operator;
 mod place;
 mod refuses;
 mod restricted;
 mod rolls;
+mod upgrades;
 mod walks;
 
 use std::process::ExitCode;
@@ -47,6 +49,9 @@ tests![
     refuses::a_stack_with_a_wrong_value_is_refused,
     refuses::an_unknown_version_stalls_and_names_the_known_ones,
     rolls::rollouts_scaling_and_deleted_pods_fail_no_call,
+    operator::helm_s_test_finds_its_event_and_its_trace,
+    operator::another_leads_within_three_seconds_of_the_leader_s_clean_end,
+    upgrades::an_upgrade_from_the_previous_commit_s_chart_rolls_no_pod_of_a_stack,
     heals::deleted_objects_come_back_and_secrets_stay,
     kills::killed_pods_and_processes_lose_nothing_and_double_nothing,
     kills::every_sign_in_has_its_record_and_every_sign_out_its_mail,

@@ -78,6 +78,10 @@ impl Place {
         &self.sandbox.kubectl
     }
 
+    pub(crate) fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     /// The release, and the namespace of its operator.
     pub(crate) fn release(&self) -> &str {
         self.sandbox.release()
@@ -158,6 +162,30 @@ impl Place {
             ensure!(pod["metadata"]["uid"].as_str() != not, "it is still the old one");
             ensure!(condition(&pod, "Ready").is_some_and(|ready| ready["status"] == "True"), "not ready");
             Ok(pod)
+        })
+        .await
+    }
+
+    /// All of them (there are at least so many), once each is ready and none is `not`.
+    pub(crate) async fn ready_pods(
+        &self,
+        namespace: &str,
+        app: &str,
+        count: usize,
+        not: Option<&str>,
+    ) -> Result<Vec<Value>> {
+        until(&format!("{count} ready pods of {app}"), READY_WITHIN, async || {
+            let pods = self.pods(namespace, app).await?;
+            ensure!(pods.len() >= count, "{} pods", pods.len());
+            for pod in &pods {
+                ensure!(
+                    not.is_none() || pod["metadata"]["uid"].as_str() != not,
+                    "the old one is still there"
+                );
+                let ready = condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True");
+                ensure!(ready, "{} is not ready", pod["metadata"]["name"]);
+            }
+            Ok(pods)
         })
         .await
     }
