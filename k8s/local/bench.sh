@@ -11,6 +11,8 @@ WEFT_TOOLS_BIN=$("$WEFT_LOCAL/tools/build.sh" --where)
 KUBECONFIG=$("$WEFT_LOCAL/node.sh" env | sed -n 's/^KUBECONFIG=//p')
 export WEFT_BROWSER=$WEFT_LOCAL/browser.sh
 export WEFT_TOOLS_BIN KUBECONFIG WEFT_HELM=$WEFT_TOOLS_BIN/helm WEFT_VALUES=$WEFT_STATE/values.yaml PATH=$WEFT_TOOLS_BIN:$PATH
+# Where `make up` has not been, the figures bring the CRD and take it away again.
+kubectl get crd stacks.weft.dev > /dev/null 2>&1 || export WEFT_NODE_IS_OURS=1
 # The report belongs into the checkout, wherever Cargo's target folder is.
 export WEFT_BENCH_REPORT=$WEFT_ROOT/target/bench/report.json
 cd "$WEFT_ROOT"
