@@ -24,12 +24,14 @@ fn lives() -> Vec<Value> {
     let parts = json!({ "external": { "secretRef": { "name": "of-mine" } } });
     let mut external = full();
     external["stores"] = json!({ "rabbitmq": parts });
+    let mut back = full();
+    back["stores"] = json!({ "rabbitmq": { "managed": { "leaveData": true } } });
     let mut templates = full();
     templates["mail"] = json!({ "templates": { "configMap": "letters" } });
     let quiet = json!({ "version": "0.1.0", "services": {
         "broker": { "enabled": false }, "listener": { "enabled": false }, "frontend": { "enabled": false },
     } });
-    vec![full(), external, full(), templates, quiet]
+    vec![full(), external, back, templates, quiet]
 }
 
 fn prepare(state: &mut State) {

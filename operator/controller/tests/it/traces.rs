@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -13,9 +14,12 @@ use crate::harness::{full, ready};
 
 type Fields = BTreeMap<String, String>;
 
-/// Every span with its fields and the name of the one that it is below.
-#[derive(Clone, Default)]
-struct Spans(Arc<Mutex<BTreeMap<u64, Span>>>);
+/// Every span of one thread, with its fields and the one that it is below. Other tests have threads of their own.
+///
+/// It is the whole process's subscriber: one of a thread's alone may miss spans whose place in the code another thread, which has
+/// none, comes by first.
+#[derive(Clone)]
+struct Spans(Arc<Mutex<BTreeMap<u64, Span>>>, ThreadId);
 
 type Span = (Fields, Option<u64>);
 
@@ -29,7 +33,8 @@ impl Visit for Put<'_> {
 
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if !attributes.metadata().target().starts_with("weft") {
+        let ours = attributes.metadata().target().starts_with("weft");
+        if !ours || thread::current().id() != self.1 {
             return;
         }
         let mut fields = Fields::new();
@@ -47,9 +52,9 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
 
 #[tokio::test]
 async fn each_write_is_a_span_below_the_pass_that_it_belongs_to() {
-    let spans = Spans::default();
+    let spans = Spans(Arc::default(), thread::current().id());
     let subscriber = tracing_subscriber::registry().with(spans.clone());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let (_cluster, operator) = ready(full()).await;
     operator.stop().await;
     let spans = spans.0.lock().unwrap().clone();
