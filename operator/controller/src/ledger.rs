@@ -145,7 +145,8 @@ impl Ledger {
 
     /// Forgets everything: each object is then applied once more.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.without_data.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
