@@ -16,7 +16,7 @@ pub enum Goal {
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What was measured; nothing when it could not be.
     pub value: Option<f64>,
     /// The unit of value and goal.
@@ -42,7 +42,7 @@ pub(crate) struct Measured {
 
 impl Figure {
     pub(crate) fn new(
-        name: &'static str,
+        name: impl Into<String>,
         unit: &'static str,
         goal: Goal,
         measured: Result<Measured>,
@@ -56,6 +56,6 @@ impl Figure {
             Err(reason) => (None, vec![format!("not measured: {reason:#}")]),
         };
         let met = value.is_some_and(|value| if at_most { value <= bound } else { value >= bound });
-        Self { name, value, unit, goal: bound, met, notes, at_most }
+        Self { name: name.into(), value, unit, goal: bound, met, notes, at_most }
     }
 }

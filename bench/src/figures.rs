@@ -10,6 +10,7 @@ mod log_rpc_rate;
 mod login_flood_p99;
 mod login_rate;
 mod logout_to_mail_p99;
+mod operator;
 mod process_ready;
 
 use std::fs;
@@ -26,6 +27,7 @@ use weft_devstack::{DevStack, Options, Service};
 use crate::cluster::Cluster;
 use crate::figure::{Figure, Goal, Measured};
 use crate::load::Load;
+use crate::operator::Operators;
 
 /// Any one figure takes less, also where nothing works.
 const WITHIN: Duration = Duration::from_secs(600);
@@ -56,23 +58,63 @@ pub enum Name {
     ConsoleFirstView,
     /// Memory of the idle processes.
     IdleRss,
+    /// Memory of the operator of many Stacks.
+    #[value(name = "operator_rss_1000")]
+    OperatorRss1000,
+    /// From nothing until everything that many Stacks own is there.
+    #[value(name = "converge_1000")]
+    Converge1000,
+    /// From an edit among many Stacks to its last write.
+    EditP99,
+    /// What the operator of many Stacks uses of a core when nothing happens.
+    IdleCpu,
+    /// From the operator's start until it has looked at many Stacks again.
+    RestartConverged,
+}
+
+/// Figures that need the same around them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    /// Those on the cluster.
+    Cluster,
+    /// The operator beside an API server of its own.
+    Operator,
+    /// The services as processes.
+    Services,
+}
+
+impl Name {
+    /// What it is measured on.
+    pub fn group(self) -> Group {
+        match self {
+            Self::ApplyToReady | Self::IdleRss => Group::Cluster,
+            Self::OperatorRss1000
+            | Self::Converge1000
+            | Self::EditP99
+            | Self::IdleCpu
+            | Self::RestartConverged => Group::Operator,
+            _ => Group::Services,
+        }
+    }
 }
 
 /// What the log calls are measured with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// Whether spans are made and sent.
     pub traces: bool,
     /// The share of traces that is kept.
     pub trace_ratio: f64,
+    /// How many Stacks the operator is measured with.
+    pub stacks: Vec<usize>,
 }
 
 impl Setup {
-    fn options(self) -> Options {
+    fn options(&self) -> Options {
         Options { traces: self.traces, trace_ratio: self.trace_ratio, ..Options::default() }
     }
 
-    fn note(self) -> String {
+    fn note(&self) -> String {
         if self.traces {
             format!("with traces, ratio {}", self.trace_ratio)
         } else {
@@ -83,41 +125,30 @@ impl Setup {
 
 /// Measures these figures, one after the other: first those on the cluster, so that nothing of it is left to disturb the
 /// others.
-pub async fn measure(wanted: &[Name], setup: Setup) -> Vec<Figure> {
+pub async fn measure(wanted: &[Name], setup: &Setup) -> Vec<Figure> {
+    let of = |group| wanted.iter().copied().filter(move |name: &Name| name.group() == group);
     let mut cluster = Cluster::default();
-    let (first, then): (Vec<Name>, Vec<Name>) = wanted.iter().partition(|name| name.is_on_cluster());
     let mut figures = Vec::new();
-    for name in first {
+    for name in of(Group::Cluster) {
         figures.push(one(name, setup, &mut cluster).await);
     }
     if let Err(error) = cluster.remove().await {
         eprintln!("the release that was measured is not wholly gone: {error:#}");
     }
-    for name in then {
+    let mut operators = Operators::new(&setup.stacks);
+    for name in of(Group::Operator) {
+        figures.extend(operator::measure(name, &mut operators).await);
+    }
+    for name in of(Group::Services) {
         figures.push(one(name, setup, &mut Cluster::default()).await);
     }
     figures
 }
 
-impl Name {
-    fn is_on_cluster(self) -> bool {
-        matches!(self, Self::ApplyToReady | Self::IdleRss)
-    }
-}
-
-async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
-    let (label, unit, goal) = match name {
-        Name::ApplyToReady => ("apply_to_ready", "s", Goal::AtMost(20.0)),
-        Name::ProcessReady => ("process_ready", "s", Goal::AtMost(1.0)),
-        Name::LogRpcRate => ("log_rpc_rate", "/s", Goal::AtLeast(8_000.0)),
-        Name::LogRpcP99 => ("log_rpc_p99", "ms", Goal::AtMost(10.0)),
-        Name::EventStoredP99 => ("event_stored_p99", "ms", Goal::AtMost(50.0)),
-        Name::LoginRate => ("login_rate", "of argon2id's", Goal::AtLeast(0.9)),
-        Name::LoginFloodP99 => ("login_flood_p99", "ms", Goal::AtMost(50.0)),
-        Name::BrokerPingRatio => ("broker_ping_ratio", "of axum's", Goal::AtLeast(0.9)),
-        Name::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
-        Name::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),
-        Name::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
+async fn one(name: Name, setup: &Setup, cluster: &mut Cluster) -> Figure {
+    let Some((label, unit, goal)) = name.promise() else {
+        let none = Err(anyhow::anyhow!("it is measured with the others of its group"));
+        return Figure::new(format!("{name:?}"), "", Goal::AtMost(0.0), none);
     };
     eprintln!("measuring {label}");
     let measuring = async {
@@ -133,11 +164,40 @@ async fn one(name: Name, setup: Setup, cluster: &mut Cluster) -> Figure {
             Name::LogoutToMailP99 => logout_to_mail_p99::measure(setup).await,
             Name::ConsoleFirstView => console_first_view::measure(setup).await,
             Name::IdleRss => idle_rss::measure(cluster).await,
+            Name::OperatorRss1000
+            | Name::Converge1000
+            | Name::EditP99
+            | Name::IdleCpu
+            | Name::RestartConverged => anyhow::bail!("it is measured with the others of its group"),
         }
     };
     let measured =
         timeout(WITHIN, measuring).await.with_context(|| format!("not within {WITHIN:?}")).flatten();
     Figure::new(label, unit, goal, measured)
+}
+
+impl Name {
+    /// What it is called, its unit, and what it is to be; nothing for the operator's, which have a file of their own.
+    fn promise(self) -> Option<(&'static str, &'static str, Goal)> {
+        Some(match self {
+            Self::ApplyToReady => ("apply_to_ready", "s", Goal::AtMost(20.0)),
+            Self::ProcessReady => ("process_ready", "s", Goal::AtMost(1.0)),
+            Self::LogRpcRate => ("log_rpc_rate", "/s", Goal::AtLeast(8_000.0)),
+            Self::LogRpcP99 => ("log_rpc_p99", "ms", Goal::AtMost(10.0)),
+            Self::EventStoredP99 => ("event_stored_p99", "ms", Goal::AtMost(50.0)),
+            Self::LoginRate => ("login_rate", "of argon2id's", Goal::AtLeast(0.9)),
+            Self::LoginFloodP99 => ("login_flood_p99", "ms", Goal::AtMost(50.0)),
+            Self::BrokerPingRatio => ("broker_ping_ratio", "of axum's", Goal::AtLeast(0.9)),
+            Self::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
+            Self::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),
+            Self::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
+            Self::OperatorRss1000
+            | Self::Converge1000
+            | Self::EditP99
+            | Self::IdleCpu
+            | Self::RestartConverged => return None,
+        })
+    }
 }
 
 /// `POST /handle` with this body, again and again.

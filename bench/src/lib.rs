@@ -6,8 +6,9 @@ mod cpu;
 mod figure;
 mod figures;
 mod load;
+mod operator;
 mod report;
 
 pub use figure::{Figure, Goal};
-pub use figures::{Name, Setup, measure};
+pub use figures::{Group, Name, Setup, measure};
 pub use report::{print, write};

@@ -16,7 +16,7 @@ const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(3);
 
-pub(super) async fn measure(setup: Setup) -> Result<Measured> {
+pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let bare = Bare::start(&our_binary("weft-bench-axum")?).await?;
     let stack = DevStack::start(setup.options()).await?;
     let of = |address: String| Load {

@@ -21,7 +21,7 @@ struct FirstView {
     transferred_kib: f64,
 }
 
-pub(super) async fn measure(setup: Setup) -> Result<Measured> {
+pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let stack = DevStack::start(setup.options()).await?;
     let script = std::env::var_os("WEFT_BROWSER").map(PathBuf::from);
     let script =

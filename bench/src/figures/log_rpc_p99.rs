@@ -10,7 +10,7 @@ const PER_SECOND: u32 = 500;
 const WARM_UP: u32 = 1_000;
 const COUNT: u32 = 7_500;
 
-pub(super) async fn measure(setup: Setup) -> Result<Measured> {
+pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let stack = DevStack::start(setup.options()).await?;
     let load = load(&stack, BODY);
     fixed_rate(&load, PER_SECOND, WARM_UP).await?;

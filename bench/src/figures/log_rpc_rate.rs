@@ -12,7 +12,7 @@ pub(super) const BODY: &str = r#"{"action":"log","log":{"name":"bench","data":"a
 const WARM_UP: Duration = Duration::from_secs(4);
 const MEASURED: Duration = Duration::from_secs(12);
 
-pub(super) async fn measure(setup: Setup) -> Result<Measured> {
+pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let stack = DevStack::start(setup.options()).await?;
     let load = load(&stack, BODY);
     let cpu = CpuWatch::start(&stack);

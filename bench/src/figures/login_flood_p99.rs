@@ -17,7 +17,7 @@ const COUNT: u32 = 1_500;
 const HEAD_START: Duration = Duration::from_secs(2);
 const FLOOD: Duration = Duration::from_secs(15);
 
-pub(super) async fn measure(setup: Setup) -> Result<Measured> {
+pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let stack = DevStack::start(setup.options()).await?;
     let (flood, calls) = (load(&stack, sign_in(&stack)), load(&stack, BODY));
     fixed_rate(&calls, PER_SECOND, PER_SECOND).await?;

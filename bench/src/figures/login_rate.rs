@@ -20,7 +20,7 @@ const HASHING: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(10);
 
-pub(super) async fn measure(setup: Setup) -> Result<Measured> {
+pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let stack = DevStack::start(setup.options()).await?;
     let before = hashes_per_second()?;
     let cpu = CpuWatch::start(&stack);

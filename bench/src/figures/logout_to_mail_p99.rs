@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ALL_WITHIN: Duration = Duration::from_secs(60);
 
-pub(super) async fn measure(setup: Setup) -> Result<Measured> {
+pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let stack = DevStack::start(setup.options()).await?;
     let client = Client { broker: stack.broker_url(), http: reqwest::Client::new() };
     let (email, password) = stack.admin();

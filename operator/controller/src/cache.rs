@@ -1,21 +1,27 @@
 //! What is known of the cluster: one small view of each object of ours, kept by watches.
 
+mod packed;
+mod store;
+
 use std::fmt::Debug;
 use std::slice;
 
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
 use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
-use kube::runtime::reflector::store::WriterDropped;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weft_operator_api::Stack;
 
 use crate::names;
-use crate::view::{ContentDigest, DeploymentView, SecretView, StatefulSetView};
+use crate::view::{ContentDigest, DeploymentView, Ours, OwnedView, SecretView, StatefulSetView};
+
+pub use store::{Keep, Store, WatchEnded, Writer, store};
 
 /// A Stack, or, when it can't be read, its metadata and why: one that can't be read must not end the watch of all.
 pub type GuardedStack = DeserializeGuard<Stack>;
@@ -28,14 +34,14 @@ pub const SECRETS: [&str; 6] =
 /// One store for each kind.
 #[derive(Clone)]
 pub struct Cache {
-    pub stacks: Store<GuardedStack>,
+    pub stacks: reflector::Store<GuardedStack>,
     pub deployments: Store<DeploymentView>,
     pub stateful_sets: Store<StatefulSetView>,
     /// Those that keep pod templates.
-    pub controller_revisions: Store<PartialObjectMeta<ControllerRevision>>,
-    pub services: Store<PartialObjectMeta<Service>>,
-    pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
-    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
+    pub controller_revisions: Store<OwnedView<ControllerRevision>>,
+    pub services: Store<OwnedView<Service>>,
+    pub service_accounts: Store<OwnedView<ServiceAccount>>,
+    pub config_maps: Store<OwnedView<ConfigMap>>,
     /// One for each name in [`SECRETS`].
     pub secrets: Vec<Store<SecretView>>,
     /// Namespaces that name a release; none when the namespaces to look after were chosen.
@@ -47,25 +53,29 @@ pub trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug
 {
     /// What is kept of each.
-    type View: Resource<DynamicType = ()> + Clone + 'static;
+    type View: Keep;
     const KIND: &'static str;
 
     fn stores(cache: &Cache) -> &[Store<Self::View>];
 
-    /// What was last seen of one.
-    fn seen(cache: &Cache, namespace: &str, name: &str) -> Option<ObjectMeta> {
+    /// What of one is ours, for kinds of which that is kept.
+    fn ours(view: &Self::View) -> Ours;
+
+    /// What was last seen of one, and what of it is ours.
+    fn seen(cache: &Cache, namespace: &str, name: &str) -> Option<(ObjectMeta, Ours)> {
         let reference = ObjectRef::new(name).within(namespace);
-        Self::stores(cache).iter().find_map(|store| store.get(&reference)).map(|view| view.meta().clone())
+        let found = Self::stores(cache).iter().find_map(|store| store.get(&reference));
+        found.map(|view| (view.meta().clone(), Self::ours(&view)))
     }
 
     /// All that the owner with this uid has.
     fn owned(cache: &Cache, namespace: &str, owner: &str) -> Vec<ObjectMeta> {
-        let is_owned = |view: &Self::View| {
-            view.meta().namespace.as_deref() == Some(namespace)
-                && view.owner_references().iter().any(|reference| reference.uid == owner)
+        let is_owned = |meta: &ObjectMeta| {
+            meta.owner_references.iter().flatten().any(|reference| reference.uid == owner)
         };
-        let of = |store: &Store<Self::View>| store.state_filter(is_owned);
-        Self::stores(cache).iter().flat_map(of).map(|view| view.meta().clone()).collect()
+        let of = |store: &Store<Self::View>| store.in_namespace(namespace);
+        let metas = Self::stores(cache).iter().flat_map(of).map(|view| view.meta().clone());
+        metas.filter(is_owned).collect()
     }
 }
 
@@ -75,6 +85,9 @@ impl Kind for Deployment {
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         slice::from_ref(&cache.deployments)
     }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
 }
 
 impl Kind for StatefulSet {
@@ -83,37 +96,52 @@ impl Kind for StatefulSet {
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         slice::from_ref(&cache.stateful_sets)
     }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
 }
 
 impl Kind for ControllerRevision {
-    type View = PartialObjectMeta<ControllerRevision>;
+    type View = OwnedView<ControllerRevision>;
     const KIND: &'static str = "ControllerRevision";
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         slice::from_ref(&cache.controller_revisions)
     }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
 }
 
 impl Kind for Service {
-    type View = PartialObjectMeta<Service>;
+    type View = OwnedView<Service>;
     const KIND: &'static str = "Service";
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         slice::from_ref(&cache.services)
     }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
 }
 
 impl Kind for ServiceAccount {
-    type View = PartialObjectMeta<ServiceAccount>;
+    type View = OwnedView<ServiceAccount>;
     const KIND: &'static str = "ServiceAccount";
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         slice::from_ref(&cache.service_accounts)
     }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
 }
 
 impl Kind for ConfigMap {
-    type View = PartialObjectMeta<ConfigMap>;
+    type View = OwnedView<ConfigMap>;
     const KIND: &'static str = "ConfigMap";
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         slice::from_ref(&cache.config_maps)
+    }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
     }
 }
 
@@ -123,6 +151,9 @@ impl Kind for Secret {
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         &cache.secrets
     }
+    fn ours(_: &Self::View) -> Ours {
+        Ours::default()
+    }
 }
 
 impl Cache {
@@ -130,7 +161,7 @@ impl Cache {
     ///
     /// # Errors
     /// When a watch has ended.
-    pub async fn ready(&self) -> Result<(), WriterDropped> {
+    pub async fn ready(&self) -> Result<(), WatchEnded> {
         let Self {
             stacks,
             deployments,
@@ -142,7 +173,7 @@ impl Cache {
             secrets,
             namespaces,
         } = self;
-        stacks.wait_until_ready().await?;
+        stacks.wait_until_ready().await.map_err(|_| WatchEnded)?;
         deployments.wait_until_ready().await?;
         stateful_sets.wait_until_ready().await?;
         controller_revisions.wait_until_ready().await?;
@@ -172,9 +203,6 @@ impl Cache {
 
     /// The Stack that was in the namespace before this one: the eldest counts, by its name when two are of an age.
     pub fn elder(&self, stack: &Stack) -> Option<String> {
-        let age = |meta: &ObjectMeta| {
-            (meta.creation_timestamp.as_ref().map(|time| time.0), meta.name.clone().unwrap_or_default())
-        };
         let mine = age(&stack.metadata);
         let others = self.stacks.state_filter(|other| {
             let meta = other.meta();
@@ -192,4 +220,9 @@ impl Cache {
         let found = namespaces.get(&ObjectRef::new(namespace));
         found.is_some_and(|found| found.labels().get(names::OPERATOR).is_some_and(|named| named != release))
     }
+}
+
+/// What Stacks of a namespace are told apart by: the smallest is the eldest.
+pub fn age(meta: &ObjectMeta) -> (Option<Timestamp>, String) {
+    (meta.creation_timestamp.as_ref().map(|time| time.0), meta.name.clone().unwrap_or_default())
 }

@@ -3,7 +3,8 @@
 //! Server-side apply of what is there already changes nothing, but it is a request all the same. An object is
 //! applied again only when what we want differs from what we applied, or what is now seen of it from what our apply
 //! left: another uid, another generation (or resource version, for kinds without one), or one of our labels,
-//! annotations or owners gone. The ledger lives in memory: after a restart each object is applied once.
+//! annotations or owners gone. The ledger lives in memory: after a restart an object is applied once,
+//! unless what the API server says of our fields in it is what we want.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};

@@ -32,6 +32,7 @@ const WHILE_NOT_READY: Duration = Duration::from_secs(10);
 /// Secrets and ConfigMaps that a Stack names are not watched, since the operator may watch none but its own.
 const OF_OTHERS: Duration = Duration::from_secs(30);
 const MISSING_SECRET: Duration = Duration::from_secs(5);
+const OUTDATED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -103,6 +104,10 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
         Err(error) => return fail(stack, error.into(), context).await,
     };
     let applied = apply::apply(&validated, plan, context).await;
+    if applied.is_outdated() {
+        // The event of what it has become is on its way.
+        return Ok(Action::requeue(OUTDATED));
+    }
     let rolled: &[String] = if applied.failure.is_none() { &steps.rolled } else { &[] };
     tell::tell(&stack.metadata, tell::of_changes(&applied.changes, rolled), context).await;
     let ready = status::observe(stack, &validated, &steps, &applied, context).await?;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use http_body_util::Full;
-use kube::runtime::reflector::store::WriterDropped;
 use rand::distr::{Alphanumeric, SampleString as _};
 use weft_runtime::Process;
 use weft_runtime::config::{ConfigError, Settings};
 use weft_runtime::health::Condition;
 use weft_runtime::lifecycle::Shutdown;
 
+use crate::cache::WatchEnded;
 use crate::context::{AskStores, Context, Retries};
 use crate::controller::{Feeds, Scope, control_as, feeds};
 use crate::installation::{Installation, InstallationError};
@@ -31,8 +31,8 @@ pub enum RunError {
     Installation(#[from] InstallationError),
     #[error("failed to find out how to reach the API server")]
     Client(#[source] Box<kube::Error>),
-    #[error("a watch has ended")]
-    Watch(#[from] WriterDropped),
+    #[error(transparent)]
+    Watch(#[from] WatchEnded),
 }
 
 /// Runs the operator until it is told to end.

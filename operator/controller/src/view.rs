@@ -1,5 +1,7 @@
 //! What the operator keeps of the objects that it watches: as little as it needs, since it keeps one for each.
 
+mod ours;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -10,22 +12,43 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 
+pub use ours::{Ours, OwnedView};
+
 /// A Deployment's metadata and how far its rollout is.
-#[derive(Resource, Deserialize, Clone, Debug)]
+#[derive(Resource, Clone, Debug)]
 #[resource(inherit = Deployment)]
 pub struct DeploymentView {
     pub metadata: ObjectMeta,
-    #[serde(default)]
     pub status: Rollout,
+    pub ours: Ours,
+}
+
+impl<'de> Deserialize<'de> for DeploymentView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (metadata, ours, status) = ours::taken_apart(deserializer)?;
+        Ok(Self { metadata, status: rollout(status)?, ours })
+    }
 }
 
 /// A StatefulSet's metadata and how far its rollout is.
-#[derive(Resource, Deserialize, Clone, Debug)]
+#[derive(Resource, Clone, Debug)]
 #[resource(inherit = StatefulSet)]
 pub struct StatefulSetView {
     pub metadata: ObjectMeta,
-    #[serde(default)]
     pub status: Rollout,
+    pub ours: Ours,
+}
+
+impl<'de> Deserialize<'de> for StatefulSetView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (metadata, ours, status) = ours::taken_apart(deserializer)?;
+        Ok(Self { metadata, status: rollout(status)?, ours })
+    }
+}
+
+fn rollout<E: serde::de::Error>(status: serde_json::Value) -> Result<Rollout, E> {
+    let status = Option::<Rollout>::deserialize(status).map_err(E::custom)?;
+    Ok(status.unwrap_or_default())
 }
 
 /// The counts that both kinds have.
@@ -38,6 +61,15 @@ pub struct Rollout {
     pub ready_replicas: i32,
     pub terminating_replicas: i32,
     pub conditions: Vec<RolloutCondition>,
+}
+
+impl Rollout {
+    /// Without what nobody asks for.
+    pub fn shortened(mut self) -> Self {
+        self.conditions.retain(|condition| condition.status == "False");
+        self.conditions.shrink_to_fit();
+        self
+    }
 }
 
 #[derive(Deserialize, Clone, Debug, Default, PartialEq, Eq)]

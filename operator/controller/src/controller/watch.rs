@@ -1,22 +1,26 @@
 //! One watch for each kind: it keeps the cache, and names the Stacks that an event concerns.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{Lookup, ObjectRef, Store, store};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Config, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use weft_runtime::telemetry::chain;
 
 use super::Scope;
-use crate::cache::{Cache, GuardedStack, SECRETS};
+use crate::cache::{Cache, GuardedStack, Keep, SECRETS, Writer, store};
 use crate::metrics::OperatorMetrics;
 use crate::names::{KEEPS, MANAGED_BY, MANAGER, OPERATOR, STACK};
+use crate::view::OwnedView;
 
 /// The queue of Stacks to look at, and the tasks that fill it.
 pub struct Feeds {
@@ -28,25 +32,25 @@ pub struct Feeds {
 /// Starts every watch.
 pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cache, Feeds) {
     let (sender, queue) = unbounded();
-    let (stacks, writer) = store::<GuardedStack>();
+    let (stacks, writer) = reflector::store::<GuardedStack>();
     metrics.watch_stacks(stacks.clone());
     let mut start = Start { stacks: stacks.clone(), sender, metrics: metrics.clone(), tasks: JoinSet::new() };
     let ours = || Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
     let api = || client.clone();
-    start.keep(watch(scope.api(api()), Config::default()), writer, siblings);
+    start.keep_stacks(watch(scope.api(api()), Config::default()).reflect(writer));
     let (deployments, writer) = store();
     start.keep(watch(scope.api(api()), ours()), writer, owner);
     let (stateful_sets, writer) = store();
     start.keep(watch(scope.api(api()), ours()), writer, owner);
     let (controller_revisions, writer) = store();
     let keeping = Config::default().labels(KEEPS);
-    start.keep(watch(scope.api::<PartialObjectMeta<ControllerRevision>>(api()), keeping), writer, owner);
+    start.keep(watch(scope.api::<OwnedView<ControllerRevision>>(api()), keeping), writer, owner);
     let (services, writer) = store();
-    start.keep(watch(scope.api::<PartialObjectMeta<Service>>(api()), ours()), writer, owner);
+    start.keep(watch(scope.api::<OwnedView<Service>>(api()), ours()), writer, owner);
     let (service_accounts, writer) = store();
-    start.keep(watch(scope.api::<PartialObjectMeta<ServiceAccount>>(api()), ours()), writer, owner);
+    start.keep(watch(scope.api::<OwnedView<ServiceAccount>>(api()), ours()), writer, owner);
     let (config_maps, writer) = store();
-    start.keep(watch(scope.api::<PartialObjectMeta<ConfigMap>>(api()), ours()), writer, owner);
+    start.keep(watch(scope.api::<OwnedView<ConfigMap>>(api()), ours()), writer, owner);
     let secrets = SECRETS.map(|name| {
         let (secrets, writer) = store();
         start.keep(watch(scope.api(api()), ours().fields(&format!("metadata.name={name}"))), writer, owner);
@@ -73,49 +77,87 @@ pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cach
     (cache, Feeds { queue, tasks: start.tasks })
 }
 
+/// Events may be lost, by us or on their way: everything is listed anew this often, give or take a tenth.
+const LISTED_ANEW: Duration = Duration::from_secs(600);
+
+/// Objects in one answer of a list: the whole of it is in memory at once.
+const AT_ONCE: u32 = 100;
+
+/// Everything of a kind, then each change; then everything again.
+fn watch<K>(api: Api<K>, config: Config) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+{
+    let once = move || {
+        let while_it_lasts = tokio::time::sleep(LISTED_ANEW.mul_f64(rand::random_range(0.9..1.1)));
+        watcher::watcher(api.clone(), config.clone().page_size(AT_ONCE)).take_until(while_it_lasts)
+    };
+    let events = stream::repeat_with(once).flatten();
+    events.modify(|object| object.meta_mut().managed_fields = None).default_backoff()
+}
+
 /// Which Stacks an object concerns.
-type Concerns<K> = fn(&K, &Store<GuardedStack>) -> Vec<ObjectRef<GuardedStack>>;
+type Concerns<K> = fn(&K, &reflector::Store<GuardedStack>) -> Vec<ObjectRef<GuardedStack>>;
 
 struct Start {
-    stacks: Store<GuardedStack>,
+    stacks: reflector::Store<GuardedStack>,
     sender: UnboundedSender<ObjectRef<GuardedStack>>,
     metrics: OperatorMetrics,
     tasks: JoinSet<()>,
 }
 
 impl Start {
-    fn keep<K>(
+    fn keep<K: Keep>(
         &mut self,
         events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-        writer: Writer<K>,
+        mut writer: Writer<K>,
         concerns: Concerns<K>,
-    ) where
-        K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
-    {
-        let (stacks, sender, metrics) = (self.stacks.clone(), self.sender.clone(), self.metrics.clone());
-        let kind = <K as Resource>::kind(&()).into_owned();
-        let events =
-            events.modify(|object| object.managed_fields_mut().clear()).default_backoff().reflect(writer);
+    ) {
+        let stacks = self.stacks.clone();
+        self.each(events, move |event| {
+            let mut concerned = HashSet::new();
+            writer.take(event, |object| concerned.extend(concerns(object, &stacks)));
+            concerned
+        });
+    }
+
+    fn keep_stacks(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<Event<GuardedStack>>> + Send + 'static,
+    ) {
+        let stacks = self.stacks.clone();
+        self.each(events, move |event| match event {
+            Event::Apply(stack) | Event::Delete(stack) => siblings(&stack, &stacks),
+            // Each is looked at, were it only because one that is gone brings no event of its own.
+            Event::InitDone => references(&stacks.state()),
+            Event::Init | Event::InitApply(_) => Vec::new(),
+        });
+    }
+
+    /// Queues what each event concerns.
+    fn each<
+        K: Resource<DynamicType = ()> + Send + 'static,
+        C: IntoIterator<Item = ObjectRef<GuardedStack>>,
+    >(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        mut concerned: impl FnMut(Event<K>) -> C + Send + 'static,
+    ) {
+        let (sender, metrics) = (self.sender.clone(), self.metrics.clone());
+        let kind = K::kind(&()).into_owned();
         self.tasks.spawn(async move {
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
-                let concerned = match event {
-                    Ok(Event::Apply(object) | Event::Delete(object) | Event::InitApply(object)) => {
-                        concerns(&object, &stacks)
-                    }
-                    // What was deleted while nobody watched brings no event of its own.
-                    Ok(Event::InitDone) => references(&stacks.state()),
-                    Ok(Event::Init) => Vec::new(),
+                match event {
+                    Ok(event) => concerned(event).into_iter().for_each(|stack| {
+                        metrics.queued(&stack);
+                        // Fails only when the queue's reader has ended, and then nobody is left to care.
+                        drop(sender.unbounded_send(stack));
+                    }),
                     Err(error) => {
                         metrics.failed("watch");
                         tracing::warn!(kind, error = chain(&error), "a watch failed; trying again");
-                        Vec::new()
                     }
-                };
-                for stack in concerned {
-                    metrics.queued(&stack);
-                    // Fails only when the queue's reader has ended, and then nobody is left to care.
-                    let _ = sender.unbounded_send(stack);
                 }
             }
         });
@@ -127,13 +169,13 @@ fn references(stacks: &[std::sync::Arc<GuardedStack>]) -> Vec<ObjectRef<GuardedS
 }
 
 /// The Stack that an object of ours says it belongs to.
-fn owner<K: Resource>(object: &K, _: &Store<GuardedStack>) -> Vec<ObjectRef<GuardedStack>> {
+fn owner<K: Resource>(object: &K, _: &reflector::Store<GuardedStack>) -> Vec<ObjectRef<GuardedStack>> {
     let namespace = object.meta().namespace.clone().unwrap_or_default();
     object.labels().get(STACK).map(|stack| ObjectRef::new(stack).within(&namespace)).into_iter().collect()
 }
 
 /// A Stack and the others of its namespace: when the elder goes, the younger may begin.
-fn siblings(stack: &GuardedStack, stacks: &Store<GuardedStack>) -> Vec<ObjectRef<GuardedStack>> {
+fn siblings(stack: &GuardedStack, stacks: &reflector::Store<GuardedStack>) -> Vec<ObjectRef<GuardedStack>> {
     let (namespace, uid) = (&stack.meta().namespace, &stack.meta().uid);
     let mut concerned = vec![ObjectRef::from_obj(stack)];
     let is_sibling = |other: &GuardedStack| other.meta().namespace == *namespace && other.meta().uid != *uid;
@@ -142,6 +184,9 @@ fn siblings(stack: &GuardedStack, stacks: &Store<GuardedStack>) -> Vec<ObjectRef
 }
 
 /// The Stacks of a namespace that changes hands.
-fn residents<K: Resource>(namespace: &K, stacks: &Store<GuardedStack>) -> Vec<ObjectRef<GuardedStack>> {
+fn residents<K: Resource>(
+    namespace: &K,
+    stacks: &reflector::Store<GuardedStack>,
+) -> Vec<ObjectRef<GuardedStack>> {
     references(&stacks.state_filter(|stack| stack.meta().namespace == namespace.meta().name))
 }

@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt as _};
+use tokio::sync::OnceCell;
+use weft_operator_api::Stack;
 
 use super::build::Plan;
 use super::validate::Validated;
-use crate::cache::Kind;
+use crate::cache::{Kind, age};
 use crate::context::Context;
 use crate::ledger::{Effect, Sent, StackKey};
 use crate::names::{DATA, MANAGER, MONGODB, POSTGRES, RABBITMQ, STACK};
+use crate::view::Ours;
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -51,6 +54,8 @@ pub enum ApplyError {
          {STACK}={stack} to hand it over"
     )]
     NotOurs { kind: &'static str, name: String, stack: String },
+    #[error("the Stack was changed or made anew since it was read")]
+    Outdated,
     #[error("failed to write {kind} {name} as JSON")]
     Encode { kind: &'static str, name: String, source: serde_json::Error },
 }
@@ -61,12 +66,20 @@ impl ApplyError {
         match self {
             Self::Write { .. } => "write",
             Self::NotOurs { .. } => "not_ours",
+            Self::Outdated => "outdated",
             Self::Encode { .. } => "encode",
         }
     }
 
     fn write<K: Kind>(verb: &'static str, name: &str, source: kube::Error) -> Self {
         Self::Write { verb, kind: K::KIND, name: name.to_owned(), source: Box::new(source) }
+    }
+}
+
+impl Applied {
+    /// True when nothing can be said of the Stack, since it is no longer the one that was read.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self.failure, Some(ApplyError::Outdated))
     }
 }
 
@@ -84,7 +97,8 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
         bases: _,
     } = plan;
     let key = (stack.namespace.clone(), stack.name.clone());
-    let mut pass = Pass { stack, context, key, failure: None, changes: Changes::default() };
+    let is_current = OnceCell::new();
+    let mut pass = Pass { stack, context, key, is_current, failure: None, changes: Changes::default() };
     for secret in data_secrets.iter().filter(|_| !stack.life.paused) {
         if let Err(error) = pass.create_once(secret).await {
             return Applied { failure: Some(error), ..Applied::default() };
@@ -113,6 +127,7 @@ struct Pass<'a> {
     stack: &'a Validated,
     context: &'a Context,
     key: StackKey,
+    is_current: OnceCell<bool>,
     failure: Option<ApplyError>,
     changes: Changes,
 }
@@ -122,8 +137,27 @@ impl Pass<'_> {
         Api::namespaced(self.context.client.clone(), &self.stack.namespace)
     }
 
+    /// A list may be old, and what it says of Stacks with it: nothing is written, and above all nothing deleted, by the word of a
+    /// spec that is no longer the one, or beside an elder Stack.
+    async fn confirm(&self) -> Result<(), ApplyError> {
+        let ask = async || {
+            let api = Api::<Stack>::namespaced(self.context.client.clone(), &self.stack.namespace);
+            let found = api.list_metadata(&ListParams::default()).await;
+            let found = found.map_err(|source| ApplyError::Write {
+                verb: "read",
+                kind: "Stack",
+                name: self.stack.name.clone(),
+                source: Box::new(source),
+            })?;
+            let stacks = found.items.into_iter().map(|stack| stack.metadata);
+            Ok(is_current(&self.stack.owner.uid, self.stack.generation, stacks))
+        };
+        if *self.is_current.get_or_try_init(ask).await? { Ok(()) } else { Err(ApplyError::Outdated) }
+    }
+
     /// A password is made once: what is there is never written over.
     async fn create_once(&mut self, secret: &Secret) -> Result<(), ApplyError> {
+        self.confirm().await?;
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         self.context.metrics.wrote("create", "Secret");
         let created = self.api::<Secret>().create(&parameters, secret).await;
@@ -138,7 +172,8 @@ impl Pass<'_> {
         for object in wanted {
             if self.stack.life.is_paused(&object.name_any()) {
                 let seen = K::seen(&self.context.cache, &self.stack.namespace, &object.name_any());
-                generations.insert(object.name_any(), seen.map(|seen| seen.generation.unwrap_or_default()));
+                generations
+                    .insert(object.name_any(), seen.map(|(seen, _)| seen.generation.unwrap_or_default()));
                 continue;
             }
             let generation = match self.settle(object).await {
@@ -168,18 +203,26 @@ impl Pass<'_> {
         let id = (K::KIND, name.clone());
         let seen = K::seen(&self.context.cache, &self.stack.namespace, &name);
         match &seen {
-            Some(seen) if self.context.ledger.is_settled(&self.key, &id, sent, object.meta(), seen) => {
-                return Ok(seen.clone());
+            Some((seen, ours)) => {
+                let wanted = || serde_json::to_value(object).map(Ours::of_wanted);
+                if self.context.ledger.is_settled(&self.key, &id, sent, object.meta(), seen) {
+                    return Ok(seen.clone());
+                }
+                if ours.is(&wanted().map_err(encode)?) {
+                    self.context.ledger.note(&self.key, id, sent, seen);
+                    return Ok(seen.clone());
+                }
+                self.refuse_foreign::<K>(seen)?;
             }
-            Some(seen) => self.refuse_foreign::<K>(seen)?,
             None => self.refuse_unseen_foreign::<K>(&name).await?,
         }
+        self.confirm().await?;
         self.context.metrics.wrote("apply", K::KIND);
         // What others changed of ours is put back: hence force.
         let parameters = PatchParams::apply(MANAGER).force();
         let answer = self.api::<K>().patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
         let answer = answer.map_err(|source| ApplyError::write::<K>("apply", &name, source))?.metadata;
-        let about = (seen.as_ref(), &answer);
+        let about = (seen.as_ref().map(|(seen, _)| seen), &answer);
         match self.context.ledger.effect(&self.key, &id, sent, object.meta(), about) {
             Effect::None => {}
             Effect::Created => self.changes.created.push(format!("{} {name}", K::KIND)),
@@ -225,6 +268,7 @@ impl Pass<'_> {
         if wanted.contains_key(&name) || data || paused || seen.deletion_timestamp.is_some() {
             return Ok(());
         }
+        self.confirm().await?;
         let preconditions =
             Preconditions { uid: seen.uid.clone(), resource_version: seen.resource_version.clone() };
         self.context.metrics.wrote("delete", K::KIND);
@@ -241,4 +285,11 @@ impl Pass<'_> {
             Err(source) => Err(ApplyError::write::<K>("delete", &name, source)),
         }
     }
+}
+
+/// True when the Stack with this uid is still of this generation, and none in its namespace is older.
+fn is_current(uid: &str, generation: Option<i64>, stacks: impl Iterator<Item = ObjectMeta>) -> bool {
+    let stays: Vec<_> = stacks.filter(|stack| stack.deletion_timestamp.is_none()).collect();
+    let eldest = stays.iter().min_by_key(|stack| age(stack));
+    eldest.is_some_and(|eldest| eldest.uid.as_deref() == Some(uid) && eldest.generation == generation)
 }

@@ -62,7 +62,7 @@ pub async fn keep(plan: &mut Plan, stack: &Validated, context: &Context) -> Resu
     let object = revision(stack, &rendered)?;
     let there = ControllerRevision::seen(&context.cache, &stack.namespace, &object.name_any());
     let is_ours = |owner: &_| owns(stack, owner);
-    if there.is_some_and(|there| there.owner_references.iter().flatten().any(is_ours)) {
+    if there.is_some_and(|(there, _)| there.owner_references.iter().flatten().any(is_ours)) {
         plan.controller_revisions = vec![object];
         return Ok(Steps::default());
     }

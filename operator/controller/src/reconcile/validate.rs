@@ -27,6 +27,8 @@ pub struct Validated {
     pub namespace: String,
     pub name: String,
     pub owner: OwnerReference,
+    /// Of the spec that was read.
+    pub generation: Option<i64>,
     pub version: String,
     pub broker: Option<Run>,
     pub logger: Option<Run>,
@@ -157,6 +159,7 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
     let installed = &installation.stores;
     Ok(Validated {
         owner: stack.controller_owner_ref(&()).unwrap_or_default(),
+        generation: stack.metadata.generation,
         version: version.clone(),
         broker: run(&images.broker, &services.broker),
         logger: run(&images.logger, &services.logger),

@@ -1,5 +1,6 @@
 //! An API server in memory: what the operator needs of a real one, and every request that changes something on record.
 
+mod fields;
 mod merge;
 mod route;
 mod state;
@@ -18,6 +19,8 @@ use tokio::sync::Notify;
 use tower::Layer as _;
 use weft_operator::client::TraceWrites;
 
+pub(crate) use fields::{Path, Step, get, get_mut};
+pub(crate) use route::failed;
 pub(crate) use state::{Asked, Id, State};
 
 pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -39,7 +42,7 @@ impl Cluster {
         kube::Client::new(TraceWrites.layer(service), "default")
     }
 
-    async fn answer(&self, request: Request<Body>) -> Reply {
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Reply {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
         let reply = route::answer(&mut self.state(), &parts, &body);

@@ -79,13 +79,24 @@ impl Operator {
         installation: Installation,
         leadership: Leadership,
     ) -> Self {
-        let (client, metrics) = (cluster.client(), OperatorMetrics::register(&Metrics::default()));
+        let passwords = AtomicU32::new(0);
+        let password = move || format!("password-number-{}", passwords.fetch_add(1, Ordering::Relaxed));
+        Self::start_by(cluster.client(), installation, leadership, password).await
+    }
+
+    pub(crate) async fn start_by(
+        client: kube::Client,
+        installation: Installation,
+        leadership: Leadership,
+        password: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        let metrics = OperatorMetrics::register(&Metrics::default());
         let (cache, feeds) = feeds(&client, &Scope::All, &metrics);
         cache.ready().await.unwrap();
         let told = Told::default();
         *told.lock().unwrap() = usable();
         let telling = Arc::clone(&told);
-        let (passwords, shutdown) = (AtomicU32::new(0), Shutdown::default());
+        let shutdown = Shutdown::default();
         let context = Arc::new(Context {
             client,
             cache,
@@ -94,9 +105,7 @@ impl Operator {
             retries: Retries::default(),
             metrics,
             clock: Arc::new(FixedClock(weft_runtime::clock::Clock::now(&SystemClock))),
-            password: Arc::new(move || {
-                format!("password-number-{}", passwords.fetch_add(1, Ordering::Relaxed))
-            }),
+            password: Arc::new(password),
             ask_stores: Arc::new(move |_| {
                 let told = telling.lock().unwrap().clone();
                 async { Some(told) }.boxed()
@@ -104,6 +113,12 @@ impl Operator {
         });
         let task = tokio::spawn(control_as(Arc::clone(&context), feeds, leadership, shutdown.clone()));
         Self { context, told, shutdown, task }
+    }
+
+    /// Ends it as SIGKILL does.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|ended| ended.is_cancelled()), "it had ended by itself");
     }
 
     /// Ends it as SIGTERM does, and waits for it.

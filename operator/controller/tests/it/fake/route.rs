@@ -1,12 +1,13 @@
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::channel::mpsc::unbounded;
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 
+use super::merge::{Conflict, Writer};
 use super::state::{Asked, Id, Selector, State, Watcher, event};
 use super::{Reply, json as reply};
 
@@ -57,19 +58,22 @@ pub(crate) fn answer(state: &mut State, parts: &Parts, body: &Bytes) -> Reply {
     let verb = if parts.method == Method::PATCH { "apply" } else { &parts.method.as_str().to_lowercase() };
     let write = format!("{verb} {plural}/{name}{}", if status { "/status" } else { "" });
     state.writes.push(write.clone());
+    state.written_in.push(id.1.clone());
     if state.broken.as_ref().is_some_and(|broken| write.contains(broken.as_str())) {
         return failure(500, "InternalError");
     }
-    change(state, &parts.method, &id, status, body)
+    let manager = value(&query, "fieldManager").unwrap_or_default();
+    let force = value(&query, "force").is_some_and(|force| force == "true");
+    change(state, &parts.method, &id, Writer { manager: &manager, status, force }, body)
 }
 
-fn change(state: &mut State, method: &Method, id: &Id, status: bool, body: &Bytes) -> Reply {
+fn change(state: &mut State, method: &Method, id: &Id, by: Writer<'_>, body: &Bytes) -> Reply {
     let sent: Value = serde_json::from_slice(body).unwrap_or_default();
     let there = state.objects.get(id).cloned();
     match (method, there) {
         (&Method::POST, Some(_)) => failure(409, "AlreadyExists"),
-        (&Method::POST, None) => reply(201, &state.put(id, sent)),
-        (&Method::PATCH, None) if status => failure(404, "NotFound"),
+        (&Method::POST, None) => reply(201, &state.create(id, sent, by.manager)),
+        (&Method::PATCH, None) if by.status => failure(404, "NotFound"),
         (&Method::PATCH, None) if !sent["metadata"]["uid"].is_null() => failure(409, "Conflict"),
         (&Method::PATCH, Some(there)) if id.0 == "controllerrevisions" && sent["data"] != there["data"] => {
             failure(422, "Invalid")
@@ -82,7 +86,10 @@ fn change(state: &mut State, method: &Method, id: &Id, status: bool, body: &Byte
             if let Some(meta) = sent["metadata"].as_object_mut() {
                 meta.remove("uid");
             }
-            reply(200, &state.apply(id, &sent, status))
+            match state.apply(id, &sent, by) {
+                Ok(object) => reply(200, &object),
+                Err(Conflict(why)) => failed(409, "Conflict", &why),
+            }
         }
         (&Method::PUT, None) => failure(404, "NotFound"),
         (&Method::PUT, Some(there))
@@ -145,6 +152,11 @@ fn start_watch(state: &mut State, selector: Selector, query: &[(String, String)]
         query.iter().find(|(key, _)| key == "resourceVersion").and_then(|(_, value)| value.parse().ok());
     let since: u64 = since.unwrap_or_default();
     let (events, stream) = unbounded();
+    if since < state.compacted {
+        let gone = status(410, "Expired", "too old resource version");
+        events.unbounded_send(json!({ "type": "ERROR", "object": gone })).unwrap();
+        return stream_of(stream);
+    }
     for (_, id, past) in state.history.iter().filter(|(revision, ..)| *revision > since) {
         let before = (!past["before"].is_null()).then_some(&past["before"]);
         let kind = past["type"].as_str().unwrap_or_default();
@@ -153,19 +165,22 @@ fn start_watch(state: &mut State, selector: Selector, query: &[(String, String)]
         }
     }
     state.watchers.push(Watcher { selector, events });
-    let frames = stream.map(|event: Value| Ok(Frame::data(Bytes::from(format!("{event}\n")))));
+    stream_of(stream)
+}
+
+fn stream_of(events: UnboundedReceiver<Value>) -> Reply {
+    let frames = events.map(|event| Ok(Frame::data(Bytes::from(format!("{event}\n")))));
     Response::builder().status(200).body(StreamBody::new(frames).boxed_unsync()).unwrap()
 }
 
 fn selector(plural: String, namespace: Option<String>, query: &[(String, String)]) -> Selector {
-    let value = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-    let labels = value("labelSelector").unwrap_or_default();
+    let labels = value(query, "labelSelector").unwrap_or_default();
     let label = |pair: &str| match pair.split_once('=') {
         Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
         None => (pair.to_owned(), None),
     };
-    let name =
-        value("fieldSelector").and_then(|field| field.strip_prefix("metadata.name=").map(str::to_owned));
+    let name = value(query, "fieldSelector")
+        .and_then(|field| field.strip_prefix("metadata.name=").map(str::to_owned));
     Selector {
         plural,
         namespace,
@@ -188,10 +203,21 @@ fn query(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+fn value(query: &[(String, String)], name: &str) -> Option<String> {
+    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+}
+
 fn failure(code: u16, reason: &str) -> Reply {
-    let status = json!({
+    failed(code, reason, reason)
+}
+
+pub(crate) fn failed(code: u16, reason: &str, message: &str) -> Reply {
+    reply(code, &status(code, reason, message))
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Value {
+    json!({
         "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-        "message": reason, "reason": reason, "code": code,
-    });
-    reply(code, &status)
+        "message": message, "reason": reason, "code": code,
+    })
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use futures::channel::mpsc::UnboundedSender;
 use serde_json::{Value, json};
 
-use super::merge;
+use super::fields::Path;
+use super::merge::{Conflict, Owners, Writer};
 use crate::readers;
 
 /// Plural, namespace (empty for what has none), name.
@@ -53,19 +54,25 @@ pub(crate) struct Asked {
     pub(crate) name: Option<String>,
 }
 
+/// Everyone but the operator.
+const SOMEONE: &str = "someone";
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) objects: BTreeMap<Id, Value>,
-    /// What the operator applied last, by object (and `/status`).
-    applied: BTreeMap<(Id, bool), Value>,
+    owners: BTreeMap<Id, Owners>,
     pub(crate) revision: u64,
     /// Everything that happened: revision, object, event.
     pub(crate) history: Vec<(u64, Id, Value)>,
+    /// What happened up to this revision is forgotten: a watch from before it is told 410 Gone.
+    pub(crate) compacted: u64,
     pub(crate) watchers: Vec<Watcher>,
     /// Requests that the operator made to change something, such as `apply deployments/broker`.
     pub(crate) writes: Vec<String>,
     /// Every kind of request that was made.
     pub(crate) requests: BTreeSet<Asked>,
+    /// The namespaces of those requests.
+    pub(crate) written_in: Vec<String>,
     /// Answers 500 to writes that contain this.
     pub(crate) broken: Option<String>,
     /// Pods become ready as soon as they are asked for.
@@ -110,74 +117,137 @@ impl State {
     }
 
     /// Writes an object as some client would; gives it back as it then is.
-    pub(crate) fn put(&mut self, id: &Id, mut object: Value) -> Value {
+    pub(crate) fn put(&mut self, id: &Id, object: Value) -> Value {
+        let mut owners = self.owners.get(id).cloned().unwrap_or_default();
+        owners.update(self.objects.get(id), &object, SOMEONE);
+        self.keep(id, object, owners)
+    }
+
+    /// Writes an object as the operator creates one.
+    pub(crate) fn create(&mut self, id: &Id, object: Value, manager: &str) -> Value {
+        let mut owners = Owners::default();
+        owners.update(None, &object, manager);
+        self.keep(id, object, owners)
+    }
+
+    pub(crate) fn edit(&mut self, plural: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+        self.edit_at(&Id::shop(plural, name), edit);
+    }
+
+    pub(crate) fn edit_at(&mut self, id: &Id, edit: impl FnOnce(&mut Value)) {
+        let mut object = self.objects[id].clone();
+        edit(&mut object);
+        self.put(id, object);
+    }
+
+    pub(crate) fn apply(&mut self, id: &Id, wanted: &Value, by: Writer<'_>) -> Result<Value, Conflict> {
+        let mut object = self.objects.get(id).cloned().unwrap_or_else(|| json!({}));
+        let mut owners = self.owners.get(id).cloned().unwrap_or_default();
+        if by.status {
+            owners.apply(&mut object, &json!({ "status": wanted["status"] }), by)?;
+            readers::check(&object);
+        } else {
+            owners.apply(&mut object, wanted, by)?;
+        }
+        Ok(self.keep(id, object, owners))
+    }
+
+    /// Changes what the operator has applied, as if it had applied this.
+    pub(crate) fn edit_applied(&mut self, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
+        let id = Id::shop(plural, name);
+        let mut object = self.objects[&id].clone();
+        edit(&mut object);
+        let mut owners = self.owners[&id].clone();
+        owners.update(self.objects.get(&id), &object, "weft-operator");
+        self.keep(&id, object, owners);
+    }
+
+    /// The fields that a manager owns.
+    pub(crate) fn owned_by(&self, id: &Id, manager: &str) -> Vec<Path> {
+        self.owners.get(id).map(|owners| owners.of(manager).cloned().collect()).unwrap_or_default()
+    }
+
+    fn keep(&mut self, id: &Id, mut object: Value, owners: Owners) -> Value {
         let before = self.objects.get(id).cloned();
-        let meta = &mut object["metadata"];
-        meta["name"] = id.2.clone().into();
-        if !id.1.is_empty() {
-            meta["namespace"] = id.1.clone().into();
+        self.complete(id, before.as_ref(), &mut object);
+        if before.as_ref() == Some(&object) {
+            return object;
         }
-        match &before {
-            Some(before) => {
-                for key in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
-                    if let Some(kept) = before["metadata"].get(key) {
-                        meta[key] = kept.clone();
-                    }
-                }
-                if object == *before {
-                    return object;
-                }
-            }
-            None => {
-                meta["uid"] = format!("uid-{}", self.revision + 1).into();
-                meta["creationTimestamp"] = format!("2026-01-01T00:00:{:02}Z", self.revision % 60).into();
-            }
-        }
-        if WITH_GENERATION.contains(&id.0.as_str()) {
-            let was =
-                before.as_ref().map_or(0, |before| before["metadata"]["generation"].as_i64().unwrap_or(0));
-            let same = before.as_ref().is_some_and(|before| before["spec"] == object["spec"]);
-            object["metadata"]["generation"] = (if same { was } else { was + 1 }).into();
+        object["metadata"]["managedFields"] = owners.shown();
+        self.owners.insert(id.clone(), owners);
+        if before.as_ref() == Some(&object) {
+            return object;
         }
         self.revision += 1;
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         self.objects.insert(id.clone(), object.clone());
         let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
         self.tell(id, kind, before.as_ref(), &object);
+        if self.is_orphan(&object) {
+            self.delete(id);
+            return object;
+        }
         if self.pods_run && ["deployments", "statefulsets"].contains(&id.0.as_str()) {
             self.run_pods(id);
         }
         self.objects.get(id).cloned().unwrap_or(object)
     }
 
-    pub(crate) fn edit(&mut self, plural: &str, name: &str, edit: impl FnOnce(&mut Value)) {
-        let id = Id::shop(plural, name);
-        let mut object = self.objects[&id].clone();
-        edit(&mut object);
-        self.put(&id, object);
-    }
-
-    /// Changes what the operator has applied, as if it had applied this.
-    pub(crate) fn edit_applied(&mut self, plural: &str, name: &str, edit: impl Fn(&mut Value)) {
-        edit(self.applied.get_mut(&(Id::shop(plural, name), false)).unwrap());
-        self.edit(plural, name, edit);
-    }
-
-    pub(crate) fn apply(&mut self, id: &Id, wanted: &Value, status: bool) -> Value {
-        let mut object = self.objects.get(id).cloned().unwrap_or_else(|| json!({}));
-        let before = self.applied.insert((id.clone(), status), wanted.clone()).unwrap_or_default();
-        if status {
-            merge::apply(&mut object["status"], &wanted["status"], &before["status"]);
-            readers::check(&object);
-        } else {
-            merge::apply(&mut object, wanted, &before);
+    /// What the API server fills in by itself.
+    fn complete(&self, id: &Id, before: Option<&Value>, object: &mut Value) {
+        let meta = &mut object["metadata"];
+        meta["name"] = id.2.clone().into();
+        if !id.1.is_empty() {
+            meta["namespace"] = id.1.clone().into();
         }
-        self.put(id, object)
+        match before {
+            Some(before) => {
+                for key in ["uid", "creationTimestamp", "generation", "resourceVersion", "managedFields"] {
+                    if let Some(kept) = before["metadata"].get(key) {
+                        meta[key] = kept.clone();
+                    }
+                }
+            }
+            None => {
+                meta["uid"] = format!("uid-{}", self.revision + 1).into();
+                meta["creationTimestamp"] = format!(
+                    "2026-01-01T{:02}:{:02}:{:02}Z",
+                    self.revision / 3_600 % 24,
+                    self.revision / 60 % 60,
+                    self.revision % 60
+                )
+                .into();
+            }
+        }
+        if ["deployments", "statefulsets"].contains(&id.0.as_str()) && object["spec"]["replicas"].is_null() {
+            object["spec"]["replicas"] = 1.into();
+        }
+        if WITH_GENERATION.contains(&id.0.as_str()) {
+            let was = before.map_or(0, |before| before["metadata"]["generation"].as_i64().unwrap_or(0));
+            let same = before.is_some_and(|before| before["spec"] == object["spec"]);
+            object["metadata"]["generation"] = (if same { was } else { was + 1 }).into();
+        }
+    }
+
+    /// True when all owners that it names are gone: the garbage collector takes it.
+    fn is_orphan(&self, object: &Value) -> bool {
+        let Some(owners) = object["metadata"]["ownerReferences"].as_array().filter(|all| !all.is_empty())
+        else {
+            return false;
+        };
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let lives = |owner: &Value| {
+            let text = |key: &str| owner[key].as_str().unwrap_or_default();
+            let plural = format!("{}s", text("kind").to_lowercase());
+            let found = self.objects.get(&Id(plural, namespace.to_owned(), text("name").to_owned()));
+            found.is_some_and(|found| found["metadata"]["uid"] == owner["uid"])
+        };
+        !owners.iter().any(lives)
     }
 
     pub(crate) fn delete(&mut self, id: &Id) -> Option<Value> {
         let mut object = self.objects.remove(id)?;
-        self.applied.retain(|(applied, _), _| applied != id);
+        self.owners.remove(id);
         self.revision += 1;
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         self.tell(id, "DELETED", Some(&object.clone()), &object);
@@ -187,12 +257,49 @@ impl State {
                 .as_array()
                 .is_some_and(|all| all.iter().any(|one| one["uid"] == uid))
         };
-        let orphans: Vec<_> =
-            self.objects.iter().filter(|(_, child)| owns(child)).map(|(id, _)| id.clone()).collect();
+        let orphans: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|(_, child)| owns(child) && self.is_orphan(child))
+            .map(|(id, _)| id.clone())
+            .collect();
         for orphan in orphans {
             self.delete(&orphan);
         }
+        if ["deployments", "statefulsets"].contains(&id.0.as_str()) {
+            self.delete(&Id("pods".to_owned(), id.1.clone(), format!("{}-0", id.2)));
+        }
         Some(object)
+    }
+
+    /// Forgets what happened, as etcd's compaction does, and ends every watch.
+    pub(crate) fn compact(&mut self) {
+        self.history.clear();
+        self.compacted = self.revision;
+        self.watchers.clear();
+    }
+
+    /// Tells every watcher how far it is, without an event.
+    pub(crate) fn bookmark(&mut self) {
+        let meta = json!({ "resourceVersion": self.revision.to_string(), "creationTimestamp": null });
+        let object = json!({ "apiVersion": "v1", "kind": "Bookmark", "metadata": meta });
+        let event = json!({ "type": "BOOKMARK", "object": object });
+        self.watchers.retain(|watcher| watcher.events.unbounded_send(event.clone()).is_ok());
+    }
+
+    /// The cluster as it was at a revision. Who owned which field is as it is now.
+    pub(crate) fn replayed(&self, revision: u64) -> Self {
+        let mut past =
+            Self { revision, owners: self.owners.clone(), pods_run: self.pods_run, ..Self::default() };
+        for (when, id, event) in self.history.iter().filter(|(when, ..)| *when <= revision) {
+            if event["type"] == "DELETED" {
+                past.objects.remove(id);
+            } else {
+                past.objects.insert(id.clone(), event["object"].clone());
+            }
+            past.history.push((*when, id.clone(), event.clone()));
+        }
+        past
     }
 
     /// An object that a selector no longer takes is deleted as far as its watcher is concerned.
@@ -223,13 +330,20 @@ impl State {
         if replicas == 0 {
             self.delete(&pod);
         } else {
-            let owner = json!([{ "uid": self.objects[id]["metadata"]["uid"] }]);
+            let (kind, uid) = (&id.0[..id.0.len() - 1], &self.objects[id]["metadata"]["uid"]);
+            let owner = json!([{ "kind": kind, "name": id.2, "uid": uid }]);
             let status =
                 json!({ "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] });
             self.put(
                 &pod,
                 json!({ "metadata": { "labels": labels, "ownerReferences": owner }, "status": status }),
             );
+        }
+        if id.0 == "statefulsets" {
+            let claim = Id("persistentvolumeclaims".to_owned(), id.1.clone(), format!("data-{}-0", id.2));
+            if !self.objects.contains_key(&claim) {
+                self.put(&claim, json!({}));
+            }
         }
         self.pods_run = true;
     }

@@ -1,0 +1,152 @@
+//! Metadata, kept small: an operator of a thousand Stacks keeps that of forty thousand objects, whose labels, annotations and
+//! owners are nearly all the same.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use kube::core::ObjectMeta;
+
+/// What is kept of an object's metadata: all that the operator reads, and nothing else.
+#[derive(Clone, Debug)]
+pub(super) struct PackedMeta {
+    pub(super) name: Arc<str>,
+    pub(super) namespace: Arc<str>,
+    uid: Option<Box<str>>,
+    resource_version: Option<Box<str>>,
+    generation: Option<i64>,
+    created: Option<Time>,
+    deleted: Option<Time>,
+    labels: Pairs,
+    annotations: Pairs,
+    owners: Box<[Arc<OwnerReference>]>,
+}
+
+type Pairs = Box<[(Arc<str>, Arc<str>)]>;
+
+impl PackedMeta {
+    pub(super) fn of(meta: ObjectMeta) -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pairs = |pairs: Option<BTreeMap<String, String>>| {
+            pairs.into_iter().flatten().map(|(key, value)| (shared.text(&key), shared.text(&value))).collect()
+        };
+        let (labels, annotations) = (pairs(meta.labels), pairs(meta.annotations));
+        let owners = meta.owner_references.into_iter().flatten().map(|owner| shared.owner(owner)).collect();
+        Self {
+            name: shared.text(&meta.name.unwrap_or_default()),
+            namespace: shared.text(&meta.namespace.unwrap_or_default()),
+            uid: meta.uid.map(String::into_boxed_str),
+            resource_version: meta.resource_version.map(String::into_boxed_str),
+            generation: meta.generation,
+            created: meta.creation_timestamp,
+            deleted: meta.deletion_timestamp,
+            labels,
+            annotations,
+            owners,
+        }
+    }
+
+    pub(super) fn unpacked(&self) -> ObjectMeta {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let pairs = |pairs: &Pairs| {
+            let owned = pairs.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            (!pairs.is_empty()).then(|| owned.collect())
+        };
+        let owners = self.owners.iter().map(|owner| OwnerReference::clone(owner));
+        ObjectMeta {
+            name: text(&self.name),
+            namespace: text(&self.namespace),
+            uid: self.uid.as_deref().map(str::to_owned),
+            resource_version: self.resource_version.as_deref().map(str::to_owned),
+            generation: self.generation,
+            creation_timestamp: self.created.clone(),
+            deletion_timestamp: self.deleted.clone(),
+            labels: pairs(&self.labels),
+            annotations: pairs(&self.annotations),
+            owner_references: (!self.owners.is_empty()).then(|| owners.collect()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// True when both are one state of one object.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.uid == other.uid && self.resource_version == other.resource_version
+    }
+}
+
+/// What many objects have in common, once.
+#[derive(Default)]
+struct Shared {
+    texts: HashSet<Arc<str>>,
+    owners: HashMap<String, Arc<OwnerReference>>,
+    /// So many texts are too many: those that nobody has any more go.
+    sweep_at: usize,
+}
+
+static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
+const FEW: usize = 1_024;
+
+impl Shared {
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(found) = self.texts.get(text) {
+            return Arc::clone(found);
+        }
+        if self.texts.len() >= self.sweep_at.max(FEW) {
+            self.texts.retain(|text| Arc::strong_count(text) > 1);
+            self.owners.retain(|_, owner| Arc::strong_count(owner) > 1);
+            self.sweep_at = self.texts.len().saturating_mul(2);
+        }
+        let text: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&text));
+        text
+    }
+
+    fn owner(&mut self, owner: OwnerReference) -> Arc<OwnerReference> {
+        match self.owners.get(&owner.uid) {
+            Some(found) if **found == owner => Arc::clone(found),
+            // The same owner, referred to in another way: the latest is kept.
+            _ => {
+                let owner = Arc::new(owner);
+                self.owners.insert(owner.uid.clone(), Arc::clone(&owner));
+                owner
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta() -> ObjectMeta {
+        let owner =
+            OwnerReference { uid: "u".to_owned(), name: "shop".to_owned(), ..OwnerReference::default() };
+        ObjectMeta {
+            name: Some("broker".to_owned()),
+            namespace: Some("shop".to_owned()),
+            uid: Some("1".to_owned()),
+            resource_version: Some("7".to_owned()),
+            generation: Some(3),
+            labels: Some([("team".to_owned(), "blue".to_owned())].into()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn what_is_unpacked_is_what_was_packed() {
+        assert_eq!(PackedMeta::of(meta()).unpacked(), meta());
+        assert_eq!(PackedMeta::of(ObjectMeta::default()).unpacked(), ObjectMeta::default());
+    }
+
+    #[test]
+    fn what_is_the_same_is_kept_once() {
+        let [one, other] = [PackedMeta::of(meta()), PackedMeta::of(meta())];
+        assert!(
+            Arc::ptr_eq(&one.owners[0], &other.owners[0])
+                && Arc::ptr_eq(&one.labels[0].1, &other.labels[0].1)
+        );
+        let changed = ObjectMeta { resource_version: Some("8".to_owned()), ..meta() };
+        assert!(one.is_same(&other) && !one.is_same(&PackedMeta::of(changed)));
+    }
+}

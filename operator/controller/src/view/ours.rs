@@ -1,0 +1,237 @@
+//! What of an object is ours, told apart without keeping it: the fields that the API server says our manager owns, as they are now.
+//! When that is what we want, there is nothing to apply, and an operator that has just started need not try.
+
+use std::fmt::{self, Debug};
+use std::marker::PhantomData;
+
+use kube::Resource;
+use kube::core::ObjectMeta;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::names::MANAGER;
+
+/// A digest of fields and their values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ours(Option<[u8; 16]>);
+
+impl Ours {
+    /// Of an object that someone sent us; nothing of one that we never applied.
+    pub fn of_seen(object: &Value) -> Self {
+        let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+        let applied = |entry: &&Value| {
+            entry["manager"] == MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
+        };
+        let Some(entry) = entries.into_iter().find(applied) else { return Self(None) };
+        Self(picked(object, &entry["fieldsV1"]).map(digest))
+    }
+
+    /// Of an object that we want.
+    pub fn of_wanted(mut object: Value) -> Self {
+        if let Some(fields) = object.as_object_mut() {
+            fields.retain(|name, _| !["apiVersion", "kind", "status"].contains(&name.as_str()));
+        }
+        if let Some(meta) = object["metadata"].as_object_mut() {
+            meta.retain(|name, _| !["name", "namespace"].contains(&name.as_str()));
+        }
+        Self(Some(digest(object)))
+    }
+
+    /// True when what was seen is what is wanted.
+    pub fn is(&self, wanted: &Self) -> bool {
+        self.0.is_some() && self == wanted
+    }
+}
+
+/// What of a value these fields name.
+fn picked(value: &Value, fields: &Value) -> Option<Value> {
+    let fields = fields.as_object()?;
+    let within = |prefix: &'static str| {
+        fields.iter().filter_map(move |(key, below)| Some((key.strip_prefix(prefix)?, below)))
+    };
+    if let Value::Array(items) = value
+        && within("k:").next().is_some()
+    {
+        let keyed: Vec<_> = within("k:")
+            .filter_map(|(keys, below)| Some((serde_json::from_str(keys).ok()?, below)))
+            .collect();
+        let ours = |item: &Value| {
+            let (_, below) = keyed.iter().find(|(keys, _)| has(item, keys))?;
+            picked(item, below)
+        };
+        return Some(items.iter().filter_map(ours).collect());
+    }
+    if within("f:").next().is_none() {
+        return Some(value.clone());
+    }
+    let mut found = Map::new();
+    for (name, below) in within("f:") {
+        found.insert(name.to_owned(), picked(value.get(name)?, below)?);
+    }
+    Some(found.into())
+}
+
+fn has(item: &Value, keys: &Map<String, Value>) -> bool {
+    keys.iter().all(|(key, value)| item.get(key) == Some(value))
+}
+
+fn digest(mut value: Value) -> [u8; 16] {
+    plain(&mut value);
+    let mut sha = Sha256::new();
+    feed(&mut sha, &value);
+    let whole: [u8; 32] = sha.finalize().into();
+    std::array::from_fn(|index| whole[index])
+}
+
+/// Claims in a StatefulSet are owned whole, and the API server fills them in.
+fn plain(value: &mut Value) {
+    let claims = value.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+    for claim in claims.into_iter().flatten() {
+        if let Some(claim) = claim.as_object_mut() {
+            claim.retain(|name, _| !["apiVersion", "kind", "status"].contains(&name.as_str()));
+        }
+        for (part, filled_in) in [("spec", "volumeMode"), ("metadata", "creationTimestamp")] {
+            if let Some(part) = claim.get_mut(part).and_then(Value::as_object_mut) {
+                part.remove(filled_in);
+            }
+        }
+    }
+}
+
+/// In the order of the keys, whatever the order of the map.
+fn feed(sha: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(key, _)| *key);
+            sha.update([b'{']);
+            for (key, field) in fields {
+                sha.update(Value::from(key.as_str()).to_string());
+                feed(sha, field);
+            }
+            sha.update([b'}']);
+        }
+        Value::Array(items) => {
+            sha.update([b'[']);
+            items.iter().for_each(|item| feed(sha, item));
+            sha.update([b']']);
+        }
+        other => {
+            sha.update(other.to_string());
+            sha.update([b',']);
+        }
+    }
+}
+
+/// An object's metadata and what of it is ours.
+#[derive(Clone)]
+pub struct OwnedView<K> {
+    pub metadata: ObjectMeta,
+    pub ours: Ours,
+    pub(crate) kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Debug for OwnedView<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedView").field("metadata", &self.metadata).finish_non_exhaustive()
+    }
+}
+
+impl<'de, K> Deserialize<'de> for OwnedView<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (metadata, ours, _) = taken_apart(deserializer)?;
+        Ok(Self { metadata, ours, kind: PhantomData })
+    }
+}
+
+/// Metadata, what is ours, and the status.
+pub(super) fn taken_apart<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<(ObjectMeta, Ours, Value), D::Error> {
+    let mut object = Value::deserialize(deserializer)?;
+    let ours = Ours::of_seen(&object);
+    if let Some(meta) = object["metadata"].as_object_mut() {
+        meta.remove("managedFields");
+    }
+    let metadata = serde_json::from_value(object["metadata"].take()).map_err(D::Error::custom)?;
+    Ok((metadata, ours, object["status"].take()))
+}
+
+impl<K: Resource> Resource for OwnedView<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &K::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &K::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &K::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &K::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(value: &str, more: Value) -> Value {
+        let containers = "k:{\"name\":\"broker\"}";
+        json!({
+            "metadata": {
+                "name": "broker", "labels": { "app": "broker", "team": "theirs" },
+                "managedFields": [{
+                    "manager": MANAGER, "operation": "Apply",
+                    "fieldsV1": {
+                        "f:metadata": { "f:labels": { "f:app": {} } },
+                        "f:spec": { "f:selector": {}, "f:containers": { containers: { ".": {}, "f:image": {}, "f:name": {} } } },
+                    },
+                }],
+            },
+            "spec": {
+                "selector": { "app": value }, "replicas": 3,
+                "containers": [more, { "name": "broker", "image": "a", "tty": false }],
+            },
+        })
+    }
+
+    #[test]
+    fn only_what_is_ours_counts_and_all_of_it() {
+        let wanted = Ours::of_wanted(json!({
+            "apiVersion": "v1", "kind": "Thing",
+            "metadata": { "name": "broker", "namespace": "shop", "labels": { "app": "broker" } },
+            "spec": { "containers": [{ "image": "a", "name": "broker" }], "selector": { "app": "x" } },
+        }));
+        assert!(Ours::of_seen(&seen("x", json!({ "name": "injected" }))).is(&wanted));
+        assert!(!Ours::of_seen(&seen("y", json!({ "name": "injected" }))).is(&wanted));
+        let mut taken = seen("x", json!({}));
+        taken["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
+            .as_object_mut()
+            .unwrap()
+            .remove("f:selector");
+        assert!(!Ours::of_seen(&taken).is(&wanted), "someone else owns one of ours");
+        let mut more = seen("x", json!({}));
+        more["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:replicas"] = json!({});
+        assert!(!Ours::of_seen(&more).is(&wanted), "we own what we no longer want");
+        assert!(!Ours::of_seen(&json!({ "metadata": {} })).is(&Ours::of_seen(&json!({}))), "never applied");
+    }
+}

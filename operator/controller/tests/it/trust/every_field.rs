@@ -1,0 +1,139 @@
+//! G4: every field of the definition, whichever there are: changed, it is reached or refused by name; changed back, all is as it
+//! was. And from every error a right Stack recovers.
+
+use serde_json::{Value, json};
+
+use crate::fake::{Cluster, Id};
+use crate::faults::Faults;
+use crate::fixtures;
+use crate::schema::{Pair, check, pairs, spec_with, written};
+use crate::world::{self, Shape, assert_same, calm, reason, shape, start};
+
+/// Fields whose change shows nowhere, and why.
+const NO_EFFECT: [(&str, &str); 1] =
+    [("admin.email", "the Secret of the first user is made once: it tells whom the data already has")];
+/// Fields of whose change the Stack must end Ready: all but these, and why.
+const NOT_READY: [(&str, &str); 0] = [];
+
+const SPACE: &str = "shop";
+
+#[tokio::test(start_paused = true)]
+async fn every_field_that_is_changed_is_reached_or_refused_by_name_and_changed_back() {
+    let (mut reached, mut refused) = (0, 0);
+    for Pair { path, one, other } in pairs() {
+        let field = written(&path);
+        let [one, other] = [one, other].map(|value| spec_with(&path, value));
+        for spec in [&one, &other] {
+            assert_eq!(check(spec, None), [] as [String; 0], "{field}: {spec}");
+        }
+        let cluster = surroundings();
+        let operator = start(&cluster, &Faults::default()).await;
+        let before = becomes(&cluster, &field, &one).await;
+        let reasons = check(&other, Some(&one));
+        if !reasons.is_empty() {
+            let name = field.rsplit('.').next().unwrap();
+            assert!(reasons.iter().any(|reason| reason.contains(name)), "{field}: {reasons:?}");
+            refused += 1;
+        } else {
+            let after = becomes(&cluster, &field, &other).await;
+            let shows = what_runs(&before) != what_runs(&after);
+            let known = NO_EFFECT.iter().any(|(known, _)| *known == field);
+            assert!(
+                shows != known,
+                "{field}: from {one} to {other} changes {}",
+                if shows { "something" } else { "nothing" }
+            );
+            assert_same(&becomes(&cluster, &field, &one).await, &before, &format!("{field} changed back"));
+            reached += 1;
+        }
+        operator.stop().await;
+    }
+    println!("G4: {reached} fields reached and changed back, {refused} refused by name");
+    assert!(reached > 60, "{reached}");
+}
+
+/// A field that is set, and then is not, leaves nothing behind.
+#[tokio::test(start_paused = true)]
+async fn every_field_that_is_taken_away_again_leaves_nothing_behind() {
+    let cluster = surroundings();
+    let operator = start(&cluster, &Faults::default()).await;
+    let nothing = json!({ "version": "0.1.0" });
+    let before = becomes(&cluster, "nothing", &nothing).await;
+    let pairs = pairs();
+    for Pair { path, one, .. } in &pairs {
+        let field = written(path);
+        becomes(&cluster, &field, &spec_with(path, one.clone())).await;
+        let mut after = becomes(&cluster, &field, &nothing).await;
+        // What a managed store was given once is kept, as is what says where an external one was.
+        after.retain(|id, _| before.contains_key(id) || id.0 != "secrets");
+        assert_same(&after, &before, &format!("{field} taken away"));
+    }
+    println!("G4: {} fields set and taken away", pairs.len());
+    operator.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_every_error_a_right_stack_recovers() {
+    let mut errors = 0;
+    for fixture in fixtures::all().into_iter().filter(|fixture| !fixture.is_good()) {
+        let cluster = world::cluster_with(&fixture);
+        let operator = start(&cluster, &Faults::default()).await;
+        calm(&cluster).await;
+        assert_eq!(world::ends(&cluster, &fixture), fixture.expect, "{}", fixture.name);
+        let right = json!({ "version": "0.1.0", "services": { "logger": { "enabled": false } } });
+        cluster.act(|state| state.edit_at(&fixture.id(), |stack| stack["spec"] = right));
+        calm(&cluster).await;
+        assert_eq!(world::ends(&cluster, &fixture), "Ready", "{}", fixture.name);
+        operator.stop().await;
+        errors += 1;
+    }
+    assert!(errors >= 5, "{errors}");
+}
+
+/// A cluster that has everything that a spec's names may name.
+fn surroundings() -> Cluster {
+    let cluster = world::cluster();
+    let put = |plural: &str, name: String, object: Value| {
+        cluster.act(|state| state.put(&Id::shop(plural, &name), object));
+    };
+    let secret = |texts: Vec<(&str, String)>| {
+        let bytes = |text: String| json!(k8s_openapi::ByteString(text.into_bytes()));
+        let data: serde_json::Map<_, _> =
+            texts.into_iter().map(|(key, text)| (key.to_owned(), bytes(text))).collect();
+        json!({ "data": data })
+    };
+    for which in ["one", "two"] {
+        for (store, scheme) in [("mongodb", "mongodb"), ("rabbitmq", "amqp"), ("postgres", "postgres")] {
+            let [uri, other] = ["uri", "other"].map(|key| format!("{scheme}://{which}-{key}/"));
+            put("secrets", format!("{store}-{which}"), secret(vec![("uri", uri), ("other", other)]));
+        }
+        let password = format!("a long password, {which}");
+        let email = format!("{which}@example.com");
+        let pair = secret(vec![("email", email), ("username", which.to_owned()), ("password", password)]);
+        put("secrets", format!("pair-{which}"), pair);
+        put("configmaps", format!("letters-{which}"), json!({ "data": { "a.mjml": which } }));
+    }
+    cluster
+}
+
+/// Gives the Stack this spec, and tells what everything then is.
+async fn becomes(cluster: &Cluster, field: &str, spec: &Value) -> Shape {
+    let (id, object) = crate::harness::stack("shop", spec.clone());
+    let there = cluster.state().objects.get(&id).cloned();
+    let mut object = there.unwrap_or(object);
+    object["spec"] = spec.clone();
+    cluster.act(|state| state.put(&id, object));
+    calm(cluster).await;
+    let stack = cluster.state().objects[&id].clone();
+    let expected = NOT_READY.iter().find(|(known, _)| *known == field).map_or("Ready", |(_, reason)| *reason);
+    assert_eq!(reason(&stack), expected, "{field}: {spec}\n{}", stack["status"]);
+    assert_eq!(stack["status"]["observedGeneration"], stack["metadata"]["generation"], "{field}");
+    let mut found = shape(cluster, SPACE);
+    found.get_mut(&id).unwrap()["spec"] = Value::Null;
+    found
+}
+
+/// All but what the user wrote.
+fn what_runs(shape: &Shape) -> Vec<(&Id, &Value)> {
+    shape.iter().filter(|(id, _)| id.0 != "pods").collect()
+}

@@ -1,0 +1,143 @@
+//! Stacks in a cluster in memory, in fake time: started, disturbed, calm again, and compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use weft_operator::leader::Leadership;
+
+use crate::fake::{Cluster, Id};
+use crate::faults::Faults;
+use crate::fixtures::Fixture;
+use crate::harness::{Operator, installation};
+
+/// Longer than any retry waits.
+const QUIET: Duration = Duration::from_secs(65);
+/// No disturbance is felt for longer: by then every watch has listed anew, and every Stack has been looked at since.
+pub(crate) const LONG: Duration = Duration::from_secs(21 * 60);
+
+/// What opens data: made once, never written again.
+const DATA: [&str; 3] = ["mongodb", "postgres", "rabbitmq"];
+
+/// What is in a namespace, without what differs between two clusters.
+pub(crate) type Shape = BTreeMap<Id, Value>;
+
+/// A cluster whose pods run at once.
+pub(crate) fn cluster() -> Cluster {
+    let cluster = Cluster::default();
+    cluster.act(|state| state.pods_run = true);
+    cluster
+}
+
+pub(crate) fn cluster_with(fixture: &Fixture) -> Cluster {
+    let cluster = cluster();
+    fixture.put(&cluster);
+    cluster
+}
+
+/// Starts an operator whose client has these faults. Its passwords are always the same: what a run ends in can be compared.
+pub(crate) async fn start(cluster: &Cluster, faults: &Faults) -> Operator {
+    let password = || "the same thirty-two letters for all".to_owned();
+    Operator::start_by(faults.client(cluster), installation(), Leadership::always(), password).await
+}
+
+/// Lets time pass until nothing has been written for longer than any retry waits.
+pub(crate) async fn calm(cluster: &Cluster) {
+    for _ in 0..100 {
+        let before = cluster.state().writes.len();
+        tokio::time::sleep(QUIET).await;
+        if cluster.state().writes.len() == before {
+            return;
+        }
+    }
+    panic!("it writes for ever: {:?}", cluster.state().writes.iter().rev().take(20).collect::<Vec<_>>());
+}
+
+/// What the Stacks of a fixture become when nothing goes wrong, and with how many writes.
+pub(crate) async fn undisturbed(fixture: &Fixture) -> (Shape, usize) {
+    let cluster = cluster_with(fixture);
+    let operator = start(&cluster, &Faults::default()).await;
+    calm(&cluster).await;
+    let writes = cluster.state().writes.len();
+    assert_eq!(ends(&cluster, fixture), fixture.expect, "{}", fixture.name);
+    operator.stop().await;
+    (shape(&cluster, &fixture.name), writes)
+}
+
+/// `Ready`, or the reason why not.
+pub(crate) fn ends(cluster: &Cluster, fixture: &Fixture) -> String {
+    reason(&cluster.state().objects[&fixture.id()])
+}
+
+/// The reason of a Stack's condition Ready.
+pub(crate) fn reason(stack: &Value) -> String {
+    let ready =
+        stack["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
+    ready.map(|one| one["reason"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+pub(crate) fn shape(cluster: &Cluster, namespace: &str) -> Shape {
+    let state = cluster.state();
+    // Events tell of what happened on the way, which is not the same on every way.
+    let within = state.objects.iter().filter(|(id, _)| id.1 == namespace && id.0 != "events");
+    within.map(|(id, object)| (id.clone(), bare(object))).collect()
+}
+
+/// Says where two shapes differ, rather than all of both.
+pub(crate) fn assert_same(found: &Shape, wanted: &Shape, what: &str) {
+    for id in wanted.keys().chain(found.keys()) {
+        assert_eq!(found.get(id), wanted.get(id), "{what}: {id:?}");
+    }
+}
+
+fn bare(object: &Value) -> Value {
+    let mut object = object.clone();
+    let meta = object["metadata"].as_object_mut().unwrap();
+    for key in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
+        meta.remove(key);
+    }
+    for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+        owner["uid"] = "".into();
+    }
+    strip(&mut object["status"]);
+    object
+}
+
+/// Times and generations are those of a run.
+fn strip(status: &mut Value) {
+    match status {
+        Value::Object(fields) => {
+            fields.retain(|key, _| key != "observedGeneration" && key != "lastTransitionTime");
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// A password that was ever made is still the one: its Secret was never written again, and never deleted.
+pub(crate) fn assert_data_untouched(cluster: &Cluster, what: &str) {
+    for (_, id, event) in &cluster.state().history {
+        if id.0 == "secrets" && DATA.contains(&id.2.as_str()) {
+            assert_eq!(event["type"], "ADDED", "{what}: {id:?}");
+        }
+    }
+}
+
+/// What the operator wrote in a namespace: each request once.
+pub(crate) fn writes_in(cluster: &Cluster, namespace: &str) -> std::collections::BTreeSet<String> {
+    let state = cluster.state();
+    let all = state.written_in.iter().zip(&state.writes);
+    all.filter(|(within, write)| *within == namespace && !write.contains(" events/"))
+        .map(|(_, write)| write.clone())
+        .collect()
+}
+
+/// Waits until it holds, at most as long as any disturbance may be felt.
+pub(crate) async fn in_time(cluster: &Cluster, mut holds: impl FnMut() -> bool) {
+    let started = tokio::time::Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < LONG, "not in time\n{}", cluster.state());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+}
