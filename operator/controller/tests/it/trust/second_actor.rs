@@ -38,8 +38,8 @@ async fn what_a_second_actor_does_to_every_object_is_put_back_and_what_it_adds_s
                 fields += owned.len();
             }
         }
-        let stack = &cluster.state().objects[&fixture.id()];
-        assert_eq!(world::reason(stack), "Ready");
+        let stack = cluster.state().objects[&fixture.id()].clone();
+        assert_eq!(world::reason(&stack), "Ready");
         operator.stop().await;
     }
     println!("a second actor: {objects} objects, {fields} fields put back");
