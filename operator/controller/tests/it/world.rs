@@ -25,7 +25,7 @@ pub(crate) type Shape = BTreeMap<Id, Value>;
 /// A cluster whose pods run at once.
 pub(crate) fn cluster() -> Cluster {
     let cluster = Cluster::default();
-    cluster.act(|state| state.pods_run = true);
+    cluster.act(|state| (state.pods_run, state.volumes) = (true, true));
     cluster
 }
 

@@ -77,6 +77,8 @@ pub(crate) struct State {
     pub(crate) broken: Option<String>,
     /// Pods become ready as soon as they are asked for.
     pub(crate) pods_run: bool,
+    /// StatefulSets get their volumes, which stay.
+    pub(crate) volumes: bool,
 }
 
 impl fmt::Display for State {
@@ -289,8 +291,13 @@ impl State {
 
     /// The cluster as it was at a revision. Who owned which field is as it is now.
     pub(crate) fn replayed(&self, revision: u64) -> Self {
-        let mut past =
-            Self { revision, owners: self.owners.clone(), pods_run: self.pods_run, ..Self::default() };
+        let mut past = Self {
+            revision,
+            owners: self.owners.clone(),
+            pods_run: self.pods_run,
+            volumes: self.volumes,
+            ..Self::default()
+        };
         for (when, id, event) in self.history.iter().filter(|(when, ..)| *when <= revision) {
             if event["type"] == "DELETED" {
                 past.objects.remove(id);
@@ -339,7 +346,7 @@ impl State {
                 json!({ "metadata": { "labels": labels, "ownerReferences": owner }, "status": status }),
             );
         }
-        if id.0 == "statefulsets" {
+        if self.volumes && id.0 == "statefulsets" {
             let claim = Id("persistentvolumeclaims".to_owned(), id.1.clone(), format!("data-{}-0", id.2));
             if !self.objects.contains_key(&claim) {
                 self.put(&claim, json!({}));

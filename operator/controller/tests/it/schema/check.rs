@@ -20,9 +20,30 @@ pub(crate) fn check(spec: &Value, old: Option<&Value>) -> Vec<String> {
         .map(|error| format!("{}: {error}", field(&error.instance_path().to_string())))
         .collect();
     if reasons.is_empty() {
-        walk(&SPEC, spec, old, "spec", &mut reasons);
+        let old = old.map(|old| defaulted(&SPEC, old));
+        walk(&SPEC, &defaulted(&SPEC, spec), old.as_ref(), "spec", &mut reasons);
     }
     reasons
+}
+
+/// With the defaults of what is not said: the API server fills them in before it looks at rules.
+fn defaulted(schema: &Value, value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+                if let Some(default) = field.get("default").filter(|_| !fields.contains_key(name)) {
+                    fields.insert(name.clone(), default.clone());
+                }
+            }
+            for (name, field) in &mut fields {
+                *field = defaulted(&schema["properties"][name], field);
+            }
+            fields.into()
+        }
+        Value::Array(items) => items.iter().map(|item| defaulted(&schema["items"], item)).collect(),
+        other => other.clone(),
+    }
 }
 
 /// True when this schema takes this value.

@@ -88,7 +88,11 @@ pub(super) fn value(path: &[Part], schema: &Value, variant: usize) -> Value {
         return text(path, schema, variant);
     }
     match schema["type"].as_str() {
-        Some("boolean") => (variant == 0).into(),
+        // First what a Stack is without it: to begin with a pause would be to begin with nothing.
+        Some("boolean") => {
+            let halts = ["paused", "stopped"].iter().any(|halt| written(path).ends_with(halt));
+            ((variant == 0) != halts).into()
+        }
         Some("integer") => {
             let [least, most] = [("minimum", 0), ("maximum", 10)]
                 .map(|(bound, default)| schema[bound].as_f64().map_or(default, |bound| bound as i64));

@@ -9,11 +9,16 @@ use crate::fixtures;
 use crate::schema::{Pair, check, pairs, spec_with, written};
 use crate::world::{self, Shape, assert_same, calm, reason, shape, start};
 
-/// Fields whose change shows nowhere, and why.
-const NO_EFFECT: [(&str, &str); 1] =
-    [("admin.email", "the Secret of the first user is made once: it tells whom the data already has")];
-/// Fields of whose change the Stack must end Ready: all but these, and why.
-const NOT_READY: [(&str, &str); 0] = [];
+/// Fields whose change shows nowhere, by the end of their path, and why.
+const NO_EFFECT: [(&str, &str); 2] = [
+    ("admin.email", "the Secret of the first user is made once: it tells whom the data already has"),
+    (
+        ".leaveData",
+        "it is a word given for a switch between managed and external, and `switch` has the tests of that",
+    ),
+];
+/// What a Stack is instead of Ready, where it is asked for.
+const ASKED_FOR: [(&str, &str); 2] = [("\"paused\":true", "Paused"), ("\"stopped\":true", "Stopped")];
 
 const SPACE: &str = "shop";
 
@@ -37,7 +42,7 @@ async fn every_field_that_is_changed_is_reached_or_refused_by_name_and_changed_b
         } else {
             let after = becomes(&cluster, &field, &other).await;
             let shows = what_runs(&before) != what_runs(&after);
-            let known = NO_EFFECT.iter().any(|(known, _)| *known == field);
+            let known = NO_EFFECT.iter().any(|(known, _)| field.ends_with(known));
             assert!(
                 shows != known,
                 "{field}: from {one} to {other} changes {}",
@@ -59,10 +64,16 @@ async fn every_field_that_is_taken_away_again_leaves_nothing_behind() {
     let operator = start(&cluster, &Faults::default()).await;
     let nothing = json!({ "version": "0.1.0" });
     let before = becomes(&cluster, "nothing", &nothing).await;
-    let pairs = pairs();
-    for Pair { path, one, .. } in &pairs {
+    let mut pairs = pairs();
+    // From outside to managed is refused while data would be left behind: `switch` has the tests of that.
+    pairs.retain(|pair| {
+        let field = written(&pair.path);
+        !(field.contains(".external")
+            && ["mongodb", "rabbitmq", "postgres"].iter().any(|store| field.contains(store)))
+    });
+    for Pair { path, other, .. } in &pairs {
         let field = written(path);
-        becomes(&cluster, &field, &spec_with(path, one.clone())).await;
+        becomes(&cluster, &field, &spec_with(path, other.clone())).await;
         let mut after = becomes(&cluster, &field, &nothing).await;
         // What a managed store was given once is kept, as is what says where an external one was.
         after.retain(|id, _| before.contains_key(id) || id.0 != "secrets");
@@ -93,6 +104,8 @@ async fn from_every_error_a_right_stack_recovers() {
 /// A cluster that has everything that a spec's names may name.
 fn surroundings() -> Cluster {
     let cluster = world::cluster();
+    // Data that would be left behind is a matter of tests of its own.
+    cluster.act(|state| state.volumes = false);
     let put = |plural: &str, name: String, object: Value| {
         cluster.act(|state| state.put(&Id::shop(plural, &name), object));
     };
@@ -125,8 +138,9 @@ async fn becomes(cluster: &Cluster, field: &str, spec: &Value) -> Shape {
     cluster.act(|state| state.put(&id, object));
     calm(cluster).await;
     let stack = cluster.state().objects[&id].clone();
-    let expected = NOT_READY.iter().find(|(known, _)| *known == field).map_or("Ready", |(_, reason)| *reason);
-    assert_eq!(reason(&stack), expected, "{field}: {spec}\n{}", stack["status"]);
+    let (told, written) = (reason(&stack), spec.to_string());
+    let asked_for = ASKED_FOR.iter().any(|(asked, reason)| told == *reason && written.contains(asked));
+    assert!(told == "Ready" || asked_for, "{field}: {spec}\n{}", stack["status"]);
     assert_eq!(stack["status"]["observedGeneration"], stack["metadata"]["generation"], "{field}");
     let mut found = shape(cluster, SPACE);
     found.get_mut(&id).unwrap()["spec"] = Value::Null;
