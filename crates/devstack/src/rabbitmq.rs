@@ -64,8 +64,10 @@ impl RabbitMq {
     /// When the file can't be read.
     pub fn keeps(&self, queue: &str) -> Result<bool> {
         let log = format!("%2F_{queue}");
-        let names = find(&self.folder.join("mnesia"), "names.dets")?;
-        Ok(names.is_some_and(|names| names.windows(log.len()).any(|part| part == log.as_bytes())))
+        let names = find(&self.folder.join("mnesia"), "names.dets")?.unwrap_or_default();
+        // Not one that only begins so, such as that of its dead letters.
+        let whole = |part: &[u8]| part.strip_prefix(log.as_bytes()).is_some_and(|next| next != b".");
+        Ok(names.windows(log.len() + 1).any(whole))
     }
 
     /// The URI that its clients use, with user and password.
