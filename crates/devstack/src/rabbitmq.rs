@@ -33,7 +33,6 @@ pub struct RabbitMq {
     _epmd: Process,
     env: BTreeMap<String, String>,
     uri: String,
-    folder: PathBuf,
 }
 
 impl RabbitMq {
@@ -52,22 +51,7 @@ impl RabbitMq {
         let epmd = Process::launch(epmd_spec(epmd, folder, &env, epmd_port)).await?;
         let server = Process::launch(server_spec(server, folder, &env, port)).await?;
         let uri = format!("amqp://{USER}:{password}@127.0.0.1:{port}/%2f");
-        Ok(Self { server, _epmd: epmd, env, uri, folder: folder.to_owned() })
-    }
-
-    /// Whether it would find the log of this quorum queue again after a SIGKILL.
-    ///
-    /// Which log is whose stands in `names.dets`, which Ra 2.2 writes up to 3 s after the queue is first declared. Killed
-    /// before, it gives the queue a new, empty log that never elects a leader: nobody can publish or consume there any more.
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub fn keeps(&self, queue: &str) -> Result<bool> {
-        let log = format!("%2F_{queue}");
-        let names = find(&self.folder.join("mnesia"), "names.dets")?.unwrap_or_default();
-        // Not one that only begins so, such as that of its dead letters.
-        let whole = |part: &[u8]| part.strip_prefix(log.as_bytes()).is_some_and(|next| next != b".");
-        Ok(names.windows(log.len() + 1).any(whole))
+        Ok(Self { server, _epmd: epmd, env, uri })
     }
 
     /// The URI that its clients use, with user and password.
@@ -95,21 +79,6 @@ impl Deref for RabbitMq {
     fn deref(&self) -> &Process {
         &self.server
     }
-}
-
-/// What the first file of this name holds, below a folder.
-fn find(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            if let Some(found) = find(&path, name)? {
-                return Ok(Some(found));
-            }
-        } else if path.file_name().is_some_and(|file| file == name) {
-            return Ok(Some(fs::read(path)?));
-        }
-    }
-    Ok(None)
 }
 
 fn write_config(folder: &Path, port: u16, password: &str) -> Result<()> {

@@ -131,17 +131,6 @@ impl Road {
         }
     }
 
-    /// Waits until RabbitMQ may be killed without forgetting its queues.
-    pub(crate) async fn until_queues_are_kept(&self) {
-        let deadline = soon();
-        for queue in ["listener.log", "listener.mail"] {
-            while !self.rabbitmq.keeps(queue).unwrap() {
-                assert!(Instant::now() < deadline, "RabbitMQ never wrote down that it has {queue}");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-
     /// Waits until a queue has so many messages.
     pub(crate) async fn until_messages(&self, queue: &str, count: u64) {
         let deadline = soon();
