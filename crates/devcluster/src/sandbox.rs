@@ -79,12 +79,14 @@ impl Sandbox {
         &self.settings.chart
     }
 
-    /// `helm test`: what its pod said.
+    /// `helm test`: what its pod said, in the namespace of the Stack. (`--logs` would look for it in the release's.)
     ///
     /// # Errors
-    /// With what it said, when it fails.
-    pub async fn test(&self) -> Result<String> {
-        self.helm.test().await
+    /// With what Helm said, when it fails.
+    pub async fn test(&self, namespace: &str) -> Result<String> {
+        self.helm.test().await?;
+        let pod = format!("{}-smoke", self.release());
+        self.kubectl.run(&["--namespace", namespace, "logs", &pod]).await
     }
 
     /// Takes everything away and waits until it is gone, volumes too. Succeeds when there is nothing.
@@ -185,7 +187,7 @@ impl Helm {
     }
 
     async fn test(&self) -> Result<String> {
-        let args = ["test", &self.release, "--namespace", &self.release, "--logs", "--timeout", "240s"];
+        let args = ["test", &self.release, "--namespace", &self.release, "--timeout", "240s"];
         self.run(&args).await
     }
 

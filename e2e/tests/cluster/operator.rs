@@ -14,7 +14,7 @@ const HANDED_OVER_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) async fn helm_s_test_finds_its_event_and_its_trace(place: &Place) -> Result<()> {
     let (namespace, stack) = (format!("test.namespace={ROAD}"), format!("test.stack={STACK}"));
     place.sandbox().set(&[&namespace, &stack]).await?;
-    let said = place.sandbox().test().await?;
+    let said = place.sandbox().test(ROAD).await?;
     for step in ["signed in", "is acknowledged", "entry is stored", "its trace leads through"] {
         ensure!(said.contains(step), "it does not say `{step}`: {said}");
     }
