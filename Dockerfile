@@ -25,9 +25,9 @@ ENTRYPOINT ["/usr/local/bin/weft-operator"]
 
 FROM ${BIN} AS prebuilt
 ARG BIN
-# A fixed threshold: else glibc raises it at the first large block that is freed, and RabbitMQ connections that are made
-# again (8 MiB of buffers, mostly never touched) then stay in memory: 29 MiB for an idle listener instead of 10.
-ENV GLIBC_TUNABLES=glibc.malloc.mmap_threshold=262144
+# mimalloc asks for huge pages, of which an idle process then holds five for a megabyte in use: an idle frontend has 16.8 MiB
+# with them, 7.7 without.
+ENV MIMALLOC_ALLOW_THP=0
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY ${BIN} /usr/local/bin/${BIN}
 USER 65532:65532
@@ -40,7 +40,7 @@ RUN cargo build --release --locked --bin "${BIN}" && install -D "target/release/
 
 FROM ${BIN} AS source
 ARG BIN
-ENV GLIBC_TUNABLES=glibc.malloc.mmap_threshold=262144
+ENV MIMALLOC_ALLOW_THP=0
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/ /usr/local/bin/
 USER 65532:65532
