@@ -24,6 +24,7 @@ use crate::edge::{Edge, Policy};
 use crate::http::handle::check_name;
 use crate::keys::Keys;
 use crate::limit::Limit;
+use crate::proxy::Proxy;
 use crate::reply::ApiError;
 use crate::session::CookieSecurity;
 use crate::token::Rules;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) jaeger: Option<Jaeger>,
     pub(crate) open_mail: bool,
+    pub(crate) proxy: Proxy,
 }
 
 impl Deref for App {
@@ -106,6 +108,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         publish_timeout: config.publish_timeout,
         jaeger: config.jaeger.map(Jaeger::new).transpose().map_err(RunError::Jaeger)?,
         open_mail: config.open_mail,
+        proxy: Proxy::new(config.route_bounds),
     }));
     let limit = config.quota.map(Limit::new);
     if let Some(limit) = &limit {
@@ -116,7 +119,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 8080));
     let listener = process::listen(&process.settings, "WEFT_HTTP_ADDR", everywhere).await?;
     listening.fulfilled();
-    let router = http::router(app, Edge::new(&process.metrics, policy));
+    let router = http::router(app, &config.routes, Edge::new(&process.metrics, policy));
     weft_runtime::http::serve(listener, router, process.shutdown).await;
     publisher.close().await;
     Ok(())

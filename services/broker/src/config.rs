@@ -10,6 +10,8 @@ use weft_runtime::config::{ConfigError, Settings};
 use crate::client::Proxies;
 use crate::limit::Quota;
 use crate::origin::Origins;
+use crate::proxy::Bounds;
+use crate::routes::Routes;
 use crate::session::CookieSecurity;
 use crate::traces::JaegerUrl;
 
@@ -26,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) token_issuer: String,
     pub(crate) quota: Option<Quota>,
     pub(crate) cookie_security: CookieSecurity,
+    pub(crate) routes: Routes,
+    pub(crate) route_bounds: Bounds,
 }
 
 impl Config {
@@ -51,6 +55,15 @@ impl Config {
             token_issuer: settings.text("BROKER_TOKEN_ISSUER").unwrap_or_else(|| "weft".to_owned()),
             quota: quota(settings)?,
             cookie_security: settings.or("BROKER_COOKIE_SECURE", "auto or always", CookieSecurity::Auto)?,
+            routes: settings.or(
+                "BROKER_ROUTES",
+                "prefixes with addresses, such as /shop=http://orders:8080, with commas between them",
+                Routes::default(),
+            )?,
+            route_bounds: Bounds {
+                timeout: settings.duration("BROKER_ROUTE_TIMEOUT", Duration::from_secs(30))?,
+                body_bytes: settings.or("BROKER_ROUTE_BODY_BYTES", "a whole number of bytes", 10 << 20)?,
+            },
         })
     }
 }
@@ -103,6 +116,9 @@ mod tests {
             ("BROKER_TRUSTED_PROXIES", "10.0.0.0/64"),
             ("BROKER_REQUESTS_PER_SECOND", "-1"),
             ("BROKER_COOKIE_SECURE", "never"),
+            ("BROKER_ROUTES", "/v1=http://orders:8080"),
+            ("BROKER_ROUTE_TIMEOUT", "long"),
+            ("BROKER_ROUTE_BODY_BYTES", "1 MiB"),
         ] {
             let said = read(name, value).unwrap_err().to_string();
             assert!(said.contains(name) && said.contains(value), "{said}");

@@ -28,6 +28,7 @@ use weft_runtime::trace;
 use crate::client::{Client, Proxies};
 use crate::limit::{Limit, Standing};
 use crate::origin::{self, Origins};
+use crate::proxy::Proxied;
 use crate::reply::ApiError;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -110,7 +111,8 @@ pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body
         span.record("error.type", status.as_str());
         span.record("otel.status_code", "ERROR");
     }
-    edge.finish(&visit, response.headers_mut());
+    let proxied = response.extensions().get::<Proxied>().is_some();
+    edge.finish(&visit, proxied, response.headers_mut());
     if let Some(value) = trace::response_header(&span) {
         response.headers_mut().insert(trace::TRACE_RESPONSE, value);
     }
@@ -165,9 +167,13 @@ impl Edge {
     }
 
     /// The headers that do not follow from what the request asked for.
-    fn finish(&self, visit: &Visit, headers: &mut HeaderMap) {
+    fn finish(&self, visit: &Visit, proxied: bool, headers: &mut HeaderMap) {
         headers.reserve(SAFE.len() + 8);
         for (name, value) in &SAFE {
+            // A service of the user's may serve pages, and knows what they load.
+            if proxied && headers.contains_key(name) {
+                continue;
+            }
             headers.insert(name, value.clone());
         }
         if visit.client.https {

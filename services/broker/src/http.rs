@@ -11,6 +11,7 @@ mod logout;
 mod logs;
 mod me;
 mod root;
+mod routed;
 mod session;
 mod sessions;
 mod sign_in;
@@ -35,9 +36,10 @@ use crate::app::App;
 use crate::edge::{self, Edge};
 use crate::openapi;
 use crate::reply::ApiError;
+use crate::routes::Routes;
 
 /// Every route of the broker.
-pub(crate) fn router(app: App, edge: Arc<Edge>) -> Router {
+pub(crate) fn router(app: App, routes: &Routes, edge: Arc<Edge>) -> Router {
     let description = openapi::Document::new(described().into_openapi());
     let observed = middleware::from_fn_with_state(edge, edge::observe);
     let heartbeat = get(root::ping).fallback(wrong_method.layer(observed.clone()));
@@ -46,6 +48,7 @@ pub(crate) fn router(app: App, edge: Arc<Edge>) -> Router {
         .0
         .route(openapi::PATH, get(async move || description.into_response()))
         .method_not_allowed_fallback(wrong_method)
+        .merge(routed::router(routes))
         .fallback(unknown_path)
         .with_state(app)
         .layer(observed)

@@ -17,7 +17,7 @@ use crate::session;
 const FETCH_SITE: &str = "sec-fetch-site";
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("traceresponse, Retry-After, RateLimit, RateLimit-Policy");
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 const HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, traceparent, tracestate");
 /// Two hours, the longest that browsers keep it.

@@ -75,6 +75,25 @@ pub(crate) fn is_present(headers: &HeaderMap) -> bool {
     pairs(headers).any(|(name, _)| name == SECURE_NAME || name == PLAIN_NAME)
 }
 
+/// Takes the session out of what goes on to another service.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    if !is_present(headers) {
+        return;
+    }
+    let others = pairs(headers).filter(|(name, _)| *name != SECURE_NAME && *name != PLAIN_NAME);
+    let others = others.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+    headers.remove(COOKIE);
+    if let Some(value) = HeaderValue::from_str(&others).ok().filter(|value| !value.is_empty()) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+/// True of a `Set-Cookie` that would change the session.
+pub(crate) fn is_ours(set_cookie: &HeaderValue) -> bool {
+    let name = set_cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+    [SECURE_NAME, PLAIN_NAME].iter().any(|ours| ours.as_bytes() == name)
+}
+
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='))

@@ -63,6 +63,18 @@ pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, A
     Ok(caller)
 }
 
+/// Who is signed in, for a service of the user's that decides itself whom it lets in: nobody when there is no token, or one that
+/// was never of ours, which then goes on as it is.
+///
+/// # Errors
+/// As [`identify`], when there is one of ours.
+pub(crate) async fn identify_if_ours(app: &App, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
+    match bearer(headers) {
+        Ok(Some(token)) if token::key_id(token).is_ok() => identify(app, headers).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// One message whatever is wrong: who made the token knows, and nobody else needs to.
 fn refused(Refused(reason): Refused) -> ApiError {
     tracing::debug!(reason, "an access token was refused");

@@ -15,6 +15,7 @@ mod limits;
 mod logger;
 mod people;
 mod rig;
+mod routes;
 mod sessions;
 mod settings;
 mod tokens;

@@ -23,6 +23,7 @@ async fn a_setting_that_is_wrong_or_missing_is_named() {
     refuses("BROKER_TRUSTED_PROXIES", "everywhere").await;
     refuses("BROKER_JAEGER_URL", "jaeger").await;
     refuses("BROKER_OPEN_ACTIONS", "auth").await;
+    refuses("BROKER_ROUTES", "/ping=http://orders:8080").await;
     refuses("WEFT_MESH_SECURITY", "").await;
     refuses("WEFT_MESH_ADDRESSES", "logger").await;
     refuses("WEFT_HTTP_ADDR", "everywhere").await;

@@ -1,0 +1,175 @@
+//! The way to services of the user's own: a request under a route's prefix goes on to that service, and its reply comes back,
+//! both as streams. What holds for all other requests (limits, origins, traces) holds for these; the edge sees to it.
+
+mod body;
+mod headers;
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use axum::http::uri::{Authority, PathAndQuery, Scheme};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tracing::{Instrument as _, Span, field};
+use weft_mesh::Caller;
+use weft_runtime::telemetry::chain;
+use weft_runtime::trace;
+
+use self::body::{Fault, Noted};
+use crate::app::App;
+use crate::client::Client;
+use crate::reply::ApiError;
+use crate::{signed_in, upstream};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shorter than servers keep idle connections, so that few are found closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long, and how much.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// From the request to the reply's head; then between two parts of either body.
+    pub(crate) timeout: Duration,
+    /// Of the request.
+    pub(crate) body_bytes: u64,
+}
+
+/// Sends requests on. Clones share connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Proxy {
+    http: HttpClient<HttpConnector, Body>,
+    bounds: Bounds,
+}
+
+/// On a reply that a service of the user's made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proxied;
+
+impl Proxy {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let http = HttpClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build(connector);
+        Self { http, bounds }
+    }
+}
+
+/// Sends a request on to a service, and its reply back.
+///
+/// # Errors
+/// 401 when it brings a token of ours that is not valid, 400, 408 and 413 when its body breaks off, is slow or too large; 503
+/// when the service is away, 504 when it is slow, 502 when it breaks off or answers no HTTP.
+pub(crate) async fn forward(
+    app: &App,
+    to: &Authority,
+    client: Client,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
+    let Proxy { http, bounds } = &app.proxy;
+    let caller = signed_in::identify_if_ours(app, request.headers()).await?;
+    if announced(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes) {
+        return Err(Fault::TooLarge.as_error());
+    }
+    let span = span(&request, to);
+    let (request, noted) = outgoing(request, to, client, caller.as_ref(), &span, bounds)?;
+    let answer = tokio::time::timeout(bounds.timeout, http.request(request)).instrument(span.clone()).await;
+    let error = match answer {
+        Ok(Ok(response)) => return incoming(response.map(Body::new), &span, bounds),
+        Ok(Err(error)) => {
+            if let Some(fault) = noted.get() {
+                failed(&span, "body");
+                return Err(fault.as_error());
+            }
+            tracing::warn!(to = to.as_str(), error = chain(&error), "a service of a route failed");
+            failed(&span, if error.is_connect() { "connect" } else { "reply" });
+            away(error.is_connect())
+        }
+        Err(_) => {
+            failed(&span, "timeout");
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the service behind this path did not answer in time")
+        }
+    };
+    Err(error)
+}
+
+fn away(never_reached: bool) -> ApiError {
+    if never_reached {
+        let said = "the service behind this path can't be reached; try again";
+        return ApiError::unavailable(said, upstream::RETRY_AFTER);
+    }
+    ApiError::new(StatusCode::BAD_GATEWAY, "the service behind this path broke off, or its reply is no HTTP")
+}
+
+fn outgoing(
+    request: Request<Body>,
+    to: &Authority,
+    client: Client,
+    caller: Option<&Caller>,
+    span: &Span,
+    bounds: &Bounds,
+) -> Result<(Request<Body>, Noted), ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let host = parts.headers.remove(HOST);
+    headers::of_request(&mut parts.headers, client, host);
+    if let Some(caller) = caller {
+        // The token is the broker's: it would open the user's account to whoever holds it.
+        parts.headers.remove(AUTHORIZATION);
+        headers::caller(&mut parts.headers, caller)?;
+    }
+    trace::inject(span, &mut parts.headers);
+    let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(to.clone()).path_and_query(path).build();
+    parts.uri = uri.map_err(|_| ApiError::bad_request("the path is none that can be sent on"))?;
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let (body, noted) = body::bounded(body, bounds);
+    Ok((Request::from_parts(parts, body), noted))
+}
+
+fn incoming(response: Response<Body>, span: &Span, bounds: &Bounds) -> Result<Response<Body>, ApiError> {
+    let (mut parts, body) = response.into_parts();
+    span.record("http.response.status_code", parts.status.as_u16());
+    if parts.status.is_server_error() {
+        failed(span, parts.status.as_str());
+    }
+    if parts.status.is_informational() {
+        return Err(away(false));
+    }
+    headers::of_response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    parts.extensions.insert(Proxied);
+    let body = if body.is_end_stream() { body } else { body::timed(body, bounds.timeout) };
+    Ok(Response::from_parts(parts, body))
+}
+
+fn announced(headers: &HeaderMap<HeaderValue>) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn failed(span: &Span, kind: &str) {
+    span.record("error.type", kind);
+    span.record("otel.status_code", "ERROR");
+}
+
+fn span(request: &Request<Body>, to: &Authority) -> Span {
+    tracing::info_span!(
+        "route",
+        otel.kind = "client",
+        otel.name = request.method().as_str(),
+        otel.status_code = field::Empty,
+        http.request.method = request.method().as_str(),
+        http.response.status_code = field::Empty,
+        url.path = request.uri().path(),
+        server.address = to.host(),
+        server.port = i64::from(to.port_u16().unwrap_or(80)),
+        "error.type" = field::Empty,
+    )
+}
