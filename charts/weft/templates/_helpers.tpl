@@ -45,6 +45,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "weft.installation" -}}
 {{- $root := . -}}
 release: {{ .Release.Name | quote }}
+namespace: {{ .Release.Namespace | quote }}
 versions:
   {{- range $version, $images := .Values.versions }}
   {{ $version | quote }}:
@@ -91,7 +92,37 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
   verbs:
-  - get       # is a name taken by somebody else? And the ConfigMap that mail.templates of a Stack names
+  - get       # is a name taken by somebody else? And the ConfigMaps that mail.templates and envFrom of a Stack name
+  - list      # what there is when the operator starts
+  - watch     # what was changed or deleted by hand is put back
+  - create    # server-side apply of what is not there yet
+  - patch     # server-side apply of what is there
+  - delete    # what the Stack no longer asks for
+# Who reaches whom inside a Stack, and its one origin.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies, ingresses]
+  verbs:
+  - get       # is a name taken by somebody else?
+  - list      # what there is when the operator starts
+  - watch     # what was changed or deleted by hand is put back
+  - create    # server-side apply of what is not there yet
+  - patch     # server-side apply of what is there
+  - delete    # what the Stack no longer asks for
+# How many pods a drained node may take away.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs:
+  - get       # is a name taken by somebody else?
+  - list      # what there is when the operator starts
+  - watch     # what was changed or deleted by hand is put back
+  - create    # server-side apply of what is not there yet
+  - patch     # server-side apply of what is there
+  - delete    # what the Stack no longer asks for
+# How many pods there are under load.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs:
+  - get       # is a name taken by somebody else?
   - list      # what there is when the operator starts
   - watch     # what was changed or deleted by hand is put back
   - create    # server-side apply of what is not there yet

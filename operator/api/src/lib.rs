@@ -6,6 +6,7 @@
 mod admin;
 mod console;
 mod edge;
+mod expose;
 mod life;
 mod mail;
 mod moment;
@@ -16,10 +17,13 @@ mod stack;
 mod status;
 mod store;
 mod tracing;
+mod tuning;
+mod workload;
 
 pub use admin::{Admin, AdminSecretRef};
 pub use console::Console;
 pub use edge::{Limits, OpenAction};
+pub use expose::{Expose, ExposeTls, RESERVED_SEGMENTS, Route};
 pub use life::{ALLOW_DATA_DELETION, DeletionPolicy};
 pub use mail::{Mail, MailFrom, MailTemplates};
 pub use moment::Moment;
@@ -30,6 +34,10 @@ pub use stack::{Stack, StackSpec};
 pub use status::{Condition, ConditionStatus, ServiceStatus, StackStatus, StoreKind, StoreUse};
 pub use store::{ExternalStore, ManagedStore, SecretRef, Store, Stores};
 pub use tracing::{ManagedTracing, Otlp, Tracing};
+pub use tuning::{Autoscaling, TaintEffect, Toleration, TolerationOperator};
+pub use workload::{
+    EnvFrom, LocalReference, Probe, ProbeType, Probes, Protocol, RESERVED_NAMES, Workload, WorkloadEnv,
+};
 
 /// The API group of every resource here.
 pub const GROUP: &str = "weft.dev";

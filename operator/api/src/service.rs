@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Moment;
 use crate::quantity::Quantity;
+use crate::tuning::{Autoscaling, Toleration};
 
 /// The built-in services.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -30,7 +33,12 @@ pub struct Services {
 }
 
 /// One built-in service.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("!(has(self.replicas) && has(self.autoscaling))")
+        .message("the autoscaler decides how many pods there are: give one of replicas and autoscaling")
+        .field_path(".replicas")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
     /// False removes the service. Default: true.
@@ -61,10 +69,45 @@ pub struct Service {
     /// meanwhile is put right when it is withdrawn. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
+
+    /// As many pods as the load asks for, instead of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+
+    /// Labels of the nodes that its pods may be put on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints of nodes that its pods may be put on in spite of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub tolerations: Vec<Toleration>,
+
+    /// Labels that its pods have beside the operator's own, such as a team's or a cost centre's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "maxProperties" = 16,
+        "additionalProperties" = { "type": "string", "maxLength": 63 },
+        "x-kubernetes-validations" = [{
+            "rule": "self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('weft.dev/'))",
+            "message": "labels of app.kubernetes.io/ and weft.dev/ are the operator's",
+        }]
+    ))]
+    pub labels: BTreeMap<String, String>,
+
+    /// Which workloads may call it, beside the built-in services that need it. The listener serves nobody, whatever is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 40), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub allow_from: Vec<String>,
 }
 
 /// Environment variables that the operator writes: a Stack may not.
-pub const RESERVED_ENV: [&str; 42] = [
+pub const RESERVED_ENV: [&str; 43] = [
     "AMQP_URI",
     "AMQP_URI_FILE",
     "AUTH_FIRST_USER_EMAIL",
@@ -78,6 +121,7 @@ pub const RESERVED_ENV: [&str; 42] = [
     "BROKER_ORIGINS",
     "BROKER_REQUESTS_BURST",
     "BROKER_REQUESTS_PER_SECOND",
+    "BROKER_ROUTES",
     "BROKER_TOKEN_ISSUER",
     "BROKER_TRUSTED_PROXIES",
     "BROKER_TRUST_INCOMING_TRACES",
@@ -162,7 +206,7 @@ impl Service {
         self.paused.unwrap_or(false)
     }
 
-    /// How many pods it shall have.
+    /// How many pods it shall have, unless it is autoscaled.
     pub fn replicas(&self) -> i32 {
         self.replicas.unwrap_or(1)
     }

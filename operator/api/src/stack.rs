@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::edge::{Limits, OpenAction};
+use crate::expose::{Expose, Route};
 use crate::life::DeletionPolicy;
 use crate::mail::Mail;
 use crate::moment::Moment;
@@ -11,6 +12,7 @@ use crate::service::Services;
 use crate::status::StackStatus;
 use crate::store::Stores;
 use crate::tracing::Tracing;
+use crate::workload::Workload;
 
 /// What a Stack is made of.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -64,6 +66,13 @@ use crate::tracing::Tracing;
     )
     .message("an SMTP server of yours needs the address that mail comes from")
     .field_path(".mail.from")
+)]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.routes) || self.routes.all(r, has(self.workloads) && self.workloads.exists(w, w.name == r.to && has(w.port) && (!has(w.protocol) || w.protocol == 'http')))"
+    )
+    .message("a route leads to a workload that has a port and speaks http")
+    .field_path(".routes")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct StackSpec {
@@ -145,4 +154,23 @@ pub struct StackSpec {
     /// Data stays. False brings back the replicas of the spec. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<bool>,
+
+    /// Services of your own, which run beside the built-in ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub workloads: Vec<Workload>,
+
+    /// Paths at the broker that lead to workloads: the only way to them from outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["prefix"]))]
+    pub routes: Vec<Route>,
+
+    /// One origin for the console and the broker, by an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
+
+    /// False makes no NetworkPolicies, for a cluster with policies of its own. Default: true, one for each thing that runs, so that
+    /// nobody calls whom it has no business with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policies: Option<bool>,
 }

@@ -9,7 +9,10 @@ use std::slice;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector;
 use kube::runtime::reflector::ObjectRef;
@@ -42,6 +45,10 @@ pub struct Cache {
     pub services: Store<OwnedView<Service>>,
     pub service_accounts: Store<OwnedView<ServiceAccount>>,
     pub config_maps: Store<OwnedView<ConfigMap>>,
+    pub disruption_budgets: Store<OwnedView<PodDisruptionBudget>>,
+    pub autoscalers: Store<OwnedView<HorizontalPodAutoscaler>>,
+    pub network_policies: Store<OwnedView<NetworkPolicy>>,
+    pub ingresses: Store<OwnedView<Ingress>>,
     /// One for each name in [`SECRETS`].
     pub secrets: Vec<Store<SecretView>>,
     /// Namespaces that name a release; none when the namespaces to look after were chosen.
@@ -145,6 +152,50 @@ impl Kind for ConfigMap {
     }
 }
 
+impl Kind for PodDisruptionBudget {
+    type View = OwnedView<PodDisruptionBudget>;
+    const KIND: &'static str = "PodDisruptionBudget";
+    fn stores(cache: &Cache) -> &[Store<Self::View>] {
+        slice::from_ref(&cache.disruption_budgets)
+    }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
+}
+
+impl Kind for HorizontalPodAutoscaler {
+    type View = OwnedView<HorizontalPodAutoscaler>;
+    const KIND: &'static str = "HorizontalPodAutoscaler";
+    fn stores(cache: &Cache) -> &[Store<Self::View>] {
+        slice::from_ref(&cache.autoscalers)
+    }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
+}
+
+impl Kind for NetworkPolicy {
+    type View = OwnedView<NetworkPolicy>;
+    const KIND: &'static str = "NetworkPolicy";
+    fn stores(cache: &Cache) -> &[Store<Self::View>] {
+        slice::from_ref(&cache.network_policies)
+    }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
+}
+
+impl Kind for Ingress {
+    type View = OwnedView<Ingress>;
+    const KIND: &'static str = "Ingress";
+    fn stores(cache: &Cache) -> &[Store<Self::View>] {
+        slice::from_ref(&cache.ingresses)
+    }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
+}
+
 impl Kind for Secret {
     type View = SecretView;
     const KIND: &'static str = "Secret";
@@ -170,6 +221,10 @@ impl Cache {
             services,
             service_accounts,
             config_maps,
+            disruption_budgets,
+            autoscalers,
+            network_policies,
+            ingresses,
             secrets,
             namespaces,
         } = self;
@@ -180,6 +235,10 @@ impl Cache {
         services.wait_until_ready().await?;
         service_accounts.wait_until_ready().await?;
         config_maps.wait_until_ready().await?;
+        disruption_budgets.wait_until_ready().await?;
+        autoscalers.wait_until_ready().await?;
+        network_policies.wait_until_ready().await?;
+        ingresses.wait_until_ready().await?;
         for store in secrets {
             store.wait_until_ready().await?;
         }

@@ -11,6 +11,9 @@ use serde::Deserialize;
 pub struct Installation {
     /// The Helm release's name.
     pub release: String,
+    /// The namespace that the operator runs in.
+    #[serde(default)]
+    pub namespace: Option<String>,
     /// The images of the built-in services, by version.
     pub versions: BTreeMap<String, Images>,
     pub stores: StoreImages,

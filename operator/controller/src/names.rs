@@ -24,6 +24,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const STACK: &str = "weft.dev/stack";
 /// On what holds data, or opens it: never pruned, owned by nobody.
 pub const DATA: &str = "weft.dev/data";
+/// On a pod that reaches a store although it is not the store's service, such as a Job that dumps it.
+pub const CLIENT_OF: &str = "weft.dev/client-of";
 /// On a namespace: the release whose operator looks after it.
 pub const OPERATOR: &str = "weft.dev/operator";
 /// On a pod template: when a restart was asked for.

@@ -139,10 +139,12 @@ async fn refuse(stack: &Stack, refusal: Refusal, context: &Context) -> Result<Ac
 
 /// True when it uses something whose changes bring no event: what others made, or a mail server that only mail can ask.
 fn names_others(stack: &Stack) -> bool {
-    let StackSpec { stores: Stores { mongodb, rabbitmq, postgres, smtp }, mail, admin, .. } = &stack.spec;
+    let StackSpec { stores: Stores { mongodb, rabbitmq, postgres, smtp }, mail, admin, workloads, .. } =
+        &stack.spec;
     let external = |store: &Option<Store>| store.as_ref().is_some_and(|store| store.external.is_some());
     let relay = smtp.as_ref().is_some_and(|Smtp { external, .. }| external.is_some());
     let templates = mail.as_ref().is_some_and(|Mail { templates, .. }| templates.is_some());
     let named = admin.as_ref().is_some_and(|Admin { secret_ref, .. }| secret_ref.is_some());
-    [mongodb, rabbitmq, postgres].into_iter().any(external) || relay || templates || named
+    let environment = workloads.iter().any(|workload| !workload.env_from.is_empty());
+    [mongodb, rabbitmq, postgres].into_iter().any(external) || relay || templates || named || environment
 }

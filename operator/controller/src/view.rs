@@ -21,12 +21,14 @@ pub struct DeploymentView {
     pub metadata: ObjectMeta,
     pub status: Rollout,
     pub ours: Ours,
+    /// How many pods there shall be, whoever says so.
+    pub replicas: Option<i32>,
 }
 
 impl<'de> Deserialize<'de> for DeploymentView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (metadata, ours, status) = ours::taken_apart(deserializer)?;
-        Ok(Self { metadata, status: rollout(status)?, ours })
+        let (metadata, ours, status, replicas) = ours::taken_apart(deserializer)?;
+        Ok(Self { metadata, status: rollout(status)?, ours, replicas })
     }
 }
 
@@ -41,7 +43,7 @@ pub struct StatefulSetView {
 
 impl<'de> Deserialize<'de> for StatefulSetView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (metadata, ours, status) = ours::taken_apart(deserializer)?;
+        let (metadata, ours, status, _) = ours::taken_apart(deserializer)?;
         Ok(Self { metadata, status: rollout(status)?, ours })
     }
 }

@@ -4,7 +4,7 @@
 
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
-use weft_operator_api::{RESERVED_ENV, Stack};
+use weft_operator_api::{RESERVED_ENV, RESERVED_NAMES, RESERVED_SEGMENTS, Stack};
 
 fn schema() -> Value {
     let definition = serde_json::to_value(Stack::crd()).unwrap();
@@ -59,19 +59,55 @@ fn what_no_type_can_say_is_a_rule_with_words() {
     for path in [
         "spec",
         "spec.admin",
+        "spec.routes[]",
+        "spec.services.broker",
+        "spec.services.broker.autoscaling",
         "spec.services.broker.env[]",
+        "spec.services.broker.labels",
+        "spec.services.broker.tolerations[]",
         "spec.services.frontend.env[]",
         "spec.stores.mongodb",
         "spec.stores.postgres",
         "spec.stores.rabbitmq.managed",
         "spec.stores.smtp",
         "spec.tracing",
+        "spec.workloads[]",
+        "spec.workloads[].autoscaling",
+        "spec.workloads[].envFrom[]",
+        "spec.workloads[].probes.liveness",
     ] {
         assert!(rules.iter().any(|found| found == path), "{path} has no rule: {rules:?}");
     }
     let text = schema().to_string();
     for name in RESERVED_ENV {
         assert!(text.contains(&format!("\\\"{name}\\\"")), "{name}");
+    }
+}
+
+#[test]
+fn what_the_operator_runs_itself_is_no_workload_s_name_and_no_route_s_path() {
+    let spec = schema()["properties"]["spec"]["properties"].clone();
+    let rules = |list: &str| spec[list]["items"]["x-kubernetes-validations"].to_string();
+    for name in RESERVED_NAMES {
+        assert!(rules("workloads").contains(&format!("\\\"{name}\\\"")), "{name}");
+    }
+    for segment in RESERVED_SEGMENTS {
+        assert!(rules("routes").contains(&format!("\\\"{segment}\\\"")), "{segment}");
+    }
+    // By these keys the API server itself refuses a name or a prefix that is there twice.
+    assert_eq!(spec["workloads"]["x-kubernetes-list-map-keys"], json!(["name"]));
+    assert_eq!(spec["routes"]["x-kubernetes-list-map-keys"], json!(["prefix"]));
+}
+
+#[test]
+fn maps_have_bounds_too() {
+    let service = schema()["properties"]["spec"]["properties"]["services"]["properties"]["logger"].clone();
+    for map in ["nodeSelector", "labels"] {
+        let map = &service["properties"][map];
+        assert!(
+            map["maxProperties"].is_number() && map["additionalProperties"]["maxLength"].is_number(),
+            "{map}"
+        );
     }
 }
 

@@ -47,14 +47,14 @@ impl<K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static> Keep for Own
 }
 
 impl Keep for DeploymentView {
-    type Rest = (Rollout, Ours);
+    type Rest = (Rollout, Ours, Option<i32>);
 
-    fn parts(self) -> (ObjectMeta, (Rollout, Ours)) {
-        (self.metadata, (self.status.shortened(), self.ours))
+    fn parts(self) -> (ObjectMeta, Self::Rest) {
+        (self.metadata, (self.status.shortened(), self.ours, self.replicas))
     }
 
-    fn whole(metadata: ObjectMeta, (status, ours): &(Rollout, Ours)) -> Self {
-        Self { metadata, status: status.clone(), ours: *ours }
+    fn whole(metadata: ObjectMeta, (status, ours, replicas): &Self::Rest) -> Self {
+        Self { metadata, status: status.clone(), ours: *ours, replicas: *replicas }
     }
 }
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, ObjectRef};
@@ -51,6 +54,14 @@ pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cach
     start.keep(watch(scope.api::<OwnedView<ServiceAccount>>(api()), ours()), writer, owner);
     let (config_maps, writer) = store();
     start.keep(watch(scope.api::<OwnedView<ConfigMap>>(api()), ours()), writer, owner);
+    let (disruption_budgets, writer) = store();
+    start.keep(watch(scope.api::<OwnedView<PodDisruptionBudget>>(api()), ours()), writer, owner);
+    let (autoscalers, writer) = store();
+    start.keep(watch(scope.api::<OwnedView<HorizontalPodAutoscaler>>(api()), ours()), writer, owner);
+    let (network_policies, writer) = store();
+    start.keep(watch(scope.api::<OwnedView<NetworkPolicy>>(api()), ours()), writer, owner);
+    let (ingresses, writer) = store();
+    start.keep(watch(scope.api::<OwnedView<Ingress>>(api()), ours()), writer, owner);
     let secrets = SECRETS.map(|name| {
         let (secrets, writer) = store();
         start.keep(watch(scope.api(api()), ours().fields(&format!("metadata.name={name}"))), writer, owner);
@@ -71,6 +82,10 @@ pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cach
         services,
         service_accounts,
         config_maps,
+        disruption_budgets,
+        autoscalers,
+        network_policies,
+        ingresses,
         secrets,
         namespaces,
     };

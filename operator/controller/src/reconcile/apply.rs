@@ -5,7 +5,10 @@ mod data;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt as _};
@@ -95,6 +98,10 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
         stateful_sets,
         controller_revisions,
         bases: _,
+        disruption_budgets,
+        autoscalers,
+        network_policies,
+        ingresses,
     } = plan;
     let key = (stack.namespace.clone(), stack.name.clone());
     let is_current = OnceCell::new();
@@ -114,12 +121,21 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
     pass.settle_all::<ServiceAccount>(&service_accounts).await;
     pass.settle_all::<ConfigMap>(&config_maps).await;
     pass.settle_all::<Service>(&services).await;
+    // Before what they let through: nothing that runs is ever open to more than it should be.
+    pass.settle_all::<NetworkPolicy>(&network_policies).await;
+    pass.settle_all::<PodDisruptionBudget>(&disruption_budgets).await;
     let stateful_sets = pass.settle_all::<StatefulSet>(&stateful_sets).await;
     let deployments = pass.settle_all::<Deployment>(&deployments).await;
+    pass.settle_all::<HorizontalPodAutoscaler>(&autoscalers).await;
+    pass.settle_all::<Ingress>(&ingresses).await;
     if !stack.life.paused {
         pass.own_data().await;
     }
-    let Pass { failure, changes, .. } = pass;
+    let Pass { failure, mut changes, .. } = pass;
+    // An Event has little room: what runs is told first.
+    for list in [&mut changes.created, &mut changes.changed] {
+        list.sort_by_key(|one| one.starts_with(NetworkPolicy::KIND));
+    }
     Applied { deployments, stateful_sets, failure, changes }
 }
 

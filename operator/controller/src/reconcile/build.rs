@@ -4,10 +4,13 @@ mod admin;
 mod basis;
 mod config_map;
 mod deployment;
+mod ingress;
 mod jaeger;
 mod mailcatcher;
 mod meta;
 mod mongodb;
+mod network_policy;
+mod placement;
 mod pod;
 mod postgres;
 mod rabbitmq;
@@ -17,11 +20,15 @@ mod service;
 mod service_account;
 mod services;
 mod stateful_set;
+mod workloads;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::validate::{SmtpPlan, Validated};
 
@@ -45,6 +52,10 @@ pub struct Plan {
     pub controller_revisions: Vec<ControllerRevision>,
     /// What each pod template follows from. One that is not named here follows this operator.
     pub bases: BTreeMap<String, Basis>,
+    pub disruption_budgets: Vec<PodDisruptionBudget>,
+    pub autoscalers: Vec<HorizontalPodAutoscaler>,
+    pub network_policies: Vec<NetworkPolicy>,
+    pub ingresses: Vec<Ingress>,
 }
 
 /// Builds every object of a Stack.
@@ -70,6 +81,13 @@ pub fn build(stack: &Validated) -> Plan {
         jaeger::add(&mut plan, stack, image);
     }
     services::add(&mut plan, stack);
+    workloads::add(&mut plan, stack);
+    if let Some(expose) = &stack.expose {
+        ingress::add(&mut plan, stack, expose);
+    }
+    if stack.network_policies {
+        network_policy::add(&mut plan, stack);
+    }
     rest::stop(&mut plan, stack);
     plan.service_accounts = accounts(&plan).iter().map(|name| service_account::build(stack, name)).collect();
     plan

@@ -1,6 +1,7 @@
 //! What a spec refers to, looked up: other Stacks in the namespace, Secrets, ConfigMaps, volumes.
 
 mod connection;
+mod inputs;
 mod life;
 mod people;
 
@@ -16,6 +17,7 @@ use crate::view::{ContentDigest, SecretView};
 use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connection};
 
 pub use connection::mongodb_uri;
+pub use inputs::FoundInputs;
 pub use life::{DataKind, DataObject, FoundLife, Left};
 
 /// What was found around a Stack.
@@ -29,6 +31,8 @@ pub struct Found {
     pub smtp: FoundSmtp,
     pub templates: FoundTemplates,
     pub admin: FoundAdmin,
+    /// What workloads take their environment from.
+    pub inputs: FoundInputs,
     pub life: FoundLife,
 }
 
@@ -140,6 +144,7 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
         smtp: lookup.smtp(smtp.as_ref(), sends).await?,
         templates: lookup.templates(stack.spec.mail.as_ref(), sends).await?,
         admin: lookup.admin(stack).await?,
+        inputs: lookup.inputs(&stack.spec.workloads).await?,
         life: lookup.life(stack, [entries, queues, users]).await?,
     })
 }

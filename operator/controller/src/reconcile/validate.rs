@@ -3,13 +3,15 @@
 mod edge;
 mod life;
 mod refusal;
+mod workloads;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 use weft_operator_api::{
-    Admin, Encryption, ExternalSmtp, Mail, Moment, Service, Smtp, Stack, StackSpec, Store, Tracing,
+    Admin, Encryption, Expose, ExternalSmtp, Mail, Moment, Route, Service, Smtp, Stack, StackSpec, Store,
+    Tracing,
 };
 
 use super::dereference::{Credentials, Found, FoundAdmin, FoundSmtp, FoundStore, FoundTemplates};
@@ -20,6 +22,7 @@ use crate::view::ContentDigest;
 pub use edge::EdgePlan;
 pub use life::{Deletion, LifePlan, Wave};
 pub use refusal::Refusal;
+pub use workloads::WorkloadPlan;
 
 /// A Stack that can be built as it stands.
 #[derive(Clone, Debug)]
@@ -48,6 +51,12 @@ pub struct Validated {
     pub life: LifePlan,
     /// Secrets that open the registries of all images.
     pub pull_secrets: Vec<String>,
+    pub workloads: Vec<WorkloadPlan>,
+    pub routes: Vec<Route>,
+    pub expose: Option<Expose>,
+    pub network_policies: bool,
+    /// Where the operator calls from.
+    pub operator_namespace: Option<String>,
 }
 
 /// A service to run.
@@ -144,7 +153,8 @@ const SENDER: &str = "no-reply@example.com";
 /// The first reason why it can't be built.
 pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Result<Validated, Refusal> {
     let StackSpec { version, services, stores, tracing, mail, admin, .. } = &stack.spec;
-    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin, life } = found;
+    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin, life, inputs } =
+        found;
     if let Some(elder) = elder {
         return Err(Refusal::ElderStack { elder });
     }
@@ -178,6 +188,11 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         tracing: tracing_plan(tracing.as_ref(), &namespace, &installation.tracing.jaeger)?,
         life: life::life(stack, &life.running, life.data),
         pull_secrets: installation.pull_secrets.clone(),
+        workloads: workloads::workloads(&stack.spec, &inputs)?,
+        routes: stack.spec.routes.clone(),
+        expose: stack.spec.expose.clone(),
+        network_policies: stack.spec.network_policies.unwrap_or(true),
+        operator_namespace: installation.namespace.clone(),
         name,
         namespace,
     })

@@ -141,22 +141,23 @@ impl<K> Debug for OwnedView<K> {
 
 impl<'de, K> Deserialize<'de> for OwnedView<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (metadata, ours, _) = taken_apart(deserializer)?;
+        let (metadata, ours, ..) = taken_apart(deserializer)?;
         Ok(Self { metadata, ours, kind: PhantomData })
     }
 }
 
-/// Metadata, what is ours, and the status.
+/// Metadata, what is ours, the status, and how many pods there shall be.
 pub(super) fn taken_apart<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<(ObjectMeta, Ours, Value), D::Error> {
+) -> Result<(ObjectMeta, Ours, Value, Option<i32>), D::Error> {
     let mut object = Value::deserialize(deserializer)?;
     let ours = Ours::of_seen(&object);
     if let Some(meta) = object["metadata"].as_object_mut() {
         meta.remove("managedFields");
     }
     let metadata = serde_json::from_value(object["metadata"].take()).map_err(D::Error::custom)?;
-    Ok((metadata, ours, object["status"].take()))
+    let replicas = object["spec"]["replicas"].as_i64().and_then(|replicas| replicas.try_into().ok());
+    Ok((metadata, ours, object["status"].take(), replicas))
 }
 
 impl<K: Resource> Resource for OwnedView<K> {

@@ -35,6 +35,7 @@ pub(crate) fn found(fresh: bool) -> Found {
             FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest() }
         },
         life: FoundLife::default(),
+        inputs: Default::default(),
     }
 }
 
@@ -173,6 +174,10 @@ impl From<Plan> for Everything {
             stateful_sets,
             controller_revisions,
             bases: _,
+            disruption_budgets,
+            autoscalers,
+            network_policies,
+            ingresses,
         } = plan;
         fn values<T: serde::Serialize>(objects: Vec<T>) -> Vec<Value> {
             objects.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
@@ -185,6 +190,10 @@ impl From<Plan> for Everything {
             values(services),
             values(deployments),
             values(controller_revisions),
+            values(disruption_budgets),
+            values(autoscalers),
+            values(network_policies),
+            values(ingresses),
         ];
         let owned = kinds.into_iter().flatten().chain(sets.clone()).collect();
         Self { owned, data: values(data_secrets), sets }
@@ -234,6 +243,8 @@ fn whatever_a_service_is_told_is_reserved() {
         "version": "0.1.0", "tracing": { "managed": {} },
         "origins": ["http://127.0.0.1:30081"], "trustedProxies": ["10.0.0.0/8"], "openActions": ["mail"],
         "limits": { "requestsPerSecond": 1, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4 },
+        "workloads": [{ "name": "orders", "image": "orders:3", "port": 80 }],
+        "routes": [{ "prefix": "/shop", "to": "orders" }],
         "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
         "mail": { "from": { "address": "shop@example.com" }, "templates": { "configMap": "letters" } },
         "stores": { "smtp": { "external": { "host": "relay", "secretRef": { "name": "relay" } } } },
@@ -339,6 +350,7 @@ fn the_pass_that_makes_a_secret_and_the_next_give_the_same_pods() {
         templates: FoundTemplates::Unused,
         admin: FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest("shop-admin") },
         life: FoundLife::default(),
+        inputs: Default::default(),
     };
     let second = attempt(full(), found, &installation()).unwrap();
     assert!(second.data_secrets.is_empty(), "made once");

@@ -101,6 +101,7 @@ fn the_operator_can_read_what_the_chart_writes_for_it() {
     std::fs::write(file.path(), text).unwrap();
     let read = Installation::read(file.path()).unwrap();
     assert_eq!(read.release, "weft");
+    assert_eq!(read.namespace.as_deref(), Some("weft-system"), "whence the operator calls");
     assert_eq!(read.versions["0.3.0"].listener, "i:1");
     assert_eq!(read.versions["0.3.0"].frontend, "f:1");
     assert_eq!(read.stores.postgres.image, "docker.io/library/postgres:17");

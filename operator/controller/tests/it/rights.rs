@@ -28,10 +28,16 @@ fn lives() -> Vec<Value> {
     back["stores"] = json!({ "rabbitmq": { "managed": { "leaveData": true } } });
     let mut templates = full();
     templates["mail"] = json!({ "templates": { "configMap": "letters" } });
+    let mut wide = full();
+    wide["services"]["logger"] = json!({ "autoscaling": { "minReplicas": 2, "maxReplicas": 3 } });
+    wide["expose"] = json!({ "host": "shop.example.com" });
+    let mut workload = full();
+    let from = json!([{ "configMapRef": { "name": "letters" } }, { "secretRef": { "name": "of-mine" } }]);
+    workload["workloads"] = json!([{ "name": "orders", "image": "orders:3", "envFrom": from }]);
     let quiet = json!({ "version": "0.1.0", "services": {
         "broker": { "enabled": false }, "listener": { "enabled": false }, "frontend": { "enabled": false },
     } });
-    vec![full(), external, back, templates, quiet]
+    vec![full(), external, back, templates, wide, workload, quiet]
 }
 
 fn prepare(state: &mut State) {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use weft_operator_api::Service;
 
+use super::placement::{self, Scale};
 use super::pod::{self, Defaults, Pod, Rhythm};
 use super::secret::UriSource;
 use super::{Basis, meta};
@@ -19,11 +20,11 @@ use crate::view::ContentDigest;
 
 /// Of the images that we build.
 const OUR_UID: i64 = 65532;
-const RESOURCES: Defaults = Defaults { cpu: ("10m", "2"), memory: ("32Mi", "256Mi") };
+pub(super) const RESOURCES: Defaults = Defaults { cpu: ("10m", "2"), memory: ("32Mi", "256Mi") };
 /// From the end of readiness until connections are refused: by then every node has taken the pod out of its Service.
 const DRAIN_DELAY: &str = "3s";
 /// The delay, then up to 20 s in which what is in flight ends, then up to 5 s for the last spans. No preStop hook is needed.
-const GRACE_S: i64 = 30;
+pub(super) const GRACE_S: i64 = 30;
 
 /// What sets one service's pods apart from the others'.
 #[derive(Default)]
@@ -106,8 +107,8 @@ impl Wiring {
 }
 
 pub(super) fn service(stack: &Validated, run: &Run, name: &str, wiring: Wiring) -> (Deployment, Basis) {
-    let Run { image, spec: Service { enabled: _, replicas: _, paused: _, restarted_at, resources, env } } =
-        run;
+    let Run { image, spec } = run;
+    let Service { restarted_at, resources, env, labels, .. } = spec;
     let basis = basis(stack, run, &wiring);
     let Wiring { ports, env: own, volumes, mounts, inputs, facts: _ } = wiring;
     let mut variables = surroundings(stack);
@@ -127,41 +128,62 @@ pub(super) fn service(stack: &Validated, run: &Run, name: &str, wiring: Wiring) 
         volume_mounts: (!mounts.is_empty()).then_some(mounts),
         ..Container::default()
     };
-    let labels = [("app.kubernetes.io/version".to_owned(), stack.version.clone())].into();
+    let mut labels = labels.clone();
+    labels.insert("app.kubernetes.io/version".to_owned(), stack.version.clone());
     let restarted_at = restarted_at.clone();
     let pod = Pod { name, uid: OUR_UID, container, volumes, inputs, labels, grace_s: GRACE_S, restarted_at };
-    (build(stack, name, run.spec.replicas(), pod.template(stack), rolling()), basis)
+    let mut template = pod.template(stack);
+    placement::spread(&mut template, stack, name);
+    placement::place(&mut template, spec);
+    (build(stack, name, scale(spec).written(), template, rolling()), basis)
 }
 
-/// All that a user decides of these pods. How many there are rolls none.
+/// How many pods a service has.
+pub(super) fn scale(spec: &Service) -> Scale<'_> {
+    Scale { replicas: spec.replicas(), autoscaling: spec.autoscaling.as_ref() }
+}
+
+/// All that a user decides of these pods. How many there are, and who may call them, rolls none.
 fn basis(stack: &Validated, run: &Run, wiring: &Wiring) -> Basis {
-    let service = Service { enabled: None, replicas: None, paused: None, ..run.spec.clone() };
-    let TracingPlan { endpoint, jaeger, ratio, query: _, trust_incoming: _ } = &stack.tracing;
-    let collector = endpoint.as_ref().filter(|_| jaeger.is_none());
-    let inputs: Vec<_> = wiring.inputs.iter().map(|digest| &digest.0).collect();
+    let allow_from = Vec::new();
+    let service = Service {
+        enabled: None,
+        replicas: None,
+        paused: None,
+        autoscaling: None,
+        allow_from,
+        ..run.spec.clone()
+    };
     Basis::of(&json!({
         "version": stack.version,
         "image": run.image,
         "service": service,
         "restartedAt": stack.life.restarted_at,
-        "tracing": [json!(jaeger.is_some()), json!(collector), json!(ratio)],
+        "tracing": traced(stack),
         "facts": wiring.facts,
-        "inputs": inputs,
+        "inputs": wiring.inputs.iter().map(|digest| &digest.0).collect::<Vec<_>>(),
     }))
+}
+
+/// What of tracing pods are told.
+pub(super) fn traced(stack: &Validated) -> Value {
+    let TracingPlan { endpoint, jaeger, ratio, query: _, trust_incoming: _ } = &stack.tracing;
+    let collector = endpoint.as_ref().filter(|_| jaeger.is_none());
+    json!([jaeger.is_some(), collector, ratio])
 }
 
 /// A Deployment of these pods.
 pub(super) fn build(
     stack: &Validated,
     name: &str,
-    replicas: i32,
+    replicas: impl Into<Option<i32>>,
     template: PodTemplateSpec,
     strategy: DeploymentStrategy,
 ) -> Deployment {
     let selector =
         LabelSelector { match_labels: Some(names::selector(name, &stack.name)), ..LabelSelector::default() };
     let spec = DeploymentSpec {
-        replicas: Some(replicas),
+        replicas: replicas.into(),
         selector,
         template,
         strategy: Some(strategy),
@@ -173,7 +195,7 @@ pub(super) fn build(
 }
 
 /// A pod goes only after its successor is ready.
-fn rolling() -> DeploymentStrategy {
+pub(super) fn rolling() -> DeploymentStrategy {
     let update = RollingUpdateDeployment {
         max_surge: Some(IntOrString::Int(1)),
         max_unavailable: Some(IntOrString::Int(0)),
@@ -183,6 +205,20 @@ fn rolling() -> DeploymentStrategy {
 
 /// What every service is told of where it runs.
 fn surroundings(stack: &Validated) -> Vec<EnvVar> {
+    let mut env = tracing(stack);
+    // Behind the pod's name, to which others refer.
+    let own = [
+        pod::env("WEFT_ADMIN_ADDR", &format!("0.0.0.0:{ADMIN_PORT}")),
+        pod::env("WEFT_DRAIN_DELAY", DRAIN_DELAY),
+        pod::env("WEFT_MESH_SECURITY", "plaintext"),
+        pod::env("WEFT_MESH_DOMAIN", &names::domain(&stack.namespace)),
+    ];
+    env.splice(1..1, own);
+    env
+}
+
+/// What OpenTelemetry's libraries are told, ours and the user's.
+pub(super) fn tracing(stack: &Validated) -> Vec<EnvVar> {
     let Validated { namespace, name, .. } = stack;
     let pod_name =
         ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: "metadata.name".to_owned() };
@@ -193,10 +229,6 @@ fn surroundings(stack: &Validated) -> Vec<EnvVar> {
     let mut env = vec![
         // Before those that refer to it.
         EnvVar { name: "POD_NAME".to_owned(), value: None, value_from: Some(pod_name) },
-        pod::env("WEFT_ADMIN_ADDR", &format!("0.0.0.0:{ADMIN_PORT}")),
-        pod::env("WEFT_DRAIN_DELAY", DRAIN_DELAY),
-        pod::env("WEFT_MESH_SECURITY", "plaintext"),
-        pod::env("WEFT_MESH_DOMAIN", &names::domain(namespace)),
         pod::env("OTEL_RESOURCE_ATTRIBUTES", &attributes),
         pod::env("OTEL_TRACES_SAMPLER_ARG", &stack.tracing.ratio.to_string()),
     ];

@@ -48,7 +48,7 @@ impl Pod<'_> {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(grace_s),
-            security_context: Some(pod_security(uid)),
+            security_context: Some(pod_security(Some(uid))),
             dns_config: Some(dns()),
             containers: vec![Container { name: name.to_owned(), ..container }],
             volumes: (!volumes.is_empty()).then_some(volumes),
@@ -65,13 +65,14 @@ fn pull_secrets(names: &[String]) -> Option<Vec<LocalObjectReference>> {
     (!names.is_empty()).then(|| secrets.collect())
 }
 
-fn pod_security(uid: i64) -> PodSecurityContext {
+/// Without a user the image's counts, which must not be root either.
+pub(super) fn pod_security(uid: Option<i64>) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
-        run_as_user: Some(uid),
-        run_as_group: Some(uid),
-        fs_group: Some(uid),
-        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        run_as_user: uid,
+        run_as_group: uid,
+        fs_group: uid,
+        fs_group_change_policy: uid.map(|_| "OnRootMismatch".to_owned()),
         seccomp_profile: Some(SeccompProfile {
             type_: "RuntimeDefault".to_owned(),
             ..SeccompProfile::default()

@@ -1,10 +1,10 @@
 //! The six built-in services: what each is told, and how it is reached.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use weft_operator_api::{Console, Limits, OpenAction};
+use weft_operator_api::{Console, Expose, Limits, OpenAction};
 
 use super::deployment::{self, Wiring};
-use super::{Plan, admin, mailcatcher, mongodb, postgres, rabbitmq, service};
+use super::{Plan, admin, mailcatcher, mongodb, placement, postgres, rabbitmq, service, workloads};
 use crate::names::{AUTHENTICATION, BROKER, FRONTEND, GRPC_PORT, HTTP_PORT, LISTENER, LOGGER, MAIL};
 use crate::reconcile::validate::{EdgePlan, Run, Sender, Templates, Validated};
 
@@ -15,6 +15,7 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated) {
         let (deployment, basis) = deployment::service(stack, run, name, wire(stack));
         plan.deployments.push(deployment);
         plan.bases.insert(name.to_owned(), basis);
+        placement::keep(plan, stack, name, &deployment::scale(&run.spec));
     };
     run(BROKER, broker, wire_broker);
     run(AUTHENTICATION, authentication, wire_authentication);
@@ -36,19 +37,34 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated) {
 fn wire_broker(stack: &Validated) -> Wiring {
     let EdgePlan { origins, trusted_proxies, limits, open_actions, console: _ } = &stack.edge;
     let Limits { requests_per_second, requests_burst, sign_in_burst: _, sign_in_per_minute: _ } = limits;
+    let mut origins = origins.clone();
+    let exposed = stack.expose.as_ref().map(Expose::origin);
+    origins.extend(exposed.filter(|exposed| !stack.edge.origins.contains(exposed)));
     let open: Vec<_> = open_actions.iter().copied().map(OpenAction::as_str).collect();
-    serving_http()
-        .told(&(origins, trusted_proxies, &open))
+    let ways = (workloads::routes(stack), cookie_security(stack));
+    let wiring = serving_http()
+        .told(&(&origins, trusted_proxies, &open))
         .told(&(requests_per_second, requests_burst, stack.tracing.trust_incoming))
         .set("BROKER_TRUST_INCOMING_TRACES", &stack.tracing.trust_incoming.to_string())
         .set("BROKER_TOKEN_ISSUER", &issuer(stack))
         .set_some("BROKER_JAEGER_URL", stack.tracing.query.as_deref())
-        .set_list("BROKER_ORIGINS", origins)
+        .set_list("BROKER_ORIGINS", &origins)
+        .set_list("BROKER_ROUTES", &ways.0)
+        .set_some("BROKER_COOKIE_SECURE", ways.1)
         .set_list("BROKER_TRUSTED_PROXIES", trusted_proxies)
         .set_list("BROKER_OPEN_ACTIONS", &open)
         .set_some("BROKER_REQUESTS_PER_SECOND", *requests_per_second)
         .set_some("BROKER_REQUESTS_BURST", *requests_burst)
-        .store("AMQP_URI_FILE", "rabbitmq", rabbitmq::uri(stack))
+        .store("AMQP_URI_FILE", "rabbitmq", rabbitmq::uri(stack));
+    // A Stack that has neither is told what it was told before there were any: an upgrade rolls nothing.
+    if ways.0.is_empty() && ways.1.is_none() { wiring } else { wiring.told(&ways) }
+}
+
+/// Under TLS the session's cookie is for https alone, unless the Stack says something else itself.
+fn cookie_security(stack: &Validated) -> Option<&'static str> {
+    stack.expose.as_ref()?.tls.as_ref()?;
+    let theirs = &stack.broker.as_ref()?.spec.env;
+    (!theirs.iter().any(|variable| variable.name == "BROKER_COOKIE_SECURE")).then_some("always")
 }
 
 fn wire_authentication(stack: &Validated) -> Wiring {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{Api, ResourceExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 use weft_operator_api::{Admin, Mail, Smtp, Stack};
 
-use super::{DereferenceError, FoundAdmin, FoundSmtp, FoundTemplates, Lookup, SecretProblem, read};
+use super::{DereferenceError, FoundAdmin, FoundSmtp, FoundTemplates, Lookup, SecretProblem};
 use crate::names::{self, POSTGRES};
 use crate::view::ContentDigest;
 
@@ -37,16 +37,8 @@ impl Lookup<'_> {
         let Some(config_map) = named.map(|templates| templates.config_map.clone()) else {
             return Ok(FoundTemplates::Unused);
         };
-        let api = Api::<ConfigMap>::namespaced(self.context.client.clone(), &self.namespace);
-        let found = api.get_opt(&config_map).await.map_err(read("ConfigMap", &config_map))?;
-        Ok(match found {
-            Some(ConfigMap { data, binary_data, .. }) => {
-                let mut files = binary_data.unwrap_or_default();
-                let texts = data.unwrap_or_default().into_iter();
-                files.extend(texts.map(|(key, text)| (key, ByteString(text.into_bytes()))));
-                let digest = ContentDigest::of(files.iter().map(|(key, value)| (key, &value.0)));
-                FoundTemplates::Kept { config_map, digest }
-            }
+        Ok(match self.config_map_digest(&config_map).await? {
+            Some(digest) => FoundTemplates::Kept { config_map, digest },
             None => FoundTemplates::Missing { config_map },
         })
     }

@@ -18,7 +18,7 @@ use crate::names::{
 };
 use crate::reconcile::apply::Applied;
 use crate::reconcile::keep::Steps;
-use crate::reconcile::validate::{LifePlan, Run, SmtpPlan, StorePlan, Validated};
+use crate::reconcile::validate::{LifePlan, Run, SmtpPlan, StorePlan, Validated, WorkloadPlan};
 use crate::view::PodView;
 
 /// Whether a Stack is ready, or nearly.
@@ -45,7 +45,14 @@ pub async fn observe(
     let mut look = Look { context, namespace, life, steps, pending, held, stuck: false, all_complete: true };
     let services = services(validated);
     let services = services.into_iter().filter_map(|(name, run)| Some((name, run.as_ref()?)));
-    let services = services.map(|(name, run)| look.service(name, run, applied)).collect();
+    let services = services.map(|(name, run)| {
+        let wanted = run.spec.autoscaling.is_none().then(|| run.spec.replicas());
+        (name, wanted)
+    });
+    let own = validated.workloads.iter().map(|WorkloadPlan { spec, .. }| {
+        (spec.name.as_str(), spec.autoscaling.is_none().then_some(spec.replicas.unwrap_or(1)))
+    });
+    let services = services.chain(own).map(|(name, wanted)| look.service(name, wanted, applied)).collect();
     for (name, runs) in [
         (JAEGER, validated.tracing.jaeger.is_some()),
         (MAILCATCHER, matches!(validated.smtp, Some(SmtpPlan::Catcher(_)))),
@@ -230,8 +237,13 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn service(&mut self, name: &str, run: &Run, applied: &Applied) -> ServiceStatus {
-        let desired = self.desired(name, run.spec.replicas());
+    /// How many pods are wanted is the autoscaler's to say where the Stack does not.
+    fn service(&mut self, name: &str, wanted: Option<i32>, applied: &Applied) -> ServiceStatus {
+        let scaled = || {
+            let view = self.context.cache.deployments.get(&ObjectRef::new(name).within(self.namespace));
+            view.and_then(|view| view.replicas).unwrap_or(1)
+        };
+        let desired = self.desired(name, wanted.unwrap_or_else(scaled));
         let progress = self.deployment(name, desired, applied);
         self.note(name, &progress);
         ServiceStatus { name: name.to_owned(), desired, updated: progress.updated, ready: progress.ready }

@@ -41,6 +41,12 @@ pub enum Refusal {
     NotOne { field: String, choices: &'static str },
     #[error("{field}: `{value}` is not {wanted}")]
     Malformed { field: &'static str, value: String, wanted: &'static str },
+    #[error("{field}: {problem}")]
+    Contradiction { field: String, problem: String },
+    #[error(
+        "spec.workloads[{workload}].envFrom: {kind} {name} does not exist in this namespace; the Stack goes on when it does"
+    )]
+    EnvFrom { workload: String, kind: &'static str, name: String },
     #[error("the operator can't read this Stack: {error}")]
     Unreadable { error: String },
 }
@@ -56,10 +62,13 @@ impl Refusal {
             Self::Secret { problem: SecretProblem::Missing { .. }, .. }
             | Self::Admin { problem: SecretProblem::Missing { .. } } => "SecretMissing",
             Self::Secret { .. } | Self::Admin { .. } => "SecretUnusable",
-            Self::Templates { .. } => "ConfigMapMissing",
-            Self::NoSender | Self::NotOne { .. } | Self::Malformed { .. } | Self::Unreadable { .. } => {
-                "InvalidSpec"
-            }
+            Self::EnvFrom { kind: "Secret", .. } => "SecretMissing",
+            Self::Templates { .. } | Self::EnvFrom { .. } => "ConfigMapMissing",
+            Self::NoSender
+            | Self::NotOne { .. }
+            | Self::Malformed { .. }
+            | Self::Contradiction { .. }
+            | Self::Unreadable { .. } => "InvalidSpec",
         }
     }
 
@@ -75,13 +84,18 @@ impl Refusal {
             | Self::Templates { .. }
             | Self::NotOne { .. }
             | Self::Malformed { .. }
+            | Self::Contradiction { .. }
+            | Self::EnvFrom { .. }
             | Self::Unreadable { .. } => None,
         }
     }
 
     /// True when it ends by itself once someone makes what is missing: nothing is broken, and it is looked for often.
     pub fn is_waiting(&self) -> bool {
-        matches!(self, Self::Secret { .. } | Self::Admin { .. } | Self::Templates { .. })
+        matches!(
+            self,
+            Self::Secret { .. } | Self::Admin { .. } | Self::Templates { .. } | Self::EnvFrom { .. }
+        )
     }
 }
 

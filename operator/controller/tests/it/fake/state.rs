@@ -197,6 +197,9 @@ impl State {
 
     /// What the API server fills in by itself.
     fn complete(&self, id: &Id, before: Option<&Value>, object: &mut Value) {
+        if id.0 == "deployments" && object["spec"].is_object() && object["spec"]["replicas"].is_null() {
+            object["spec"]["replicas"] = 1.into();
+        }
         let meta = &mut object["metadata"];
         meta["name"] = id.2.clone().into();
         if !id.1.is_empty() {

@@ -292,6 +292,7 @@ fn call(of: Option<&Tree>, name: &str, arguments: &[Tree], names: &Names) -> Out
                 "startsWith" => of.starts_with(argument).into(),
                 "endsWith" => of.ends_with(argument).into(),
                 "contains" => of.contains(argument).into(),
+                "split" => of.split(argument).map(Value::from).collect(),
                 "matches" => {
                     super::check::fits(&json!({ "type": "string", "pattern": argument }), &of.into()).into()
                 }
@@ -346,6 +347,7 @@ fn rules_are_read_as_cel_reads_them() {
         ("self.named.map(one, one.name) == ['one', 'two']", true),
         ("self.named.filter(one, one.name.startsWith('t')).size() == 2", false),
         ("self.a == oldSelf", false),
+        ("self.list[0] in 'a/x'.split('/') && 'a/x'.split('/')[1] == 'x'", true),
     ] {
         assert_eq!(holds(rule, &this, &json!(2)), Ok(expected), "{rule}");
     }

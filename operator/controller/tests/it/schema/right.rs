@@ -46,7 +46,7 @@ const TEXTS: [&str; 30] = [
 ];
 
 /// What only these fields take: a name of something that has to be there, say. By the end of the path.
-const SPECIAL: [(&str, &str, &str); 8] = [
+const SPECIAL: [(&str, &str, &str); 10] = [
     ("version", "0.1.0", "0.2.0"),
     ("mongodb.external.secretRef.name", "mongodb-one", "mongodb-two"),
     ("rabbitmq.external.secretRef.name", "rabbitmq-one", "rabbitmq-two"),
@@ -54,18 +54,35 @@ const SPECIAL: [(&str, &str, &str); 8] = [
     ("external.secretRef.key", "uri", "other"),
     ("templates.configMap", "letters-one", "letters-two"),
     ("secretRef.name", "pair-one", "pair-two"),
+    ("configMapRef.name", "letters-one", "letters-two"),
+    // Nobody of whom each is called anyway.
+    ("allowFrom[]", "frontend", "mail"),
     ("env[].name", "LOG_RETENTION", "RUST_LOG"),
 ];
 
 /// What has to stand beside a field, by the beginning of its path.
-fn companions() -> Vec<(&'static str, Value)> {
-    vec![
+fn companions() -> Vec<(String, Value)> {
+    let called = ["one", "two"].map(|name| json!({ "name": name, "image": "one:1", "port": 8080 }));
+    let fixed = [
         ("stores.smtp.external", json!({ "mail": { "from": { "address": "shop@example.com" } } })),
         // Otherwise there would be nothing to take traces of, or to.
         ("tracing.ratio", json!({ "tracing": { "managed": {} } })),
         ("tracing.trustIncoming", json!({ "tracing": { "managed": {} } })),
         ("mail.from.name", json!({ "mail": { "from": { "address": "shop@example.com" } } })),
-    ]
+        // Who can be called has a port, and a route leads to one.
+        ("workloads[]", json!({ "workloads": [{ "port": 8080 }] })),
+        (
+            "workloads[].envFrom[].prefix",
+            json!({ "workloads": [{ "envFrom": [{ "secretRef": { "name": "pair-one" } }] }] }),
+        ),
+        ("routes", json!({ "workloads": called })),
+    ];
+    let service = |name: &str| {
+        let key = json!({ "services": { name: { "tolerations": [{ "key": "one" }] } } });
+        (format!("services.{name}.tolerations[]"), key)
+    };
+    let services = ["broker", "logger", "listener", "authentication", "mail", "frontend"].map(service);
+    fixed.into_iter().map(|(start, more)| (start.to_owned(), more)).chain(services).collect()
 }
 
 /// Every field with two values; nothing for those that take but one.
@@ -86,6 +103,10 @@ pub(super) fn value(path: &[Part], schema: &Value, variant: usize) -> Value {
     }
     if schema["x-kubernetes-int-or-string"] == true {
         return text(path, schema, variant);
+    }
+    if written(path).ends_with("autoscaling.maxReplicas") {
+        // Above any minReplicas.
+        return [20, 30][variant % 2].into();
     }
     match schema["type"].as_str() {
         // First what a Stack is without it: to begin with a pause would be to begin with nothing.
@@ -161,13 +182,17 @@ pub(super) fn fill(schema: &Value, whole: &mut Value, done: &[Part], path: &[Par
 /// Puts beside a field what it does not go without.
 pub(super) fn accompany(whole: &mut Value, path: &[Part]) {
     let path = written(path);
-    for (_, more) in companions().iter().filter(|(start, _)| path.starts_with(start)) {
+    for (_, more) in companions().iter().filter(|(start, _)| path.starts_with(start.as_str())) {
         add(whole, more);
     }
 }
 
 fn add(whole: &mut Value, more: &Value) {
-    let Value::Object(more) = more else { return };
+    if let (Value::Array(there), Value::Array(more)) = (&mut *whole, more) {
+        there.first_mut().zip(more.first()).into_iter().for_each(|(there, more)| add(there, more));
+        return;
+    }
+    let (Value::Object(more), Value::Object(_)) = (more, &*whole) else { return };
     for (key, value) in more {
         if whole[key].is_null() {
             whole[key] = value.clone();

@@ -10,12 +10,14 @@ use crate::schema::{Pair, check, pairs, spec_with, written};
 use crate::world::{self, Shape, assert_same, calm, reason, shape, start};
 
 /// Fields whose change shows nowhere, by the end of their path, and why.
-const NO_EFFECT: [(&str, &str); 2] = [
+const NO_EFFECT: [(&str, &str); 4] = [
     ("admin.email", "the Secret of the first user is made once: it tells whom the data already has"),
     (
         ".leaveData",
         "it is a word given for a switch between managed and external, and `switch` has the tests of that",
     ),
+    ("services.listener.allowFrom", "the listener serves nobody"),
+    ("services.listener.allowFrom[]", "the listener serves nobody"),
 ];
 /// What a Stack is instead of Ready, where it is asked for.
 const ASKED_FOR: [(&str, &str); 2] = [("\"paused\":true", "Paused"), ("\"stopped\":true", "Stopped")];

@@ -1,0 +1,97 @@
+//! Who may call whom: the graph of the Stack, as one NetworkPolicy for each thing that runs.
+//!
+//! A workload may call whom it likes outside the Stack, which says nothing of that; inside, each side's policy decides.
+
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{Plan, accounts, meta};
+use crate::names::{self, ADMIN_PORT, BROKER, FRONTEND, HTTP_PORT};
+use crate::reconcile::validate::Validated;
+
+mod graph;
+
+use graph::{Call, Outside};
+
+const DNS_PORT: i32 = 53;
+
+pub(super) fn add(plan: &mut Plan, stack: &Validated) {
+    let (runs, calls) = (accounts(plan), graph::calls(stack));
+    plan.network_policies.extend(runs.iter().map(|name| build(stack, name, &runs, &calls)));
+}
+
+fn build(stack: &Validated, name: &str, runs: &[String], calls: &[Call]) -> NetworkPolicy {
+    let is_workload = stack.workloads.iter().any(|workload| workload.spec.name == name);
+    let runs = |name: &str| runs.iter().any(|found| found == name);
+    let incoming = calls.iter().filter(|call| call.to == name && runs(&call.from));
+    let outgoing = calls.iter().filter(|call| call.from == name && runs(&call.to));
+    let mut ingress: Vec<_> = incoming
+        .map(|call| from(Some(vec![pods(names::selector(&call.from, &stack.name))]), &call.ports))
+        .collect();
+    if [BROKER, FRONTEND].contains(&name) {
+        ingress.push(from(None, &[HTTP_PORT]));
+    }
+    if graph::SERVICES.contains(&name) {
+        ingress.push(from(Some(vec![operator(stack)]), &[ADMIN_PORT]));
+    }
+    if let Some(port) = graph::store_port(name) {
+        let label = [(names::STACK, stack.name.as_str()), (names::CLIENT_OF, name)];
+        let label = label.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        ingress.push(from(Some(vec![pods(label)]), &[port]));
+    }
+    let mut egress = vec![dns()];
+    egress.extend(outgoing.map(|call| NetworkPolicyEgressRule {
+        to: Some(vec![pods(names::selector(&call.to, &stack.name))]),
+        ports: Some(ports("TCP", &call.ports)),
+    }));
+    egress.extend(graph::outside(stack, name).into_iter().map(|Outside { port }| NetworkPolicyEgressRule {
+        to: None,
+        ports: port.map(|port| ports("TCP", &[port])),
+    }));
+    let types: &[&str] = if is_workload { &["Ingress"] } else { &["Ingress", "Egress"] };
+    let spec = NetworkPolicySpec {
+        pod_selector: Some(selector(names::selector(name, &stack.name))),
+        policy_types: Some(types.iter().map(|type_| (*type_).to_owned()).collect()),
+        ingress: (!ingress.is_empty()).then_some(ingress),
+        egress: (!is_workload).then_some(egress),
+    };
+    NetworkPolicy { metadata: meta::owned(stack, name), spec: Some(spec) }
+}
+
+fn from(peers: Option<Vec<NetworkPolicyPeer>>, to_ports: &[i32]) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule { from: peers, ports: Some(ports("TCP", to_ports)) }
+}
+
+fn ports(protocol: &str, numbers: &[i32]) -> Vec<NetworkPolicyPort> {
+    let port = |number: &i32| NetworkPolicyPort {
+        port: Some(IntOrString::Int(*number)),
+        protocol: Some(protocol.to_owned()),
+        end_port: None,
+    };
+    numbers.iter().map(port).collect()
+}
+
+/// Wherever it is: some clusters answer from each node.
+fn dns() -> NetworkPolicyEgressRule {
+    let ports = ["UDP", "TCP"].into_iter().flat_map(|protocol| ports(protocol, &[DNS_PORT])).collect();
+    NetworkPolicyEgressRule { to: None, ports: Some(ports) }
+}
+
+fn pods(labels: std::collections::BTreeMap<String, String>) -> NetworkPolicyPeer {
+    NetworkPolicyPeer { pod_selector: Some(selector(labels)), ..NetworkPolicyPeer::default() }
+}
+
+/// It asks how stores are. Where its namespace is not known, any will do: the port tells nothing that is secret.
+fn operator(stack: &Validated) -> NetworkPolicyPeer {
+    let named = stack.operator_namespace.clone();
+    let labels = named.map(|name| ("kubernetes.io/metadata.name".to_owned(), name)).into_iter().collect();
+    NetworkPolicyPeer { namespace_selector: Some(selector(labels)), ..NetworkPolicyPeer::default() }
+}
+
+fn selector(labels: std::collections::BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}
