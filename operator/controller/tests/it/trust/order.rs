@@ -8,7 +8,7 @@ use crate::faults::{Faults, Script};
 use crate::fixtures;
 use crate::world::{self, assert_same, calm, shape, start, undisturbed, writes_in};
 
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 6;
 
 #[tokio::test(start_paused = true)]
 async fn the_order_of_events_makes_no_difference_to_what_is_written() {
