@@ -64,6 +64,9 @@ tracing:
 {{- with .Values.stacks.imagePullSecrets }}
 pullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.monitoring.namespaces }}
+monitoringNamespaces: {{- toYaml . | nindent 2 }}
+{{- end }}
 watch: {{- toYaml .Values.watch | nindent 2 }}
 {{- end }}
 

@@ -21,6 +21,9 @@ pub struct Installation {
     /// Secrets, in the namespace of each Stack, that open the registries of all images.
     #[serde(default, rename = "pullSecrets")]
     pub pull_secrets: Vec<String>,
+    /// Where Prometheus runs.
+    #[serde(default, rename = "monitoringNamespaces")]
+    pub monitoring_namespaces: Vec<String>,
     #[serde(default)]
     pub watch: Watch,
 }

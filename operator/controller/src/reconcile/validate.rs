@@ -57,6 +57,7 @@ pub struct Validated {
     pub network_policies: bool,
     /// Where the operator calls from.
     pub operator_namespace: Option<String>,
+    pub monitoring_namespaces: Vec<String>,
 }
 
 /// A service to run.
@@ -193,6 +194,7 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         expose: stack.spec.expose.clone(),
         network_policies: stack.spec.network_policies.unwrap_or(true),
         operator_namespace: installation.namespace.clone(),
+        monitoring_namespaces: installation.monitoring_namespaces.clone(),
         name,
         namespace,
     })

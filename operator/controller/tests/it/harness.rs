@@ -34,6 +34,7 @@ pub(crate) fn installation() -> Installation {
     Installation {
         release: "weft".to_owned(),
         namespace: Some("weft-system".to_owned()),
+        monitoring_namespaces: Vec::new(),
         versions: ["0.1.0", "0.2.0"].map(|version| (version.to_owned(), images(version))).into(),
         stores: StoreImages {
             mongodb: MongoDb { image: "mongo:8".to_owned(), flavour: Flavour::MongoDb },

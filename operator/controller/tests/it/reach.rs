@@ -1,6 +1,7 @@
 //! What a Stack says of its services' pods, of services of the user's, and of who reaches whom.
 
 use serde_json::{Value, json};
+use weft_operator::installation::Installation;
 use weft_operator::reconcile::build::Plan;
 use weft_operator::reconcile::dereference::{Found, FoundSmtp};
 use weft_operator::view::ContentDigest;
@@ -348,12 +349,11 @@ fn policies_allow_the_graph_and_nothing_else() {
             .any(|rule| rule["from"].is_null() && rule["ports"][0]["port"] == 8080);
         assert!(open, "{name} is reached from anywhere");
     }
-    let operator = json!({ "matchLabels": { "kubernetes.io/metadata.name": "weft-system" } });
     for name in ["broker", "listener", "mail"] {
         let rules = ingress(name);
         let admin =
             rules.as_array().unwrap().iter().find(|rule| rule["ports"][0]["port"] == 9090).unwrap().clone();
-        assert_eq!(admin["from"], json!([{ "namespaceSelector": operator }]), "{name}");
+        assert_eq!(admin["from"], json!([{ "namespaceSelector": {} }]), "{name}: Prometheus may be anywhere");
     }
     assert_eq!(ingress("nightly"), Value::Null, "nobody calls it");
     for (name, _) in
@@ -365,6 +365,19 @@ fn policies_allow_the_graph_and_nothing_else() {
             "{name} finds names"
         );
     }
+}
+
+#[test]
+fn metrics_are_read_from_where_prometheus_is_and_by_the_operator() {
+    let installation =
+        Installation { monitoring_namespaces: vec!["monitoring".to_owned()], ..installation() };
+    let plan = attempt(json!({ "version": "0.1.0" }), found(true), &installation).unwrap();
+    let rules = named(&plan.network_policies, "logger")["spec"]["ingress"].clone();
+    let admin = rules.as_array().unwrap().iter().find(|rule| rule["ports"][0]["port"] == 9090).unwrap();
+    let from = ["weft-system", "monitoring"].map(
+        |name| json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } } }),
+    );
+    assert_eq!(admin["from"], json!(from));
 }
 
 #[test]

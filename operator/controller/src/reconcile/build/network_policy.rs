@@ -36,7 +36,7 @@ fn build(stack: &Validated, name: &str, runs: &[String], calls: &[Call]) -> Netw
         ingress.push(from(None, &[HTTP_PORT]));
     }
     if graph::SERVICES.contains(&name) {
-        ingress.push(from(Some(vec![operator(stack)]), &[ADMIN_PORT]));
+        ingress.push(from(Some(readers(stack)), &[ADMIN_PORT]));
     }
     if let Some(port) = graph::store_port(name) {
         let label = [(names::STACK, stack.name.as_str()), (names::CLIENT_OF, name)];
@@ -85,11 +85,19 @@ fn pods(labels: std::collections::BTreeMap<String, String>) -> NetworkPolicyPeer
     NetworkPolicyPeer { pod_selector: Some(selector(labels)), ..NetworkPolicyPeer::default() }
 }
 
-/// It asks how stores are. Where its namespace is not known, any will do: the port tells nothing that is secret.
-fn operator(stack: &Validated) -> NetworkPolicyPeer {
-    let named = stack.operator_namespace.clone();
-    let labels = named.map(|name| ("kubernetes.io/metadata.name".to_owned(), name)).into_iter().collect();
-    NetworkPolicyPeer { namespace_selector: Some(selector(labels)), ..NetworkPolicyPeer::default() }
+/// Who reads the admin port: the operator asks how stores are, Prometheus asks for metrics. Where not both are known, any
+/// namespace will do: the port tells nothing that is secret.
+fn readers(stack: &Validated) -> Vec<NetworkPolicyPeer> {
+    let peer =
+        |selector| NetworkPolicyPeer { namespace_selector: Some(selector), ..NetworkPolicyPeer::default() };
+    let label = |name: &String| [("kubernetes.io/metadata.name".to_owned(), name.clone())].into();
+    match &stack.operator_namespace {
+        Some(operator) if !stack.monitoring_namespaces.is_empty() => {
+            let named = [operator].into_iter().chain(&stack.monitoring_namespaces);
+            named.map(|name| peer(selector(label(name)))).collect()
+        }
+        _ => vec![peer(LabelSelector::default())],
+    }
 }
 
 fn selector(labels: std::collections::BTreeMap<String, String>) -> LabelSelector {
