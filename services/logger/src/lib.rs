@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod app;
+pub mod archive;
 pub mod config;
 pub mod cursor;
 pub mod entry;

@@ -1,5 +1,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    weft_runtime::run("logger", env!("CARGO_PKG_VERSION"), weft_logger::run)
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    weft_logger::archive::main(&arguments)
+        .unwrap_or_else(|| weft_runtime::run("logger", env!("CARGO_PKG_VERSION"), weft_logger::run))
 }

@@ -4,6 +4,7 @@
 //! runs on a task of its own; a caller who gives up leaves the task, never the future. How many such tasks there
 //! can be is bounded, so that a store that hangs holds a bounded amount of memory.
 
+pub mod archive;
 mod document;
 mod error;
 mod filter;

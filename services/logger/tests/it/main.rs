@@ -1,5 +1,6 @@
 //! The logger as a process, against a real FerretDB.
 
+mod archive;
 mod helpers;
 mod query;
 mod rubbish;

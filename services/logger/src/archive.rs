@@ -1,0 +1,79 @@
+//! All entries in a file, and back into another store: `logger dump FILE` and `logger restore FILE`.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use weft_runtime::config::{ConfigError, Environment, Settings};
+use weft_runtime::telemetry::chain;
+
+use crate::config::Config;
+use crate::store::mongo::archive::{self, ArchiveError, Restored};
+
+/// Why the entries could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The archive could not be opened, or not be given its name.
+    #[error("failed to open {}", .0.display())]
+    Open(PathBuf, #[source] std::io::Error),
+    /// What is in it could not be copied.
+    #[error("failed to copy {}", .0.display())]
+    Copy(PathBuf, #[source] ArchiveError),
+}
+
+/// Dumps or restores where the arguments say so; nothing when they say something else.
+pub fn main(arguments: &[String]) -> Option<ExitCode> {
+    let (verb, file) = match arguments {
+        [verb, file] if verb == "dump" || verb == "restore" => (verb.as_str(), Path::new(file)),
+        _ => return None,
+    };
+    let work = async {
+        match verb {
+            "dump" => dump(file).await.map(|count| format!("dumped {count} entries")),
+            _ => restore(file).await.map(|Restored { created, there }| {
+                format!("restored {created} entries, {there} were there already")
+            }),
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(work).map_err(|error| chain(&error)),
+        Err(error) => Err(chain(&error)),
+    };
+    // One plain line: Kubernetes shows a container's last lines as why it ended.
+    Some(match done {
+        Ok(told) => {
+            println!("logger {verb}: {told}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("logger {verb}: {reason}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// The file has its name once it is whole.
+async fn dump(file: &Path) -> Result<u64, CopyError> {
+    let config = Config::from_settings(&Settings::new(Environment))?;
+    let unfinished = file.with_added_extension("part");
+    let open = |source| CopyError::Open(unfinished.clone(), source);
+    let mut archive = BufWriter::new(File::create(&unfinished).map_err(open)?);
+    let copy = |source| CopyError::Copy(file.to_owned(), source);
+    let count = archive::dump(&config.store, &mut archive).await.map_err(copy)?;
+    archive.get_ref().sync_all().map_err(|source| copy(source.into()))?;
+    std::fs::rename(&unfinished, file).map_err(open)?;
+    Ok(count)
+}
+
+async fn restore(file: &Path) -> Result<Restored, CopyError> {
+    let config = Config::from_settings(&Settings::new(Environment))?;
+    let open = |source| CopyError::Open(file.to_owned(), source);
+    let mut archive = BufReader::new(File::open(file).map_err(open)?);
+    let restored = archive::restore(&config.store, config.retention, &mut archive).await;
+    restored.map_err(|source| CopyError::Copy(file.to_owned(), source))
+}

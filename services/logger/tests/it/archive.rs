@@ -1,0 +1,83 @@
+//! Dump and restore as an administrator runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::Result;
+use tokio::process::Command;
+use weft_devstack::{FerretDb, StateDir};
+use weft_proto::weft::log::v1::{Entry, QueryRequest};
+
+use crate::helpers::{Client, Rig, entry, ids, sorted, write};
+
+/// More than one insert takes.
+const ENTRIES: usize = 600;
+
+async fn logger(verb: &str, file: &Path, uri: &str) -> Result<Output> {
+    let mut command = Command::new(weft_devstack::our_binary("logger")?);
+    command.arg(verb).arg(file).env("MONGODB_URI", uri).kill_on_drop(true);
+    Ok(command.output().await?)
+}
+
+fn told(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A logger with entries, and a file that does not exist yet.
+async fn filled(state: &StateDir) -> Result<(Rig, Vec<Entry>, PathBuf)> {
+    let rig = Rig::start().await?;
+    let mut client: Client = rig.client()?;
+    for number in 0..ENTRIES {
+        let name = format!("größer than {number} \u{1F337}");
+        client.write(write(Entry { data: "x".repeat(number), ..entry(&name) })).await?;
+    }
+    let all = rig.all(QueryRequest::default()).await?;
+    assert_eq!(all.len(), ENTRIES);
+    Ok((rig, all, state.folder("archive")?.join("logs.bson")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_are_dumped_restored_elsewhere_and_restored_again_without_harm() -> Result<()> {
+    let state = StateDir::temporary()?;
+    let (from, entries, file) = filled(&state).await?;
+    let dumped = logger("dump", &file, from.store.uri()).await?;
+    assert!(dumped.status.success(), "{}", told(&dumped));
+    assert_eq!(told(&dumped), format!("logger dump: dumped {ENTRIES} entries\n"));
+
+    let to = Rig::start().await?;
+    for (created, there) in [(ENTRIES, 0), (0, ENTRIES)] {
+        let restored = logger("restore", &file, to.store.uri()).await?;
+        assert!(restored.status.success(), "{}", told(&restored));
+        let line = format!("logger restore: restored {created} entries, {there} were there already\n");
+        assert_eq!(told(&restored), line);
+        assert_eq!(to.all(QueryRequest::default()).await?, entries);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_is_said_and_half_a_dump_has_no_name() -> Result<()> {
+    let state = StateDir::temporary()?;
+    let (rig, entries, file) = filled(&state).await?;
+    assert!(logger("dump", &file, rig.store.uri()).await?.status.success());
+    let whole = std::fs::read(&file)?;
+    std::fs::write(&file, &whole[..whole.len() - 1])?;
+
+    let empty = FerretDb::start(&state.folder("empty")?).await?;
+    let cut = logger("restore", &file, empty.uri()).await?;
+    assert_eq!(cut.status.code(), Some(1));
+    assert!(told(&cut).contains("at byte") && told(&cut).contains("cut"), "{}", told(&cut));
+
+    let missing = logger("restore", Path::new("/nowhere/logs.bson"), empty.uri()).await?;
+    assert!(told(&missing).contains("failed to open /nowhere/logs.bson"), "{}", told(&missing));
+
+    empty.kill().await?;
+    let other = file.with_file_name("other.bson");
+    let away = logger("dump", &other, empty.uri()).await?;
+    assert_eq!(away.status.code(), Some(1));
+    assert!(told(&away).starts_with("logger dump: failed to copy"), "{}", told(&away));
+    assert!(!other.exists());
+    // None of it did anything to the store that was dumped.
+    assert_eq!(sorted(ids(&rig.all(QueryRequest::default()).await?)), sorted(ids(&entries)));
+    Ok(())
+}
