@@ -20,7 +20,6 @@ use weft_runtime::{clock::Clock, lifecycle::Shutdown, status::StoreStatus};
 
 use crate::{
     Amqp, Handler, Outcome, Publisher, Queue, Received,
-    amqp::CONSUMER_FRAME_BYTES,
     decode::{Decoded, decode},
     headers::{self, Headers},
     lane::Message,
@@ -36,6 +35,7 @@ use crate::{
 const MOVE_WITHIN: Duration = Duration::from_secs(10);
 const ACK_WITHIN: Duration = Duration::from_secs(10);
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -63,38 +63,26 @@ pub struct ConsumerStatus {
     pub consuming: bool,
 }
 
-/// Consumes one queue.
+/// Consumes one queue, on a channel of its own.
 pub struct Consumer {
-    link: Link,
+    link: Arc<Link>,
     worker: Arc<Worker>,
     status: watch::Sender<ConsumerStatus>,
 }
 
 /// What every message in hand shares.
-struct Worker {
-    amqp: Amqp,
-    queue: Queue,
-    options: ConsumerOptions,
-    handler: Arc<dyn Handler>,
-    /// On a connection of its own: RabbitMQ blocks connections that publish, and acknowledgements must go on.
-    publisher: Publisher,
-    clock: Arc<dyn Clock>,
-    metrics: EventMetrics,
+pub(crate) struct Worker {
+    pub(crate) amqp: Amqp,
+    pub(crate) queue: Queue,
+    pub(crate) options: ConsumerOptions,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) publisher: Publisher,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: EventMetrics,
 }
 
 impl Consumer {
-    /// Starts connecting in the background; takes no message before [`Consumer::run`].
-    pub fn new(
-        queue: Queue,
-        options: ConsumerOptions,
-        handler: impl Handler,
-        publisher: Publisher,
-        clock: Arc<dyn Clock>,
-        metrics: EventMetrics,
-    ) -> Self {
-        let amqp = publisher.amqp().clone();
-        let link = Link::start(amqp.clone().with_frame(CONSUMER_FRAME_BYTES), "consumer", true, &metrics);
-        let worker = Worker { amqp, queue, options, handler: Arc::new(handler), publisher, clock, metrics };
+    pub(crate) fn new(link: Arc<Link>, worker: Worker) -> Self {
         Self { link, worker: Arc::new(worker), status: watch::Sender::default() }
     }
 
@@ -119,8 +107,9 @@ impl Consumer {
             self.report(false);
             if let Err(error) = consumed {
                 tracing::warn!(queue = self.worker.queue.name(), error = %error, "consuming is interrupted");
-                // A RabbitMQ that is just starting may leave a connection without answers for good.
-                if matches!(error, ConsumeError::NoAnswer) {
+                // A RabbitMQ that is just starting may leave a connection without answers for good. Where it still answers, one
+                // queue does not, and the other consumers go on.
+                if matches!(error, ConsumeError::NoAnswer) && !session.answers().await {
                     session.close().await;
                 }
                 let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
@@ -132,7 +121,6 @@ impl Consumer {
             () = in_hand.wait() => {}
             () = shutdown.cut() => tracing::warn!(left = in_hand.len(), "messages in hand go back to the queue"),
         }
-        self.link.close().await;
     }
 
     async fn session(&self) -> Arc<Session> {
@@ -143,7 +131,7 @@ impl Consumer {
                 return session.clone();
             }
             if state.changed().await.is_err() {
-                // The link ends only with this very value.
+                // The link was closed: only the shutdown is left.
                 std::future::pending::<()>().await;
             }
         }
@@ -178,11 +166,13 @@ impl Consumer {
             };
             in_hand.spawn(self.worker.clone().process(delivery, slot));
         }
-        // Whether RabbitMQ hears it or not: the connection is closed next.
+        // Whether RabbitMQ hears it or not: the channel is closed next.
         let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
         let _ = timeout(ACK_WITHIN, cancel).await;
         in_hand.close();
         tokio::select! { () = in_hand.wait() => {}, () = shutdown.cut() => {} }
+        // What was not acknowledged goes back with it.
+        let _ = timeout(CLOSE_WITHIN, channel.close(200, "not needed any more".into())).await;
         Ok(())
     }
 

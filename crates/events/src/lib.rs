@@ -3,6 +3,7 @@
 
 mod amqp;
 mod consumer;
+mod consumers;
 mod dead_letters;
 mod decode;
 mod event;
@@ -22,6 +23,7 @@ mod version;
 
 pub use amqp::Amqp;
 pub use consumer::{Consumer, ConsumerOptions, ConsumerStatus};
+pub use consumers::Consumers;
 pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use event::{Event, Received};
 pub use handler::{Handler, Handlers, Outcome};

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use lapin::{Connection, ConnectionProperties, ErrorKind, Event as ConnectionEvent};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
+    net::TcpStream,
     sync::watch,
     time::{sleep, timeout},
 };
@@ -64,7 +65,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// `tells_version`: whether its status has RabbitMQ's version, which costs a second connection.
+    /// `tells_version`: whether its status has RabbitMQ's version, which costs a line in RabbitMQ's log.
     pub(crate) fn start(
         amqp: Amqp,
         name: &'static str,
@@ -158,6 +159,11 @@ impl Session {
         reason.unwrap_or_else(|| "the connection was closed".into())
     }
 
+    /// Whether RabbitMQ still opens channels on it. Waits at most a moment.
+    pub(crate) async fn answers(&self) -> bool {
+        matches!(timeout(CLOSE_WITHIN, self.connection.create_channel()).await, Ok(Ok(_)))
+    }
+
     /// Ends the connection; the link opens another, unless it is closed too. Waits at most a moment.
     pub(crate) async fn close(&self) {
         let closed = timeout(CLOSE_WITHIN, self.connection.close(200, "not needed any more".into())).await;
@@ -246,11 +252,19 @@ impl Supervisor {
     }
 
     async fn connect(&self, number: u64) -> Result<Session, Outage> {
+        // lapin gets its buffers before it connects, and clears them where memory is used again: megabytes for every try while
+        // RabbitMQ is away, which then stay. So it is asked only when somebody listens.
+        let stream = TcpStream::connect((self.amqp.host(), self.amqp.port())).await.map_err(unreachable)?;
+        let version = if self.tells_version {
+            version::of(&self.amqp, stream).await
+        } else {
+            drop(stream);
+            None
+        };
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
         let connection = Connection::connect_uri(self.amqp.0.clone(), properties)
             .await
             .map_err(|error| refused(&error))?;
-        let version = if self.tells_version { version::of(&self.amqp).await } else { None };
         let session = Session { number, connection, version, blocked: watch::Sender::new(None) };
         match session.declare().await {
             Ok(()) => Ok(session),
@@ -267,6 +281,10 @@ impl Supervisor {
             }
         }
     }
+}
+
+fn unreachable(error: std::io::Error) -> Outage {
+    Outage { reachable: false, authenticated: false, reason: format!("failed to connect: {error}") }
 }
 
 pub(crate) fn refused(error: &lapin::Error) -> Outage {

@@ -21,16 +21,15 @@ const GREETING: &[u8] = b"AMQP\x00\x00\x09\x01";
 const LONGEST: u32 = 8 * 1024;
 
 /// The version, where RabbitMQ tells it without TLS. Leaves one line in RabbitMQ's log, of a client that went at once.
-pub(crate) async fn of(amqp: &Amqp) -> Option<String> {
+pub(crate) async fn of(amqp: &Amqp, stream: TcpStream) -> Option<String> {
     if amqp.0.scheme != AMQPScheme::AMQP {
         return None;
     }
-    let frame = timeout(WITHIN, first_frame(amqp)).await.ok()?.ok()?;
+    let frame = timeout(WITHIN, first_frame(stream)).await.ok()?.ok()?;
     version_in(&frame)
 }
 
-async fn first_frame(amqp: &Amqp) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect((amqp.host(), amqp.port())).await?;
+async fn first_frame(mut stream: TcpStream) -> std::io::Result<Vec<u8>> {
     stream.write_all(GREETING).await?;
     let _kind = stream.read_u8().await?;
     let _channel = stream.read_u16().await?;

@@ -1,7 +1,7 @@
 //! The listener, put together.
 
 use futures::future::join_all;
-use weft_events::{Consumer, EventMetrics, Handlers, Publisher, Queue};
+use weft_events::{Consumer, Consumers, EventMetrics, Handlers, Publisher, Queue};
 use weft_mesh::{Mesh, client::MeshError};
 use weft_proto::weft::{
     log::v1::log_service_client::LogServiceClient, mail::v1::mail_service_client::MailServiceClient,
@@ -34,17 +34,16 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let mail = MailServiceClient::new(mail);
     let metrics = EventMetrics::register(&process.metrics);
     let publisher = Publisher::start(config.amqp, metrics.clone());
-    let consume = |queue, handlers: Handlers| {
-        let (publisher, clock) = (publisher.clone(), process.clock.clone());
-        Consumer::new(queue, config.consumer, handlers, publisher, clock, metrics.clone())
-    };
-    let consumers = [
+    let consumers = Consumers::start(publisher.clone(), process.clock.clone(), metrics);
+    let consume = |queue, handlers: Handlers| consumers.of(queue, config.consumer, handlers);
+    let consuming = [
         consume(Queue::Log, Handlers::default().on("log.*", handlers::log::handler(logger))),
         consume(Queue::Mail, Handlers::default().on("mail.send", handlers::mail::handler(mail))),
     ];
-    let statuses = consumers.each_ref().map(Consumer::watch);
+    let statuses = consuming.each_ref().map(Consumer::watch);
     tokio::spawn(status::mirror(statuses, process.health.condition("rabbitmq"), process.status));
-    join_all(consumers.map(|consumer| consumer.run(process.shutdown.clone()))).await;
+    join_all(consuming.map(|consumer| consumer.run(process.shutdown.clone()))).await;
+    consumers.close().await;
     publisher.close().await;
     Ok(())
 }

@@ -23,7 +23,7 @@ use tokio::{
 use uuid::Uuid;
 use weft_devstack::{RabbitMq, StateDir};
 use weft_events::{
-    Amqp, Consumer, ConsumerOptions, DeadLetters, Event, EventMetrics, Handler, Outcome, Publisher, Queue,
+    Amqp, ConsumerOptions, Consumers, DeadLetters, Event, EventMetrics, Handler, Outcome, Publisher, Queue,
     Received,
 };
 use weft_runtime::{clock, clock::Clock, clock::SystemClock, lifecycle::Shutdown, metrics::Metrics};
@@ -109,8 +109,8 @@ impl Place {
     pub(crate) fn consume(&self, options: ConsumerOptions, handler: impl Handler) -> Running {
         let publisher = self.publisher();
         let metrics = EventMetrics::register(&Metrics::default());
-        let consumer =
-            Consumer::new(Queue::Log, options, handler, publisher.clone(), clock::system(), metrics);
+        let consumers = Consumers::start(publisher.clone(), clock::system(), metrics);
+        let consumer = consumers.of(Queue::Log, options, handler);
         let shutdown = Shutdown::default();
         let status = consumer.watch();
         let task = tokio::spawn(consumer.run(shutdown.clone()));

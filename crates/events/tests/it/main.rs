@@ -12,4 +12,5 @@ mod outages;
 mod publish;
 mod rate;
 mod retries;
+mod shared;
 mod traces;

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use weft_devstack::{RabbitMq, ServiceOptions};
 use weft_events::{
-    Amqp, Consumer, ConsumerOptions, EventMetrics, Handler, Outcome, Publisher, Queue, Received,
+    Amqp, ConsumerOptions, Consumers, EventMetrics, Handler, Outcome, Publisher, Queue, Received,
 };
 use weft_runtime::clock;
 use weft_runtime::lifecycle::Shutdown;
@@ -32,8 +32,8 @@ pub(crate) fn consume(
     let metrics = EventMetrics::register(&Metrics::default());
     let publisher = Publisher::start(Amqp::parse(&rabbitmq.uri().into()).unwrap(), metrics.clone());
     let options = ConsumerOptions::default();
-    let consumer =
-        Consumer::new(queue, options, Taking(sender, outcome), publisher, clock::system(), metrics);
+    let consumers = Consumers::start(publisher, clock::system(), metrics);
+    let consumer = consumers.of(queue, options, Taking(sender, outcome));
     let shutdown = Shutdown::default();
     tokio::spawn(consumer.run(shutdown.clone()));
     (receiver, shutdown)
