@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::{Instrument as _, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use uuid::Uuid;
 use weft_mesh::Channel;
 use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
 use weft_proto::weft::log::v1::{Entry, Level, WriteRequest};
@@ -36,6 +37,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(15);
 /// How soon a relay finds what another replica left, or what is due again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// After a look, so that letters of busy moments go together and cost one look.
+const REST: Duration = Duration::from_millis(25);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
@@ -44,6 +47,11 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 pub struct Wake(Arc<[Notify; 2]>);
 
 impl Wake {
+    /// Wakes the one of this recipient.
+    pub fn one(&self, recipient: Recipient) {
+        self.of(recipient).notify_one();
+    }
+
     /// Wakes all of them.
     pub fn all(&self) {
         self.0.iter().for_each(Notify::notify_one);
@@ -57,6 +65,9 @@ impl Wake {
         }
     }
 }
+
+/// The end of a delivery: the id of a letter that has arrived.
+type Ended = Result<Option<Uuid>, JoinError>;
 
 /// Hands one letter to its recipient.
 #[async_trait]
@@ -142,19 +153,32 @@ impl Relay {
             if stopping && !full {
                 break;
             }
-            tokio::select! {
-                Some(_) = under_way.join_next(), if full => {}
-                () = self.wake.of(self.recipient).notified(), if !full => {}
-                () = sleep(LOOK_EVERY), if !full => {}
-                () = stop.cancelled(), if !stopping && !full => {}
+            let rest = sleep(REST);
+            let woken = async {
+                rest.await;
+                self.wake.of(self.recipient).notified().await;
+            };
+            let look = sleep(LOOK_EVERY);
+            tokio::pin!(woken, look);
+            loop {
+                tokio::select! {
+                    Some(done) = under_way.join_next() => {
+                        self.forget_delivered(done, &mut under_way).await;
+                        if full { break }
+                    }
+                    () = &mut woken, if !full => break,
+                    () = &mut look, if !full => break,
+                    () = stop.cancelled(), if !stopping && !full => break,
+                }
             }
-            while under_way.try_join_next().is_some() {}
         }
-        while under_way.join_next().await.is_some() {}
+        while let Some(done) = under_way.join_next().await {
+            self.forget_delivered(done, &mut under_way).await;
+        }
     }
 
     /// Starts what is due, as far as there is room, and returns whether there may be more.
-    async fn start_due(&self, under_way: &mut JoinSet<()>) -> bool {
+    async fn start_due(&self, under_way: &mut JoinSet<Option<Uuid>>) -> bool {
         let room = AT_ONCE.saturating_sub(under_way.len());
         if room == 0 {
             return true;
@@ -174,35 +198,38 @@ impl Relay {
         full
     }
 
-    async fn deliver(self, claimed: Claimed) {
+    /// Forgets the letter that has just arrived, and with it all that have arrived meanwhile.
+    async fn forget_delivered(&self, first: Ended, under_way: &mut JoinSet<Option<Uuid>>) {
+        let ended = std::iter::once(first).chain(std::iter::from_fn(|| under_way.try_join_next()));
+        let arrived: Vec<Uuid> = ended.filter_map(Result::ok).flatten().collect();
+        if arrived.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.delivered(&arrived).await {
+            self.not_noted(&error);
+        }
+    }
+
+    /// The letter's id, if it has arrived.
+    async fn deliver(self, claimed: Claimed) -> Option<Uuid> {
         let Claimed { letter, attempt } = claimed;
         let recipient = self.recipient.as_str();
         let span =
             info_span!("relay", otel.name = format!("relay {recipient}"), otel.kind = "internal", attempt);
         // Fails only without telemetry.
         let _ = span.set_parent(letter.trace.to_context());
-        let outcome = self.peers.deliver(&letter).instrument(span).await;
-        if let Err(error) = self.note(&letter, attempt, outcome).await {
-            tracing::warn!(
-                error = chain(&error),
-                recipient,
-                "failed to note what became of a letter: it goes again"
-            );
+        let Err(status) = self.peers.deliver(&letter).instrument(span).await else {
+            self.metrics.delivery(self.recipient, "delivered");
+            return Some(letter.id);
+        };
+        if let Err(error) = self.note(&letter, attempt, &status).await {
+            self.not_noted(&error);
         }
+        None
     }
 
-    async fn note(
-        &self,
-        letter: &Letter,
-        attempt: u32,
-        outcome: Result<(), Status>,
-    ) -> Result<(), StoreError> {
-        let (now, recipient) = (self.clock.now(), self.recipient);
-        let Err(status) = outcome else {
-            self.metrics.delivery(recipient, "delivered");
-            return self.store.delivered(letter.id).await;
-        };
-        let (recipient, reason) = (recipient.as_str(), reason(&status));
+    async fn note(&self, letter: &Letter, attempt: u32, status: &Status) -> Result<(), StoreError> {
+        let (now, recipient, reason) = (self.clock.now(), self.recipient.as_str(), reason(status));
         if is_final(status.code()) {
             self.metrics.delivery(self.recipient, "failed");
             tracing::error!(recipient, letter.id = %letter.id, reason, "a letter can't be delivered: it is kept as failed");
@@ -211,6 +238,11 @@ impl Relay {
         self.metrics.delivery(self.recipient, "postponed");
         tracing::debug!(recipient, letter.id = %letter.id, reason, attempt, "a letter goes again later");
         self.store.postpone(letter.id, after(now, delay(attempt)), &reason).await
+    }
+
+    fn not_noted(&self, error: &StoreError) {
+        let (error, recipient) = (chain(error), self.recipient.as_str());
+        tracing::warn!(error, recipient, "failed to note what became of a letter: it goes again");
     }
 }
 

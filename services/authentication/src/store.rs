@@ -59,11 +59,18 @@ pub struct Over {
 /// How often passwords are tried.
 #[async_trait]
 pub trait Limits: Send + Sync + 'static {
-    /// Takes one try of an address's allowance, or says how long until there is one.
+    /// Takes one try of an address's allowance, or says how long until there is one; and finds the failures under this key.
+    /// Should the store lose power, the last second's tries may not have been counted.
     ///
     /// # Errors
     /// When the store can't be asked now.
-    async fn take_try(&self, address: &str, rate: Rate, now: Timestamp) -> Result<Try, StoreError>;
+    async fn take_try(
+        &self,
+        address: &str,
+        key: &[u8; 32],
+        rate: Rate,
+        now: Timestamp,
+    ) -> Result<Try, StoreError>;
 
     /// Failures under this key.
     ///
@@ -81,8 +88,8 @@ pub trait Limits: Send + Sync + 'static {
 /// Whether a password may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Try {
-    /// It may.
-    Taken,
+    /// It may, as far as the address goes; these are the failures.
+    Taken(Option<Failures>),
     /// Not before this has passed.
     Wait(Duration),
 }
@@ -263,7 +270,7 @@ pub struct Opening {
     /// Failures that are forgiven.
     pub failures: [u8; 32],
     /// Whom to tell.
-    pub letters: Vec<Letter>,
+    pub letter: Letter,
 }
 
 /// What became of an opening.
@@ -320,11 +327,11 @@ pub trait Outbox: Send + Sync + 'static {
         lease: Duration,
     ) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Forgets a letter that has arrived.
+    /// Forgets letters that have arrived.
     ///
     /// # Errors
-    /// When the store can't be asked now; the letter is then delivered again.
-    async fn delivered(&self, id: Uuid) -> Result<(), StoreError>;
+    /// When the store can't be asked now; the letters are then delivered again.
+    async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError>;
 
     /// Gives a letter back until this moment.
     ///

@@ -76,12 +76,13 @@ impl Accounts {
 
     async fn within_limits(&self, attempt: &Attempt) -> Result<(), AccountError> {
         let now = self.now();
-        if let Some(rate) = self.rules.sign_in_rate
-            && let Try::Wait(wait) = self.store.take_try(&attempt.address, rate, now).await?
-        {
-            return Err(AccountError::TooOften(wait));
-        }
-        let failures = self.store.failures(&attempt.failures).await?;
+        let failures = match self.rules.sign_in_rate {
+            Some(rate) => match self.store.take_try(&attempt.address, &attempt.failures, rate, now).await? {
+                Try::Taken(failures) => failures,
+                Try::Wait(wait) => return Err(AccountError::TooOften(wait)),
+            },
+            None => self.store.failures(&attempt.failures).await?,
+        };
         match failures.and_then(|failures| failures.wait(now)) {
             Some(wait) => Err(AccountError::TooOften(wait)),
             None => Ok(()),
@@ -108,7 +109,7 @@ impl Accounts {
         // Before anything is stored: without a key there is nothing to give.
         let tokens = self.grant(&user, session.clone(), token)?;
         let opening = Opening {
-            letters: vec![self.entry(&user, Some(session.id), "logged in")],
+            letter: self.entry(&user, Some(session.id), "logged in"),
             session,
             refresh,
             checked_hash: password_hash,
@@ -117,7 +118,7 @@ impl Accounts {
         };
         match self.store.open_session(&opening).await? {
             Opened::Done => {
-                self.wake.all();
+                self.wake.one(opening.letter.message.recipient());
                 Ok(Some((user, tokens)))
             }
             Opened::Stale => Ok(None),

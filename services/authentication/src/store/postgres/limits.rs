@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use sqlx::types::time::OffsetDateTime;
 use sqlx::{query, query_scalar};
 
 use super::PostgresStore;
@@ -12,24 +13,39 @@ use crate::store::{Limits, StoreError, Try};
 
 #[async_trait]
 impl Limits for PostgresStore {
-    async fn take_try(&self, address: &str, rate: Rate, now: Timestamp) -> Result<Try, StoreError> {
+    async fn take_try(
+        &self,
+        address: &str,
+        key: &[u8; 32],
+        rate: Rate,
+        now: Timestamp,
+    ) -> Result<Try, StoreError> {
         self.bounded(async {
             let latest = after(now, rate.tolerance());
-            // The row's own lock makes this exact, however many replicas ask at once.
-            let taken = query_scalar!(
-                "INSERT INTO sign_in_addresses AS a (address, next_at) \
-                 VALUES ($1, $2::timestamptz + $4::float8 * interval '1 second') \
-                 ON CONFLICT (address) DO UPDATE \
-                 SET next_at = greatest(a.next_at, $2) + $4 * interval '1 second' \
-                 WHERE a.next_at <= $3 \
-                 RETURNING next_at",
+            // The row's own lock makes this exact, however many replicas ask at once. Whoever tries next from the same address
+            // waits for it, so it is not held until the disk has the count.
+            let tried = query!(
+                r#"WITH taken AS (
+                     INSERT INTO sign_in_addresses AS a (address, next_at)
+                     VALUES ($1, $2::timestamptz + $4::float8 * interval '1 second')
+                     ON CONFLICT (address) DO UPDATE
+                     SET next_at = greatest(a.next_at, $2) + $4 * interval '1 second'
+                     WHERE a.next_at <= $3
+                     RETURNING address
+                   ), tried AS (
+                     SELECT count(*) > 0 AS taken, set_config('synchronous_commit', 'off', true) FROM taken
+                   )
+                   SELECT taken AS "taken!", f.failures AS "failures?", f.last_at AS "last_at?"
+                   FROM tried LEFT JOIN sign_in_failures f ON f.key = $5"#,
                 address,
                 to_db(now),
                 to_db(latest),
                 rate.every.as_secs_f64(),
+                key.as_slice(),
             );
-            if self.run("INSERT", "sign_in_addresses", taken.fetch_optional(&self.pool)).await?.is_some() {
-                return Ok(Try::Taken);
+            let tried = self.run("INSERT", "sign_in_addresses", tried.fetch_one(&self.pool)).await?;
+            if tried.taken {
+                return Ok(Try::Taken(tried.failures.zip(tried.last_at).map(failures)));
             }
             let next_at = query_scalar!("SELECT next_at FROM sign_in_addresses WHERE address = $1", address);
             let next_at = self.run("SELECT", "sign_in_addresses", next_at.fetch_optional(&self.pool)).await?;
@@ -45,10 +61,7 @@ impl Limits for PostgresStore {
             let found =
                 query!("SELECT failures, last_at FROM sign_in_failures WHERE key = $1", key.as_slice());
             let found = self.run("SELECT", "sign_in_failures", found.fetch_optional(&self.pool)).await?;
-            Ok(found.map(|row| Failures {
-                count: u32::try_from(row.failures).unwrap_or_default(),
-                last_at: from_db(row.last_at),
-            }))
+            Ok(found.map(|row| failures((row.failures, row.last_at))))
         })
         .await
     }
@@ -69,4 +82,8 @@ impl Limits for PostgresStore {
         })
         .await
     }
+}
+
+fn failures((count, last_at): (i32, OffsetDateTime)) -> Failures {
+    Failures { count: u32::try_from(count).unwrap_or_default(), last_at: from_db(last_at) }
 }

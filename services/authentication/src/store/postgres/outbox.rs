@@ -36,6 +36,7 @@ impl PostgresStore {
     }
 }
 
+/// Leases and deliveries do not wait for the disk: what a crash forgets of them is delivered again.
 #[async_trait]
 impl Outbox for PostgresStore {
     async fn claim(
@@ -52,8 +53,10 @@ impl Outbox for PostgresStore {
                      WHERE recipient = $1 AND failed_at IS NULL AND due_at <= $2
                        AND (leased_until IS NULL OR leased_until <= $2)
                      ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                   ), relaxed AS (
+                     SELECT set_config('synchronous_commit', 'off', true)
                    )
-                   UPDATE outbox SET leased_until = $4, attempts = attempts + 1 FROM due
+                   UPDATE outbox SET leased_until = $4, attempts = attempts + 1 FROM due, relaxed
                    WHERE outbox.id = due.id
                    RETURNING outbox.id, payload AS "payload: Json<Message>", traceparent, tracestate,
                      created_at, attempts"#,
@@ -77,9 +80,13 @@ impl Outbox for PostgresStore {
         .await
     }
 
-    async fn delivered(&self, id: Uuid) -> Result<(), StoreError> {
+    async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         self.bounded(async {
-            let gone = query!("DELETE FROM outbox WHERE id = $1", id);
+            let gone = query!(
+                "WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true)) \
+                 DELETE FROM outbox USING relaxed WHERE id = ANY($1)",
+                ids
+            );
             self.run("DELETE", "outbox", gone.execute(&self.pool)).await.map(drop)
         })
         .await

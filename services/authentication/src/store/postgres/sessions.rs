@@ -1,39 +1,78 @@
 use async_trait::async_trait;
-use sqlx::{PgTransaction, query, query_as, query_scalar};
+use sqlx::types::Json;
+use sqlx::{PgExecutor, PgTransaction, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::rows::{AccountRow, SessionRow, from_db, to_db};
+use crate::outbox::Letter;
 use crate::session::{Presented, RefreshHash, Session, Worth};
 use crate::store::{Compose, OpenAt, Opened, Opening, Rotated, Sessions, StoreError, Which};
 use crate::user::{Account, User};
 
 impl PostgresStore {
-    /// The person, if nothing has changed since the password was checked. The row stays locked: whoever deactivates the
-    /// person or changes the password waits, and then finds the new session.
-    async fn still_checked(
+    /// Replaces a hash of an older kind, if nothing has changed since the password was checked.
+    async fn renew_hash(
         &self,
         transaction: &mut PgTransaction<'static>,
         opening: &Opening,
+        renewed: &str,
     ) -> Result<bool, StoreError> {
-        let Opening { session, checked_hash, renewed_hash, .. } = opening;
-        let found = if let Some(renewed) = renewed_hash {
-            let renewed = query_scalar!(
-                "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND active RETURNING id",
-                session.user_id,
-                checked_hash,
-                renewed
-            );
-            self.run("UPDATE", "users", renewed.fetch_optional(&mut **transaction)).await?
-        } else {
-            let same = query_scalar!(
-                "SELECT id FROM users WHERE id = $1 AND password_hash = $2 AND active FOR SHARE",
-                session.user_id,
-                checked_hash
-            );
-            self.run("SELECT", "users", same.fetch_optional(&mut **transaction)).await?
-        };
-        Ok(found.is_some())
+        let renewed = query_scalar!(
+            "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND active RETURNING id",
+            opening.session.user_id,
+            opening.checked_hash,
+            renewed
+        );
+        let renewed = self.run("UPDATE", "users", renewed.fetch_optional(&mut **transaction)).await?;
+        Ok(renewed.is_some())
+    }
+
+    /// Opens a session in one statement, if the person still has this hash. Their row stays locked until its end: whoever
+    /// deactivates the person or changes the password waits, and then finds the new session.
+    async fn open_checked(
+        &self,
+        executor: impl PgExecutor<'_>,
+        opening: &Opening,
+        hash: &str,
+    ) -> Result<Opened, StoreError> {
+        let Opening { session, refresh, failures, letter, checked_hash: _, renewed_hash: _ } = opening;
+        let Session { id, user_id, created_at, last_used_at, expires_at, client_address, user_agent } =
+            session;
+        let Letter { id: letter_id, message, trace, created_at: written_at } = letter;
+        let opened = query!(
+            "WITH checked AS ( \
+               SELECT id FROM users WHERE id = $1 AND password_hash = $2 AND active FOR SHARE \
+             ), opened AS ( \
+               INSERT INTO sessions \
+                 (id, user_id, created_at, last_used_at, expires_at, client_address, user_agent) \
+               SELECT $3, id, $4, $5, $6, $7, $8 FROM checked RETURNING id \
+             ), token AS ( \
+               INSERT INTO refresh_tokens (hash, session_id, created_at) SELECT $9, id, $5 FROM opened \
+             ), forgiven AS ( \
+               DELETE FROM sign_in_failures WHERE key = $10 AND EXISTS (SELECT FROM opened) \
+             ) \
+             INSERT INTO outbox (id, recipient, payload, traceparent, tracestate, created_at, due_at) \
+             SELECT $11, $12, $13, $14, $15, $16, $16 FROM opened",
+            user_id,
+            hash,
+            id,
+            to_db(*created_at),
+            to_db(*last_used_at),
+            to_db(*expires_at),
+            client_address,
+            user_agent,
+            refresh.as_slice(),
+            failures.as_slice(),
+            letter_id,
+            message.recipient().as_str(),
+            Json(message) as _,
+            trace.parent,
+            trace.state,
+            to_db(*written_at)
+        );
+        let opened = self.run("INSERT", "sessions", opened.execute(executor)).await?;
+        Ok(if opened.rows_affected() == 0 { Opened::Stale } else { Opened::Done })
     }
 
     async fn add_refresh_token(
@@ -66,31 +105,16 @@ impl PostgresStore {
 impl Sessions for PostgresStore {
     async fn open_session(&self, opening: &Opening) -> Result<Opened, StoreError> {
         self.bounded(async {
+            let Some(renewed) = &opening.renewed_hash else {
+                return self.open_checked(&self.pool, opening, &opening.checked_hash).await;
+            };
             let mut transaction = self.begin().await?;
-            if !self.still_checked(&mut transaction, opening).await? {
+            if !self.renew_hash(&mut transaction, opening, renewed).await? {
                 return Ok(Opened::Stale);
             }
-            let Session { id, user_id, created_at, last_used_at, expires_at, client_address, user_agent } =
-                &opening.session;
-            let added = query!(
-                "INSERT INTO sessions \
-                 (id, user_id, created_at, last_used_at, expires_at, client_address, user_agent) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                id,
-                user_id,
-                to_db(*created_at),
-                to_db(*last_used_at),
-                to_db(*expires_at),
-                client_address,
-                user_agent
-            );
-            self.run("INSERT", "sessions", added.execute(&mut *transaction)).await?;
-            self.add_refresh_token(&mut transaction, &opening.refresh, &opening.session).await?;
-            let forgiven = query!("DELETE FROM sign_in_failures WHERE key = $1", opening.failures.as_slice());
-            self.run("DELETE", "sign_in_failures", forgiven.execute(&mut *transaction)).await?;
-            self.post(&mut transaction, &opening.letters).await?;
+            let opened = self.open_checked(&mut *transaction, opening, renewed).await?;
             self.commit(transaction).await?;
-            Ok(Opened::Done)
+            Ok(opened)
         })
         .await
     }
