@@ -33,6 +33,7 @@ pub struct RabbitMq {
     _epmd: Process,
     env: BTreeMap<String, String>,
     uri: String,
+    management: Option<u16>,
 }
 
 impl RabbitMq {
@@ -41,23 +42,41 @@ impl RabbitMq {
     /// # Errors
     /// When the package is missing or the node does not serve in time.
     pub async fn start(folder: &Path) -> Result<Self> {
+        Self::launch(folder, None).await
+    }
+
+    /// The same with the management plugin, set as the operator sets it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with_management(folder: &Path) -> Result<Self> {
+        Self::launch(folder, Some(free_port()?)).await
+    }
+
+    async fn launch(folder: &Path, management: Option<u16>) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let server = packaged(SERVER, PACKAGE)?;
         let epmd = packaged("/usr/bin/epmd", "erlang-base")?;
         let (port, epmd_port) = (free_port()?, free_port()?);
         let password = kept_password(folder, "password")?;
-        write_config(folder, port, &password)?;
+        write_config(folder, port, &password, management)?;
         let env = node_env(folder, epmd_port, free_port()?);
         let epmd = Process::launch(epmd_spec(epmd, folder, &env, epmd_port)).await?;
         let server = Process::launch(server_spec(server, folder, &env, port)).await?;
         let uri = format!("amqp://{USER}:{password}@127.0.0.1:{port}/%2f");
-        Ok(Self { server, _epmd: epmd, env, uri })
+        Ok(Self { server, _epmd: epmd, env, uri, management })
     }
 
     /// The URI that its clients use, with user and password.
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// Where its management API is, if it has one.
+    #[must_use]
+    pub fn management_url(&self) -> Option<String> {
+        self.management.map(|port| format!("http://127.0.0.1:{port}"))
     }
 
     /// Runs `rabbitmqctl` against this node (an Erlang VM: seconds, not milliseconds), and returns its output.
@@ -81,8 +100,8 @@ impl Deref for RabbitMq {
     }
 }
 
-fn write_config(folder: &Path, port: u16, password: &str) -> Result<()> {
-    let config = format!(
+fn write_config(folder: &Path, port: u16, password: &str, management: Option<u16>) -> Result<()> {
+    let mut config = format!(
         "listeners.tcp.1 = 127.0.0.1:{port}\n\
          default_user = {USER}\n\
          default_pass = {password}\n\
@@ -90,8 +109,17 @@ fn write_config(folder: &Path, port: u16, password: &str) -> Result<()> {
          disk_free_limit.absolute = 1MB\n\
          raft.wal_max_size_bytes = 67108864\n"
     );
+    if let Some(port) = management {
+        config += &format!(
+            "management.tcp.ip = 127.0.0.1\n\
+             management.tcp.port = {port}\n\
+             management_agent.disable_metrics_collector = true\n\
+             management.disable_stats = true\n"
+        );
+    }
     fs::write(folder.join("rabbitmq.conf"), config)?;
-    fs::write(folder.join("enabled_plugins"), "[].\n")?;
+    let plugins = if management.is_some() { "[rabbitmq_management].\n" } else { "[].\n" };
+    fs::write(folder.join("enabled_plugins"), plugins)?;
     fs::write(folder.join("rabbitmq-env.conf"), "")?;
     Ok(())
 }

@@ -50,8 +50,19 @@ impl Amqp {
         self
     }
 
-    pub(crate) fn host(&self) -> &str {
+    /// The host's name or address.
+    pub fn host(&self) -> &str {
         &self.0.authority.host
+    }
+
+    /// Who we are.
+    pub fn username(&self) -> &str {
+        &self.0.authority.userinfo.username
+    }
+
+    /// What proves it. Not to be shown.
+    pub fn password(&self) -> &str {
+        &self.0.authority.userinfo.password
     }
 
     pub(crate) fn port(&self) -> u16 {

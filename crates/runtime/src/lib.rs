@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod health;
 pub mod http;
 pub mod lifecycle;

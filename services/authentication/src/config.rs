@@ -74,7 +74,7 @@ impl Config {
         const DAY: Duration = Duration::from_secs(86_400);
         let token_life = lasting(settings, "AUTH_ACCESS_TOKEN_LIFE", Duration::from_secs(300), DAY)?;
         Ok(Self {
-            store: store(settings)?,
+            store: StoreConfig::from_settings(settings)?,
             issuer: settings.text("AUTH_ISSUER").unwrap_or_else(|| "weft".to_owned()),
             first_user: first_user(settings)?,
             hash: hash(settings)?,
@@ -92,18 +92,20 @@ impl Config {
     }
 }
 
-fn store(settings: &Settings) -> Result<StoreConfig, ConfigError> {
-    const WANTED: &str = "a URL such as postgres://user:password@postgres:5432/weft";
-    Ok(StoreConfig {
-        url: settings.required_secret("DATABASE_URL", WANTED)?,
-        timeout: lasting(
-            settings,
-            "AUTH_STORE_TIMEOUT",
-            Duration::from_millis(1_500),
-            Duration::from_secs(60),
-        )?,
-        connections: count(settings, "AUTH_STORE_CONNECTIONS", 10, 1_000)?,
-    })
+impl StoreConfig {
+    /// Reads the settings of the store alone.
+    ///
+    /// # Errors
+    /// Names the setting that is missing or wrong, and what it wants.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        const WANTED: &str = "a URL such as postgres://user:password@postgres:5432/weft";
+        const TIMEOUT: Duration = Duration::from_millis(1_500);
+        Ok(Self {
+            url: settings.required_secret("DATABASE_URL", WANTED)?,
+            timeout: lasting(settings, "AUTH_STORE_TIMEOUT", TIMEOUT, Duration::from_secs(60))?,
+            connections: count(settings, "AUTH_STORE_CONNECTIONS", 10, 1_000)?,
+        })
+    }
 }
 
 fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {

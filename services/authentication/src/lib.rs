@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod app;
 pub mod config;
+pub mod credentials;
 pub mod email;
 pub mod grpc;
 pub mod keys;

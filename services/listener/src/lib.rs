@@ -2,6 +2,7 @@
 
 mod app;
 mod config;
+pub mod credentials;
 mod handlers;
 mod status;
 

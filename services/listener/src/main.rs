@@ -3,5 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    weft_runtime::run("listener", env!("CARGO_PKG_VERSION"), weft_listener::run)
+    weft_runtime::credentials::main(
+        "listener",
+        env!("CARGO_PKG_VERSION"),
+        weft_listener::run,
+        weft_listener::credentials::change,
+    )
 }

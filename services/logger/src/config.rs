@@ -57,22 +57,28 @@ impl Config {
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let retention = settings.duration("LOG_RETENTION", Duration::from_secs(30 * 86_400))?;
         Ok(Self {
-            store: store(settings)?,
+            store: StoreConfig::from_settings(settings)?,
             retention: (!retention.is_zero()).then_some(retention),
             group: group(settings)?,
         })
     }
 }
 
-fn store(settings: &Settings) -> Result<StoreConfig, ConfigError> {
-    Ok(StoreConfig {
-        uri: settings
-            .required_secret("MONGODB_URI", "a connection string such as mongodb://mongodb:27017")?,
-        database: settings.text("MONGODB_DATABASE").unwrap_or_else(|| "logs".to_owned()),
-        selection_timeout: settings.duration("MONGODB_SELECTION_TIMEOUT", Duration::from_secs(2))?,
-        insert_timeout: settings.duration("LOG_INSERT_TIMEOUT", Duration::from_secs(5))?,
-        query_timeout: settings.duration("LOG_QUERY_TIMEOUT", Duration::from_secs(10))?,
-    })
+impl StoreConfig {
+    /// Reads the settings of the store alone.
+    ///
+    /// # Errors
+    /// Names the setting that is missing or wrong, and what it wants.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        const WANTED: &str = "a connection string such as mongodb://mongodb:27017";
+        Ok(Self {
+            uri: settings.required_secret("MONGODB_URI", WANTED)?,
+            database: settings.text("MONGODB_DATABASE").unwrap_or_else(|| "logs".to_owned()),
+            selection_timeout: settings.duration("MONGODB_SELECTION_TIMEOUT", Duration::from_secs(2))?,
+            insert_timeout: settings.duration("LOG_INSERT_TIMEOUT", Duration::from_secs(5))?,
+            query_timeout: settings.duration("LOG_QUERY_TIMEOUT", Duration::from_secs(10))?,
+        })
+    }
 }
 
 fn group(settings: &Settings) -> Result<GroupConfig, ConfigError> {

@@ -4,6 +4,7 @@
 pub mod app;
 pub mod archive;
 pub mod config;
+pub mod credentials;
 pub mod cursor;
 pub mod entry;
 pub mod group;

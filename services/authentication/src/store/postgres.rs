@@ -7,6 +7,7 @@ mod error;
 mod keys;
 mod limits;
 mod outbox;
+pub mod roles;
 mod rows;
 mod sessions;
 mod users;
@@ -22,7 +23,7 @@ use sqlx::{ConnectOptions as _, PgPool, PgTransaction, query, query_scalar};
 use tokio::time::timeout;
 use weft_mesh::Deadline;
 
-use super::{Over, Schema, StoreError};
+use super::{Cause, Over, Schema, StoreError};
 use crate::config::StoreConfig;
 use crate::trace::{DatabaseSpans, StoreAddress};
 use error::{classify, unmigrated};
@@ -47,18 +48,12 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// A store that connects when it is first asked; `None` when the URL is none.
     pub fn new(config: &StoreConfig) -> Option<Self> {
-        let options = PgConnectOptions::from_str(config.url.expose_secret()).ok()?;
+        let options = options(config)?;
         let address = StoreAddress {
             host: options.get_host().to_owned(),
             port: options.get_port(),
             database: options.get_database().unwrap_or(options.get_username()).to_owned(),
         };
-        // Whenever the driver asks whether anybody listens to its log lines, tracing-subscriber's filters keep a wrong note of
-        // it, and the next span on that thread is lost. So it has nothing to say: the spans here tell more.
-        let options = options
-            .application_name("weft-authentication")
-            .options([("client_min_messages", "warning")])
-            .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(config.connections)
             .acquire_timeout(config.timeout)
@@ -91,6 +86,18 @@ impl PostgresStore {
     async fn commit(&self, transaction: PgTransaction<'static>) -> Result<(), StoreError> {
         self.run("COMMIT", "", transaction.commit()).await
     }
+}
+
+/// How to connect; `None` when the URL is none.
+fn options(config: &StoreConfig) -> Option<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(config.url.expose_secret()).ok()?;
+    // Whenever the driver asks whether anybody listens to its log lines, tracing-subscriber's filters keep a wrong note of
+    // it, and the next span on that thread is lost. So it has nothing to say: the spans here tell more.
+    let options = options
+        .application_name("weft-authentication")
+        .options([("client_min_messages", "warning")])
+        .disable_statement_logging();
+    Some(options)
 }
 
 #[async_trait]

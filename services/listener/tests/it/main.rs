@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test")]
 
+mod credentials;
 mod helpers;
 mod kills;
 mod mails;

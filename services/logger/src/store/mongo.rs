@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod filter;
 mod schema;
+pub mod users;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -216,11 +217,17 @@ async fn delete(
     Ok(collection.delete_many(doc! { "_id": { "$in": ids } }).await?.deleted_count)
 }
 
-async fn connect(config: &StoreConfig) -> mongodb::error::Result<Collection<RawDocumentBuf>> {
+/// How to connect.
+async fn options(config: &StoreConfig) -> mongodb::error::Result<ClientOptions> {
     let mut options = ClientOptions::parse(config.uri.expose_secret()).await?;
     options.app_name.get_or_insert_with(|| "weft-logger".to_owned());
     options.server_selection_timeout.get_or_insert(config.selection_timeout);
     options.connect_timeout.get_or_insert(config.selection_timeout);
+    Ok(options)
+}
+
+async fn connect(config: &StoreConfig) -> mongodb::error::Result<Collection<RawDocumentBuf>> {
+    let mut options = options(config).await?;
     options.heartbeat_freq.get_or_insert(HEARTBEAT_EVERY);
     options.max_pool_size.get_or_insert(POOL_SIZE);
     // Answered means kept: this goes before what the connection string says.
