@@ -131,15 +131,16 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   - create    # server-side apply of what is not there yet
   - patch     # server-side apply of what is there
   - delete    # what the Stack no longer asks for
-# Secrets that the operator makes, by name. Those with passwords are made once and never written again.
+# Secrets that the operator makes, by name. Those with passwords are made once, and written
+# again only where rotatedAt of a managed store asks for it.
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [mongodb, mongodb-external, postgres, postgres-external, rabbitmq, rabbitmq-external]
+  resourceNames: [mongodb, mongodb-external, mongodb-next, postgres, postgres-external, postgres-next, rabbitmq, rabbitmq-external, rabbitmq-next]
   verbs:
   - list      # which of them there are when the operator starts
   - watch     # a deleted one is noticed, a changed one rolls the pods that use it
-  - patch     # a URI that is made from the parts in a user's Secret
-  - delete    # such a URI, when the Stack no longer asks for it
+  - patch     # a URI that is made from the parts in a user's Secret; the next user of a managed store takes over
+  - delete    # such a URI, when the Stack no longer asks for it; what was written down of a next user, once it has taken over
 - apiGroups: [""]
   resources: [secrets]
   verbs:
@@ -152,6 +153,16 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   verbs:
   - get       # is there data from before? Then no new password is made for it
   - patch     # the Stack's owner reference, given where deletionPolicy and its annotation ask for it, and taken away again
+# What makes and takes away the users of managed stores, where rotatedAt asks for it.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs:
+  - get       # is a name taken by somebody else?
+  - list      # what there is when the operator starts
+  - watch     # whether one is done
+  - create    # server-side apply of what is not there yet
+  - patch     # its labels and owner: what a Job does can't be changed
+  - delete    # one that is of no more use, and its pod
 # The pod templates that a Stack last rolled to.
 - apiGroups: [apps]
   resources: [controllerrevisions]

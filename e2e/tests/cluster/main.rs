@@ -9,6 +9,7 @@ mod place;
 mod refuses;
 mod restricted;
 mod rolls;
+mod rotates;
 mod upgrades;
 mod walks;
 
@@ -49,6 +50,7 @@ tests![
     refuses::a_stack_with_a_wrong_value_is_refused,
     refuses::an_unknown_version_stalls_and_names_the_known_ones,
     rolls::rollouts_scaling_and_deleted_pods_fail_no_call,
+    rotates::new_credentials_under_load_fail_no_call_and_the_former_open_nothing,
     operator::helm_s_test_finds_its_event_and_its_trace,
     operator::another_leads_within_three_seconds_of_the_leader_s_clean_end,
     upgrades::an_upgrade_from_the_previous_commit_s_chart_rolls_no_pod_of_a_stack,

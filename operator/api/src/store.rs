@@ -50,6 +50,11 @@ pub struct ManagedStore {
     /// moment itself means nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_at: Option<Moment>,
+    /// A moment, such as 2026-11-25T15:00:00Z. Each change of it gives the store a new user with a new password: the services
+    /// move to it without a failed call, then the former user is shut out. The moment itself means nothing. See
+    /// docs/stores.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_at: Option<Moment>,
     /// True says that you know: the data of the external store that was used until now does not come along. Without it
     /// the way back from external to managed is refused. See docs/stores.md. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +89,7 @@ pub struct SecretRef {
 
 impl Default for ManagedStore {
     fn default() -> Self {
-        Self { storage: one_gibibyte(), restarted_at: None, leave_data: None }
+        Self { storage: one_gibibyte(), restarted_at: None, rotated_at: None, leave_data: None }
     }
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -22,7 +23,7 @@ use serde::de::DeserializeOwned;
 use weft_operator_api::Stack;
 
 use crate::names;
-use crate::view::{ContentDigest, DeploymentView, Ours, OwnedView, SecretView, StatefulSetView};
+use crate::view::{ContentDigest, DeploymentView, JobView, Ours, OwnedView, SecretView, StatefulSetView};
 
 pub use store::{Keep, Store, WatchEnded, Writer, store};
 
@@ -31,8 +32,17 @@ pub type GuardedStack = DeserializeGuard<Stack>;
 
 /// The Secrets of stores that the operator gives to Stacks. It may watch no others. (`<stack>-admin`, whose name it can't
 /// know before, is read in each pass.)
-pub const SECRETS: [&str; 6] =
-    ["mongodb", "mongodb-external", "postgres", "postgres-external", "rabbitmq", "rabbitmq-external"];
+pub const SECRETS: [&str; 9] = [
+    "mongodb",
+    "mongodb-external",
+    "mongodb-next",
+    "postgres",
+    "postgres-external",
+    "postgres-next",
+    "rabbitmq",
+    "rabbitmq-external",
+    "rabbitmq-next",
+];
 
 /// One store for each kind.
 #[derive(Clone)]
@@ -42,6 +52,7 @@ pub struct Cache {
     pub stateful_sets: Store<StatefulSetView>,
     /// Those that keep pod templates.
     pub controller_revisions: Store<OwnedView<ControllerRevision>>,
+    pub jobs: Store<JobView>,
     pub services: Store<OwnedView<Service>>,
     pub service_accounts: Store<OwnedView<ServiceAccount>>,
     pub config_maps: Store<OwnedView<ConfigMap>>,
@@ -113,6 +124,17 @@ impl Kind for ControllerRevision {
     const KIND: &'static str = "ControllerRevision";
     fn stores(cache: &Cache) -> &[Store<Self::View>] {
         slice::from_ref(&cache.controller_revisions)
+    }
+    fn ours(view: &Self::View) -> Ours {
+        view.ours
+    }
+}
+
+impl Kind for Job {
+    type View = JobView;
+    const KIND: &'static str = "Job";
+    fn stores(cache: &Cache) -> &[Store<Self::View>] {
+        slice::from_ref(&cache.jobs)
     }
     fn ours(view: &Self::View) -> Ours {
         view.ours
@@ -218,6 +240,7 @@ impl Cache {
             deployments,
             stateful_sets,
             controller_revisions,
+            jobs,
             services,
             service_accounts,
             config_maps,
@@ -232,6 +255,7 @@ impl Cache {
         deployments.wait_until_ready().await?;
         stateful_sets.wait_until_ready().await?;
         controller_revisions.wait_until_ready().await?;
+        jobs.wait_until_ready().await?;
         services.wait_until_ready().await?;
         service_accounts.wait_until_ready().await?;
         config_maps.wait_until_ready().await?;
@@ -248,10 +272,11 @@ impl Cache {
         Ok(())
     }
 
-    /// What a Secret of ours holds.
-    pub fn secret(&self, namespace: &str, name: &str) -> Option<ContentDigest> {
+    /// A Secret of ours: what it holds, and the request that it was made for.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<(ContentDigest, Option<String>)> {
         let reference = ObjectRef::new(name).within(namespace);
-        self.secrets.iter().find_map(|store| store.get(&reference)).map(|view| view.data.clone())
+        let view = self.secrets.iter().find_map(|store| store.get(&reference))?;
+        Some((view.data.clone(), view.annotations().get(names::ROTATED_AT).cloned()))
     }
 
     /// The Stacks of a namespace.

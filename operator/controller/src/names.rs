@@ -30,6 +30,10 @@ pub const CLIENT_OF: &str = "weft.dev/client-of";
 pub const OPERATOR: &str = "weft.dev/operator";
 /// On a pod template: when a restart was asked for.
 pub const RESTARTED_AT: &str = "weft.dev/restarted-at";
+/// On the Secret that opens a managed store, and on that of its next user: the request for new credentials that it was made for.
+pub const ROTATED_AT: &str = "weft.dev/rotated-at";
+/// On the pods of Jobs that change a managed store's users: which store's.
+pub const ROTATES: &str = "weft.dev/rotates";
 /// On the ControllerRevision that keeps a Stack's pod templates; watches select by it. Those that the cluster makes for a
 /// StatefulSet have its pods' labels, and are not ours.
 pub const KEEPS: &str = "weft.dev/keeps";
@@ -41,6 +45,8 @@ pub const GRPC_PORT: i32 = 50051;
 pub const ADMIN_PORT: i32 = 9090;
 pub const MONGODB_PORT: i32 = 27017;
 pub const AMQP_PORT: i32 = 5672;
+/// RabbitMQ's management API, for the Jobs that change its users.
+pub const MANAGEMENT_PORT: i32 = 15672;
 pub const POSTGRES_PORT: i32 = 5432;
 /// The catcher's.
 pub const SMTP_PORT: i32 = 1025;
@@ -53,6 +59,16 @@ pub const JAEGER_QUERY_PORT: i32 = 16686;
 /// The claim that the StatefulSet controller makes for a store.
 pub fn claim(store: &str) -> String {
     format!("data-{store}-0")
+}
+
+/// The Secret with a managed store's next user, while its credentials change.
+pub fn next_secret(store: &str) -> String {
+    format!("{store}-next")
+}
+
+/// What the pods that change a store's users are called. No workload of the user's can have this name: there are no dots in those.
+pub fn rotation(store: &str) -> String {
+    format!("{store}.rotation")
 }
 
 /// The Secret with the first user's email and password, unless the Stack names one.

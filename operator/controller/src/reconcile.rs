@@ -103,7 +103,7 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
         Ok(steps) => steps,
         Err(error) => return fail(stack, error.into(), context).await,
     };
-    let applied = apply::apply(&validated, plan, context).await;
+    let applied = apply::apply(&validated, plan, &steps, context).await;
     if applied.is_outdated() {
         // The event of what it has become is on its way.
         return Ok(Action::requeue(OUTDATED));

@@ -5,12 +5,15 @@ mod ours;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
+
+use crate::names;
 
 pub use ours::{Ours, OwnedView};
 
@@ -82,6 +85,41 @@ pub struct RolloutCondition {
     pub status: String,
     pub reason: String,
     pub message: String,
+}
+
+/// A Job's metadata and how it stands.
+#[derive(Resource, Clone, Debug)]
+#[resource(inherit = Job)]
+pub struct JobView {
+    pub metadata: ObjectMeta,
+    pub ours: Ours,
+    pub state: JobState,
+}
+
+/// How a Job stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JobState {
+    #[default]
+    Running,
+    Complete,
+    /// It is not tried any more, and why.
+    Failed(String),
+}
+
+impl<'de> Deserialize<'de> for JobView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (metadata, ours, status, _) = ours::taken_apart(deserializer)?;
+        let conditions = rollout::<D::Error>(status)?.conditions;
+        let holds = |type_: &str| {
+            conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
+        };
+        let state = match (holds("Complete"), holds("Failed")) {
+            (Some(_), _) => JobState::Complete,
+            (None, Some(failed)) => JobState::Failed(format!("{}: {}", failed.reason, failed.message)),
+            (None, None) => JobState::Running,
+        };
+        Ok(Self { metadata, ours, state })
+    }
 }
 
 /// A Secret's metadata and a digest of what it holds; the values are dropped while it is read.
@@ -184,9 +222,23 @@ impl PodView {
         self.metadata.labels.as_ref()?.get("app.kubernetes.io/name").map(String::as_str)
     }
 
+    /// True when it changes a store's users.
+    pub fn is_of_job(&self) -> bool {
+        self.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(names::ROTATES))
+    }
+
     /// True when none of its processes runs, nor will.
     pub fn has_ended(&self) -> bool {
         ["Succeeded", "Failed"].contains(&self.status.phase.as_str())
+    }
+
+    /// What its process said as it last failed.
+    pub fn last_words(&self) -> Option<&str> {
+        let states = self.status.container_statuses.iter();
+        let ended =
+            states.flat_map(|container| [&container.state.terminated, &container.last_state.terminated]);
+        let said = ended.flatten().filter(|ended| ended.exit_code != 0).map(|ended| ended.message.trim());
+        said.into_iter().find(|message| !message.is_empty())
     }
 
     /// What keeps it from serving, when something does that time alone may not mend.

@@ -7,7 +7,7 @@ data=/var/lib/rabbitmq
 
 # The data carries the node's name: a fixed one, because a new pod has another host name.
 export HOME="$data" RABBITMQ_NODENAME="${RABBITMQ_NODENAME:-rabbit@localhost}" RABBITMQ_LOGS=- RABBITMQ_MNESIA_BASE="$data/mnesia"
-export RABBITMQ_ENABLED_PLUGINS_FILE="$data/enabled_plugins" RABBITMQ_CONF_ENV_FILE=/dev/null
+export RABBITMQ_ENABLED_PLUGINS_FILE="${RABBITMQ_ENABLED_PLUGINS_FILE:-$data/enabled_plugins}" RABBITMQ_CONF_ENV_FILE=/dev/null
 export RABBITMQ_LOG_BASE="$data/log" ERL_CRASH_DUMP=/dev/null ERL_EPMD_ADDRESS=127.0.0.1
 # kubelet gives a volume's files to the pod's group each time it mounts them; Erlang refuses a cookie that others may read.
 [ ! -f "$data/.erlang.cookie" ] || chmod 600 "$data/.erlang.cookie"

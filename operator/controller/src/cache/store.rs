@@ -12,7 +12,9 @@ use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 
 use super::packed::PackedMeta;
-use crate::view::{ContentDigest, DeploymentView, Ours, OwnedView, Rollout, SecretView, StatefulSetView};
+use crate::view::{
+    ContentDigest, DeploymentView, JobState, JobView, Ours, OwnedView, Rollout, SecretView, StatefulSetView,
+};
 
 /// A view that can be kept: its metadata, and the rest.
 pub trait Keep: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
@@ -67,6 +69,18 @@ impl Keep for StatefulSetView {
 
     fn whole(metadata: ObjectMeta, (status, ours): &(Rollout, Ours)) -> Self {
         Self { metadata, status: status.clone(), ours: *ours }
+    }
+}
+
+impl Keep for JobView {
+    type Rest = (Ours, JobState);
+
+    fn parts(self) -> (ObjectMeta, Self::Rest) {
+        (self.metadata, (self.ours, self.state))
+    }
+
+    fn whole(metadata: ObjectMeta, (ours, state): &Self::Rest) -> Self {
+        Self { metadata, ours: *ours, state: state.clone() }
     }
 }
 

@@ -48,6 +48,8 @@ pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cach
     let (controller_revisions, writer) = store();
     let keeping = Config::default().labels(KEEPS);
     start.keep(watch(scope.api::<OwnedView<ControllerRevision>>(api()), keeping), writer, owner);
+    let (jobs, writer) = store();
+    start.keep(watch(scope.api(api()), ours()), writer, owner);
     let (services, writer) = store();
     start.keep(watch(scope.api::<OwnedView<Service>>(api()), ours()), writer, owner);
     let (service_accounts, writer) = store();
@@ -79,6 +81,7 @@ pub fn feeds(client: &Client, scope: &Scope, metrics: &OperatorMetrics) -> (Cach
         deployments,
         stateful_sets,
         controller_revisions,
+        jobs,
         services,
         service_accounts,
         config_maps,

@@ -1,6 +1,7 @@
 //! From a plan to the cluster: what is missing or differs is applied, what is no longer wanted is deleted.
 
 mod data;
+mod rotation;
 
 use std::collections::BTreeMap;
 
@@ -16,12 +17,15 @@ use tokio::sync::OnceCell;
 use weft_operator_api::Stack;
 
 use super::build::Plan;
+use super::keep::Steps;
 use super::validate::Validated;
 use crate::cache::{Kind, age};
 use crate::context::Context;
 use crate::ledger::{Effect, Sent, StackKey};
 use crate::names::{DATA, MANAGER, MONGODB, POSTGRES, RABBITMQ, STACK};
 use crate::view::Ours;
+
+pub use rotation::Underway;
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ pub struct Applied {
     pub deployments: BTreeMap<String, Option<i64>>,
     /// The same of StatefulSets.
     pub stateful_sets: BTreeMap<String, Option<i64>>,
+    /// The managed stores whose credentials change, and how far each is.
+    pub rotations: Vec<Underway>,
     /// The first of what went wrong.
     pub failure: Option<ApplyError>,
     pub changes: Changes,
@@ -46,6 +52,10 @@ pub struct Changes {
     pub owned: Vec<String>,
     /// Data that no longer does.
     pub released: Vec<String>,
+    /// Stores with a new user and password.
+    pub rotated: Vec<String>,
+    /// Stores that their former user no longer opens.
+    pub retired: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +97,14 @@ impl Applied {
 }
 
 /// Applies the plan. One object's failure stops no other, except that nothing runs before the Secrets that it needs.
-pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied {
+pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Context) -> Applied {
     let Plan {
         data_secrets,
         derived_secrets,
         service_accounts,
         config_maps,
+        jobs,
+        rotations,
         services,
         deployments,
         stateful_sets,
@@ -111,6 +123,7 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
             return Applied { failure: Some(error), ..Applied::default() };
         }
     }
+    pass.begin(&rotations).await;
     pass.settle_all::<ControllerRevision>(&controller_revisions).await;
     // Nothing rolls before it is kept what it rolls to.
     if pass.failure.is_some() {
@@ -128,6 +141,7 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
     let deployments = pass.settle_all::<Deployment>(&deployments).await;
     pass.settle_all::<HorizontalPodAutoscaler>(&autoscalers).await;
     pass.settle_all::<Ingress>(&ingresses).await;
+    let rotations = pass.rotate(rotations, jobs, (&deployments, steps)).await;
     if !stack.life.paused {
         pass.own_data().await;
     }
@@ -136,7 +150,7 @@ pub async fn apply(stack: &Validated, plan: Plan, context: &Context) -> Applied 
     for list in [&mut changes.created, &mut changes.changed] {
         list.sort_by_key(|one| one.starts_with(NetworkPolicy::KIND));
     }
-    Applied { deployments, stateful_sets, failure, changes }
+    Applied { deployments, stateful_sets, rotations, failure, changes }
 }
 
 struct Pass<'a> {
@@ -284,7 +298,17 @@ impl Pass<'_> {
         if wanted.contains_key(&name) || data || paused || seen.deletion_timestamp.is_some() {
             return Ok(());
         }
+        if self.delete::<K>(seen).await? {
+            self.changes.pruned.push(format!("{} {name}", K::KIND));
+        }
+        Ok(())
+    }
+
+    /// Deletes this very object; false when it is gone already, or was changed since it was seen: the event of that brings the
+    /// next pass.
+    async fn delete<K: Kind>(&mut self, seen: &ObjectMeta) -> Result<bool, ApplyError> {
         self.confirm().await?;
+        let name = seen.name.clone().unwrap_or_default();
         let preconditions =
             Preconditions { uid: seen.uid.clone(), resource_version: seen.resource_version.clone() };
         self.context.metrics.wrote("delete", K::KIND);
@@ -292,12 +316,8 @@ impl Pass<'_> {
         tracing::info!(stack, namespace, kind = K::KIND, name, "deleting what the Stack no longer asks for");
         let parameters = DeleteParams::background().preconditions(preconditions);
         match self.api::<K>().delete(&name, &parameters).await {
-            Ok(_) => {
-                self.changes.pruned.push(format!("{} {name}", K::KIND));
-                Ok(())
-            }
-            // Gone already, or changed since it was seen: the event of that brings the next pass.
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
             Err(source) => Err(ApplyError::write::<K>("delete", &name, source)),
         }
     }

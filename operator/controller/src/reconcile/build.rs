@@ -15,6 +15,7 @@ mod pod;
 mod postgres;
 mod rabbitmq;
 mod rest;
+mod rotation;
 mod secret;
 mod service;
 mod service_account;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -35,6 +37,7 @@ use super::validate::{SmtpPlan, Validated};
 pub use basis::Basis;
 pub(crate) use basis::digest;
 pub(crate) use meta::kept as kept_meta;
+pub use rotation::{Rotating, Stage};
 
 /// Every object of a Stack.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,10 @@ pub struct Plan {
     pub derived_secrets: Vec<Secret>,
     pub service_accounts: Vec<ServiceAccount>,
     pub config_maps: Vec<ConfigMap>,
+    /// What changes the users of managed stores.
+    pub jobs: Vec<Job>,
+    /// The managed stores whose credentials change, and how far each is.
+    pub rotations: Vec<Rotating>,
     pub services: Vec<Service>,
     pub deployments: Vec<Deployment>,
     pub stateful_sets: Vec<StatefulSet>,

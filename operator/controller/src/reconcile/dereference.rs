@@ -4,21 +4,25 @@ mod connection;
 mod inputs;
 mod life;
 mod people;
+mod rotation;
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt as _};
-use weft_operator_api::{SecretRef, Services, Stack, Store, Stores};
+use weft_operator_api::{ManagedStore, SecretRef, Services, Stack, Store, Stores};
 
 use super::validate::Connection;
 use crate::context::Context;
 use crate::installation::Flavour;
 use crate::names::{self, MONGODB, POSTGRES, RABBITMQ};
-use crate::view::{ContentDigest, SecretView};
+use crate::view::{ContentDigest, JobState};
 use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connection};
 
 pub use connection::mongodb_uri;
 pub use inputs::FoundInputs;
 pub use life::{DataKind, DataObject, FoundLife, Left};
+pub use rotation::{FoundNext, FoundRotation, Holder, NewUser};
 
 /// What was found around a Stack.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub struct Found {
     pub admin: FoundAdmin,
     /// What workloads take their environment from.
     pub inputs: FoundInputs,
+    /// How the Jobs in the namespace stand that are the operator's.
+    pub jobs: BTreeMap<String, JobState>,
     pub life: FoundLife,
 }
 
@@ -52,6 +58,8 @@ pub enum FoundStore {
 pub enum Credentials {
     /// It was made before.
     Kept(ContentDigest),
+    /// It was made before, and another user shall take its place.
+    Rotating(Box<FoundRotation>),
     /// There is none: this may become it.
     Fresh(String),
     /// There is none, but data that an earlier one opens.
@@ -145,6 +153,7 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
         templates: lookup.templates(stack.spec.mail.as_ref(), sends).await?,
         admin: lookup.admin(stack).await?,
         inputs: lookup.inputs(&stack.spec.workloads).await?,
+        jobs: lookup.jobs(),
         life: lookup.life(stack, [entries, queues, users]).await?,
     })
 }
@@ -156,6 +165,14 @@ struct Asked<'a> {
     spec: Option<&'a Store>,
     /// Something that uses it runs.
     needed: bool,
+}
+
+impl Asked<'_> {
+    /// The request for new credentials.
+    fn rotated_at(&self) -> Option<&str> {
+        let ManagedStore { rotated_at, .. } = self.spec?.managed.as_ref()?;
+        rotated_at.as_ref().map(|moment| moment.0.as_str())
+    }
 }
 
 struct Lookup<'a> {
@@ -173,7 +190,7 @@ impl Lookup<'_> {
         match asked.spec {
             None if !asked.needed => Ok(FoundStore::Unused),
             None | Some(Store { managed: Some(_), external: None }) => {
-                self.credentials(asked.name, passwordless).await.map(FoundStore::Managed)
+                self.credentials(asked, passwordless).await.map(FoundStore::Managed)
             }
             Some(Store { managed: None, external: Some(external) }) => {
                 self.connection(&external.secret_ref, scheme).await.map(FoundStore::External)
@@ -183,14 +200,22 @@ impl Lookup<'_> {
     }
 
     /// What is not in the cache may be there all the same: only the API server's own word makes a new password.
-    async fn credentials(&self, store: &str, passwordless: bool) -> Result<Credentials, DereferenceError> {
-        if let Some(digest) = self.context.cache.secret(&self.namespace, store) {
+    async fn credentials(
+        &self,
+        asked: Asked<'_>,
+        passwordless: bool,
+    ) -> Result<Credentials, DereferenceError> {
+        let store = asked.name;
+        let request = asked.rotated_at().filter(|_| !passwordless);
+        if let Some(digest) = self.settled(store, request, passwordless) {
             return Ok(Credentials::Kept(digest));
         }
-        let secret =
-            Api::<SecretView>::namespaced(self.context.client.clone(), &self.namespace).get_opt(store).await;
-        if let Some(secret) = secret.map_err(read("Secret", store))? {
-            return Ok(Credentials::Kept(secret.data));
+        if let Some(secret) = self.secret(store).await? {
+            let holder = Holder::of(secret);
+            return Ok(match self.rotation(store, &holder, request, passwordless).await? {
+                Some(next) => Credentials::Rotating(Box::new(FoundRotation { holder, next })),
+                None => Credentials::Kept(holder.digest),
+            });
         }
         let claim = names::claim(store);
         if !passwordless && self.has_volume(&claim).await? {

@@ -2,6 +2,7 @@
 
 mod observe;
 mod rollout;
+mod rotation;
 mod stores;
 
 use kube::Api;
@@ -17,6 +18,7 @@ use crate::names::{MANAGER, MONGODB, POSTGRES, RABBITMQ, SMTP};
 
 pub use observe::observe;
 pub use rollout::{Progress, progress};
+pub use rotation::RotationState;
 pub use stores::StoreState;
 
 /// How a pass ended.
@@ -51,6 +53,7 @@ pub struct Observation {
     /// Everything is to be at zero.
     pub stopped: bool,
     pub deletion: Deletion,
+    pub rotation: RotationState,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +116,8 @@ pub async fn report(
 pub(super) const READY: &str = "Ready";
 const RECONCILING: &str = "Reconciling";
 pub(super) const STALLED: &str = "Stalled";
+pub(super) const ROTATED: &str = "CredentialsRotated";
+pub(super) const ROTATION_FAILING: &str = "RotationFailing";
 
 /// Every store, with its condition.
 const STORES: [(&str, &str); 4] = [
@@ -210,7 +215,7 @@ type Told = (Vec<Claim>, Option<Vec<ServiceStatus>>, Option<String>);
 fn observed(observation: Observation) -> Told {
     let mut claims = progress_of(&observation);
     let ready = claims.iter().any(|claim| claim.type_ == READY && claim.status == ConditionStatus::True);
-    let Observation { version, services, stores, paused, deletion, .. } = observation;
+    let Observation { version, services, stores, paused, deletion, rotation, .. } = observation;
     for (store, StoreState { status, reason, message }) in &stores {
         claims.push(claim(store_condition(store), *status, reason, message));
     }
@@ -218,6 +223,7 @@ fn observed(observation: Observation) -> Told {
         let message = format!("nothing is written of {} until `paused` is withdrawn", paused.join(", "));
         claims.push(claim("Paused", true, "Paused", &message));
     }
+    claims.extend(rotation.claim());
     match deletion {
         Deletion::Retained => {}
         Deletion::NotAllowed => claims.push(claim("DataDeletion", false, "NotAllowed", NOT_ALLOWED)),

@@ -11,7 +11,7 @@ use weft_operator_api::{Condition, ConditionStatus, StackStatus};
 use weft_runtime::telemetry::chain;
 
 use super::apply::Changes;
-use super::status::{READY, STALLED, shortened};
+use super::status::{READY, ROTATED, ROTATION_FAILING, STALLED, shortened};
 use crate::context::Context;
 use crate::names::MANAGER;
 
@@ -32,8 +32,8 @@ impl Happened {
 
 /// What is to be told of what an apply has done.
 pub fn of_changes(changes: &Changes, rolled: &[String]) -> Vec<Happened> {
-    let Changes { created, changed, healed, pruned, owned, released } = changes;
-    let told: [(&str, &'static str, &str, &[String]); 7] = [
+    let Changes { created, changed, healed, pruned, owned, released, rotated, retired } = changes;
+    let told: [(&str, &'static str, &str, &[String]); 9] = [
         ("Created", "Create", "made", created),
         ("Changed", "Change", "changed", changed),
         (
@@ -45,6 +45,8 @@ pub fn of_changes(changes: &Changes, rolled: &[String]) -> Vec<Happened> {
         ("Healed", "Heal", "put back what someone else changed or deleted:", healed),
         ("Pruned", "Prune", "deleted what the Stack no longer asks for:", pruned),
         ("DataOwned", "Own", "will be deleted with the Stack:", owned),
+        ("CredentialsRotated", "Rotate", "a new user and password for", rotated),
+        ("FormerUserRetired", "Retire", "the former user no longer opens", retired),
         ("DataReleased", "Release", "will stay when the Stack goes:", released),
     ];
     let told = told.into_iter().filter(|(.., names)| !names.is_empty());
@@ -74,6 +76,13 @@ pub fn of_status(before: &StackStatus, now: &StackStatus) -> Vec<Happened> {
             ));
         }
         _ => {}
+    }
+    let failing = |status: &StackStatus| {
+        let condition = status.condition(ROTATED)?;
+        (condition.reason == ROTATION_FAILING).then(|| condition.message.clone())
+    };
+    if let (None, Some(note)) = (failing(before), failing(now)) {
+        told.push(Happened { is_warning: true, reason: ROTATION_FAILING.to_owned(), action: "Rotate", note });
     }
     match (holding(before, READY), holding(now, READY)) {
         (was, Some(Condition { reason, message, .. }))

@@ -3,6 +3,7 @@
 mod edge;
 mod life;
 mod refusal;
+mod rotation;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -15,13 +16,14 @@ use weft_operator_api::{
 };
 
 use super::dereference::{Credentials, Found, FoundAdmin, FoundSmtp, FoundStore, FoundTemplates};
-use crate::installation::{Images, Installation, Jaeger, MailCatcher, MongoDb, Postgres, RabbitMq};
+use crate::installation::{Flavour, Images, Installation, Jaeger, MailCatcher, MongoDb, Postgres, RabbitMq};
 use crate::names::{self, JAEGER, JAEGER_QUERY_PORT, MONGODB, OTLP_GRPC_PORT, POSTGRES, RABBITMQ, SMTP};
-use crate::view::ContentDigest;
+use crate::view::{ContentDigest, JobState};
 
 pub use edge::EdgePlan;
 pub use life::{Deletion, LifePlan, Wave};
 pub use refusal::Refusal;
+pub use rotation::{Rotation, RotationStep};
 pub use workloads::WorkloadPlan;
 
 /// A Stack that can be built as it stands.
@@ -51,6 +53,8 @@ pub struct Validated {
     pub life: LifePlan,
     /// Secrets that open the registries of all images.
     pub pull_secrets: Vec<String>,
+    /// How Jobs of the operator's stand.
+    pub jobs: BTreeMap<String, JobState>,
     pub workloads: Vec<WorkloadPlan>,
     pub routes: Vec<Route>,
     pub expose: Option<Expose>,
@@ -58,6 +62,14 @@ pub struct Validated {
     /// Where the operator calls from.
     pub operator_namespace: Option<String>,
     pub monitoring_namespaces: Vec<String>,
+}
+
+impl Validated {
+    /// True when MongoDB is run by the operator and knows no passwords.
+    pub fn is_passwordless(&self) -> bool {
+        let Some(StorePlan::Managed { installed, .. }) = &self.mongodb else { return false };
+        installed.flavour == Flavour::FerretDb
+    }
 }
 
 /// A service to run.
@@ -70,7 +82,16 @@ pub struct Run {
 /// Where a store is.
 #[derive(Clone, Debug)]
 pub enum StorePlan<I> {
-    Managed { installed: I, storage: String, credentials: Password, restarted_at: Option<Moment> },
+    Managed {
+        installed: I,
+        storage: String,
+        credentials: Password,
+        restarted_at: Option<Moment>,
+        /// The last request for new credentials.
+        rotated_at: Option<Moment>,
+        /// What is to be done for it.
+        rotation: Option<Box<Rotation>>,
+    },
     External(Connection),
 }
 
@@ -154,7 +175,7 @@ const SENDER: &str = "no-reply@example.com";
 /// The first reason why it can't be built.
 pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Result<Validated, Refusal> {
     let StackSpec { version, services, stores, tracing, mail, admin, .. } = &stack.spec;
-    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin, life, inputs } =
+    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin, life, inputs, jobs } =
         found;
     if let Some(elder) = elder {
         return Err(Refusal::ElderStack { elder });
@@ -168,6 +189,12 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         spec.is_enabled().then(|| Run { image: image.clone(), spec: spec.clone() })
     };
     let installed = &installation.stores;
+    let owner = |image: &String, spec: &Service| Run { image: image.clone(), spec: spec.clone() };
+    let [entries, queues, users] = [
+        owner(&images.logger, &services.logger),
+        owner(&images.listener, &services.listener),
+        owner(&images.authentication, &services.authentication),
+    ];
     Ok(Validated {
         owner: stack.controller_owner_ref(&()).unwrap_or_default(),
         generation: stack.metadata.generation,
@@ -178,9 +205,9 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         authentication: run(&images.authentication, &services.authentication),
         mail: run(&images.mail, &services.mail),
         frontend: run(&images.frontend, &services.frontend),
-        mongodb: store(MONGODB, stores.mongodb.as_ref(), mongodb, &installed.mongodb)?,
-        rabbitmq: store(RABBITMQ, stores.rabbitmq.as_ref(), rabbitmq, &installed.rabbitmq)?,
-        postgres: store(POSTGRES, stores.postgres.as_ref(), postgres, &installed.postgres)?,
+        mongodb: store(&name, MONGODB, stores.mongodb.as_ref(), mongodb, &installed.mongodb, entries)?,
+        rabbitmq: store(&name, RABBITMQ, stores.rabbitmq.as_ref(), rabbitmq, &installed.rabbitmq, queues)?,
+        postgres: store(&name, POSTGRES, stores.postgres.as_ref(), postgres, &installed.postgres, users)?,
         smtp: smtp_plan(stores.smtp.as_ref(), smtp, &installed.mailcatcher)?,
         sender: sender(&name, mail.as_ref(), stores.smtp.as_ref())?,
         templates: templates_plan(templates)?,
@@ -189,6 +216,7 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         tracing: tracing_plan(tracing.as_ref(), &namespace, &installation.tracing.jaeger)?,
         life: life::life(stack, &life.running, life.data),
         pull_secrets: installation.pull_secrets.clone(),
+        jobs,
         workloads: workloads::workloads(&stack.spec, &inputs)?,
         routes: stack.spec.routes.clone(),
         expose: stack.spec.expose.clone(),
@@ -211,10 +239,12 @@ fn images<'a>(version: &str, versions: &'a BTreeMap<String, Images>) -> Result<&
 }
 
 fn store<I: Clone>(
+    stack: &str,
     name: &'static str,
     spec: Option<&Store>,
     found: FoundStore,
     installed: &I,
+    owner: Run,
 ) -> Result<Option<StorePlan<I>>, Refusal> {
     match found {
         FoundStore::Unused => Ok(None),
@@ -225,8 +255,14 @@ fn store<I: Clone>(
         FoundStore::External(Err(problem)) => Err(Refusal::Secret { store: name, problem }),
         FoundStore::Managed(credentials) => {
             let managed = spec.and_then(|store| store.managed.clone()).unwrap_or_default();
+            let mut rotation = None;
             let credentials = match credentials {
                 Credentials::Kept(digest) => Password::Kept(digest),
+                Credentials::Rotating(found) => {
+                    let digest = found.holder.digest.clone();
+                    rotation = Some(Box::new(Rotation { step: rotation::step(stack, *found), owner }));
+                    Password::Kept(digest)
+                }
                 Credentials::Fresh(password) => Password::Fresh(password),
                 Credentials::Lost { claim } => {
                     return Err(Refusal::CredentialsLost { secret: name.to_owned(), claim });
@@ -237,6 +273,8 @@ fn store<I: Clone>(
                 storage: managed.storage.0,
                 credentials,
                 restarted_at: managed.restarted_at,
+                rotated_at: managed.rotated_at,
+                rotation,
             }))
         }
     }

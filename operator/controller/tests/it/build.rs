@@ -36,6 +36,7 @@ pub(crate) fn found(fresh: bool) -> Found {
         },
         life: FoundLife::default(),
         inputs: Default::default(),
+        jobs: Default::default(),
     }
 }
 
@@ -169,6 +170,9 @@ impl From<Plan> for Everything {
             derived_secrets,
             service_accounts,
             config_maps,
+            jobs,
+            // What they write is data, and has tests of its own.
+            rotations: _,
             services,
             deployments,
             stateful_sets,
@@ -187,6 +191,7 @@ impl From<Plan> for Everything {
             values(derived_secrets),
             values(service_accounts),
             values(config_maps),
+            values(jobs),
             values(services),
             values(deployments),
             values(controller_revisions),
@@ -351,6 +356,7 @@ fn the_pass_that_makes_a_secret_and_the_next_give_the_same_pods() {
         admin: FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest("shop-admin") },
         life: FoundLife::default(),
         inputs: Default::default(),
+        jobs: Default::default(),
     };
     let second = attempt(full(), found, &installation()).unwrap();
     assert!(second.data_secrets.is_empty(), "made once");
@@ -409,8 +415,12 @@ fn rabbitmq_keeps_its_cookie_off_the_volume() {
 #[test]
 fn jaeger_2_is_configured_by_a_file_whose_change_rolls_it() {
     let [first, second] = both_majors();
-    assert!(first.config_maps.is_empty());
-    let text = &second.config_maps[0].data.as_ref().unwrap()["config.yaml"];
+    let of_jaeger = |plan: &Plan| {
+        plan.config_maps.iter().find(|map| map.metadata.name.as_deref() == Some("jaeger")).cloned()
+    };
+    assert_eq!(of_jaeger(&first), None);
+    let config_map = of_jaeger(&second).unwrap();
+    let text = &config_map.data.as_ref().unwrap()["config.yaml"];
     let config: Value = serde_yaml_ng::from_str(text).unwrap();
     assert_eq!(config["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"], "0.0.0.0:4317");
     let named = |section: &str, names: &Value| {

@@ -19,6 +19,7 @@ mod reach;
 mod readers;
 mod refuse;
 mod rights;
+mod rotate;
 mod samples;
 mod schema;
 mod skaffold;

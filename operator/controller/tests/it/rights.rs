@@ -37,7 +37,9 @@ fn lives() -> Vec<Value> {
     let quiet = json!({ "version": "0.1.0", "services": {
         "broker": { "enabled": false }, "listener": { "enabled": false }, "frontend": { "enabled": false },
     } });
-    vec![full(), external, back, templates, wide, workload, quiet]
+    let mut rotated = full();
+    rotated["stores"] = json!({ "postgres": { "managed": { "rotatedAt": "2026-11-25T15:00:00Z" } } });
+    vec![full(), external, back, rotated, templates, wide, workload, quiet]
 }
 
 fn prepare(state: &mut State) {

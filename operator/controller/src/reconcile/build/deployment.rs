@@ -19,7 +19,7 @@ use crate::reconcile::validate::{Run, TracingPlan, Validated};
 use crate::view::ContentDigest;
 
 /// Of the images that we build.
-const OUR_UID: i64 = 65532;
+pub(super) const OUR_UID: i64 = 65532;
 pub(super) const RESOURCES: Defaults = Defaults { cpu: ("10m", "2"), memory: ("32Mi", "256Mi") };
 /// From the end of readiness until connections are refused: by then every node has taken the pod out of its Service.
 const DRAIN_DELAY: &str = "3s";

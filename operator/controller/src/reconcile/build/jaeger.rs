@@ -26,7 +26,7 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, jaeger: &Jaeger) {
         first(jaeger)
     } else {
         let text = second_config();
-        plan.config_maps.push(config_map::build(stack, JAEGER, FILE, &text));
+        plan.config_maps.push(config_map::build(stack, JAEGER, &[(FILE, &text)]));
         second(jaeger, &text)
     };
     // Two would each hold half of the traces: the old one goes first.

@@ -4,11 +4,12 @@ use k8s_openapi::api::core::v1::Container;
 use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
-use super::secret::{self, Access, UriSource};
+use super::rotation::{self, Client};
+use super::secret::{self, Access, UriSource, User};
 use super::stateful_set::{self, DATA_VOLUME};
 use super::{Basis, Plan, service};
 use crate::installation::{Flavour, MongoDb};
-use crate::names::{self, MONGODB, MONGODB_PORT};
+use crate::names::{self, LOGGER, MONGODB, MONGODB_PORT};
 use crate::reconcile::dereference::mongodb_uri;
 use crate::reconcile::validate::{Password, StorePlan, Validated};
 use crate::view::ContentDigest;
@@ -16,6 +17,7 @@ use crate::view::ContentDigest;
 /// Of the official image.
 const UID: i64 = 999;
 const RESOURCES: Defaults = Defaults { cpu: ("10m", "2"), memory: ("128Mi", "1Gi") };
+const CLIENT: Client = Client { store: MONGODB, setting: "MONGODB_URI_FILE", services: &[LOGGER] };
 const CREDENTIALS: &str = "/etc/mongodb-credentials";
 
 pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>) {
@@ -23,9 +25,13 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, MONGODB, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials, restarted_at } => {
+        StorePlan::Managed { installed, storage, credentials, restarted_at, rotated_at, rotation } => {
             if let Password::Fresh(password) = credentials {
-                plan.data_secrets.push(access_secret(stack, installed.flavour, password));
+                plan.data_secrets.push(access_secret(
+                    stack,
+                    installed.flavour,
+                    User::first(password, rotated_at.as_ref()),
+                ));
             }
             plan.services.push(service::build(stack, MONGODB, &[("mongodb", MONGODB_PORT)]));
             plan.bases.insert(
@@ -38,6 +44,8 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>
             );
             let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, MONGODB, storage, template));
+            let access = |user: User<'_>| access_secret(stack, installed.flavour, user);
+            rotation::add(plan, stack, &CLIENT, rotation.as_deref(), access);
         }
     }
 }
@@ -55,13 +63,13 @@ pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
 }
 
 fn fresh_digest(stack: &Validated, flavour: Flavour, password: &str) -> ContentDigest {
-    secret::digest(&access_secret(stack, flavour, password).data.unwrap_or_default())
+    secret::digest(&access_secret(stack, flavour, User::first(password, None)).data.unwrap_or_default())
 }
 
-fn access_secret(stack: &Validated, flavour: Flavour, password: &str) -> k8s_openapi::api::core::v1::Secret {
+fn access_secret(stack: &Validated, flavour: Flavour, user: User<'_>) -> k8s_openapi::api::core::v1::Secret {
     let host = names::host(MONGODB, &stack.namespace);
-    let uri = mongodb_uri(flavour, secret::USERNAME, password, &host);
-    secret::data(stack, MONGODB, &Access { password, host: &host, port: MONGODB_PORT, uri: &uri })
+    let uri = mongodb_uri(flavour, user.username, user.password, &host);
+    secret::data(stack, MONGODB, &Access { user, host: &host, port: MONGODB_PORT, uri: &uri })
 }
 
 fn pod(installed: &MongoDb) -> Pod<'static> {

@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Plan, accounts, meta};
+use super::{Plan, Rotating, accounts, meta};
 use crate::names::{self, ADMIN_PORT, BROKER, FRONTEND, HTTP_PORT};
 use crate::reconcile::validate::Validated;
 
@@ -22,6 +22,23 @@ const DNS_PORT: i32 = 53;
 pub(super) fn add(plan: &mut Plan, stack: &Validated) {
     let (runs, calls) = (accounts(plan), graph::calls(stack));
     plan.network_policies.extend(runs.iter().map(|name| build(stack, name, &runs, &calls)));
+    plan.network_policies.extend(plan.rotations.iter().map(|Rotating { store, .. }| rotation(stack, store)));
+}
+
+/// Of the Jobs that change a store's users.
+fn rotation(stack: &Validated, store: &str) -> NetworkPolicy {
+    let name = names::rotation(store);
+    let to_store = NetworkPolicyEgressRule {
+        to: Some(vec![pods(names::selector(store, &stack.name))]),
+        ports: Some(ports("TCP", graph::store_ports(store))),
+    };
+    let spec = NetworkPolicySpec {
+        pod_selector: Some(selector(names::selector(&name, &stack.name))),
+        policy_types: Some(["Ingress", "Egress"].map(str::to_owned).to_vec()),
+        ingress: None,
+        egress: Some(vec![dns(), to_store]),
+    };
+    NetworkPolicy { metadata: meta::owned(stack, &name), spec: Some(spec) }
 }
 
 fn build(stack: &Validated, name: &str, runs: &[String], calls: &[Call]) -> NetworkPolicy {
@@ -38,10 +55,11 @@ fn build(stack: &Validated, name: &str, runs: &[String], calls: &[Call]) -> Netw
     if graph::SERVICES.contains(&name) {
         ingress.push(from(Some(readers(stack)), &[ADMIN_PORT]));
     }
-    if let Some(port) = graph::store_port(name) {
+    let store_ports = graph::store_ports(name);
+    if !store_ports.is_empty() {
         let label = [(names::STACK, stack.name.as_str()), (names::CLIENT_OF, name)];
         let label = label.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        ingress.push(from(Some(vec![pods(label)]), &[port]));
+        ingress.push(from(Some(vec![pods(label)]), store_ports));
     }
     let mut egress = vec![dns()];
     egress.extend(outgoing.map(|call| NetworkPolicyEgressRule {

@@ -4,16 +4,19 @@ use k8s_openapi::api::core::v1::Container;
 use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
-use super::secret::{self, Access, UriSource};
+use super::rotation::{self, Client};
+use super::secret::{self, Access, UriSource, User};
 use super::stateful_set::{self, DATA_VOLUME};
 use super::{Basis, Plan, service};
 use crate::installation::Postgres;
-use crate::names::{self, POSTGRES, POSTGRES_PORT};
+use crate::names::{self, AUTHENTICATION, POSTGRES, POSTGRES_PORT};
 use crate::reconcile::validate::{Password, StorePlan, Validated};
 
 /// Of the official image.
 const UID: i64 = 999;
 const RESOURCES: Defaults = Defaults { cpu: ("10m", "2"), memory: ("64Mi", "1Gi") };
+const DATABASE: &str = secret::USERNAME;
+const CLIENT: Client = Client { store: POSTGRES, setting: "DATABASE_URL_FILE", services: &[AUTHENTICATION] };
 const CREDENTIALS: &str = "/etc/postgres-credentials";
 const DATA: &str = "/var/lib/postgresql/data";
 
@@ -22,15 +25,17 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<Postgres
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, POSTGRES, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials, restarted_at } => {
+        StorePlan::Managed { installed, storage, credentials, restarted_at, rotated_at, rotation } => {
             if let Password::Fresh(password) = credentials {
-                plan.data_secrets.push(access_secret(stack, password));
+                plan.data_secrets.push(access_secret(stack, User::first(password, rotated_at.as_ref())));
             }
             plan.services.push(service::build(stack, POSTGRES, &[("postgres", POSTGRES_PORT)]));
             plan.bases
                 .insert(POSTGRES.to_owned(), Basis::of(&json!([restarted_at, stack.life.restarted_at])));
             let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, POSTGRES, storage, template));
+            let access = |user: User<'_>| access_secret(stack, user);
+            rotation::add(plan, stack, &CLIENT, rotation.as_deref(), access);
         }
     }
 }
@@ -41,25 +46,25 @@ pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
     Some(match stack.postgres.as_ref()? {
         StorePlan::External(connection) => secret::external(stack, POSTGRES, connection).0,
         StorePlan::Managed { credentials: Password::Kept(digest), .. } => managed(digest.clone()),
-        StorePlan::Managed { credentials: Password::Fresh(password), .. } => {
-            managed(secret::digest(&access_secret(stack, password).data.unwrap_or_default()))
-        }
+        StorePlan::Managed { credentials: Password::Fresh(password), .. } => managed(secret::digest(
+            &access_secret(stack, User::first(password, None)).data.unwrap_or_default(),
+        )),
     })
 }
 
-/// User and database have one name, so that clients which are told no database find it.
-fn access_secret(stack: &Validated, password: &str) -> k8s_openapi::api::core::v1::Secret {
+/// The database has the first user's name, so that clients which are told no database find it, and keeps it.
+fn access_secret(stack: &Validated, user: User<'_>) -> k8s_openapi::api::core::v1::Secret {
     let host = names::host(POSTGRES, &stack.namespace);
-    let user = secret::USERNAME;
-    let uri = format!("postgres://{user}:{password}@{host}:{POSTGRES_PORT}/{user}");
-    secret::data(stack, POSTGRES, &Access { password, host: &host, port: POSTGRES_PORT, uri: &uri })
+    let User { username, password, .. } = user;
+    let uri = format!("postgres://{username}:{password}@{host}:{POSTGRES_PORT}/{DATABASE}");
+    secret::data(stack, POSTGRES, &Access { user, host: &host, port: POSTGRES_PORT, uri: &uri })
 }
 
 fn pod(installed: &Postgres) -> Pod<'static> {
     let env = vec![
         pod::env_from_secret("POSTGRES_USER", POSTGRES, "username"),
         pod::env("POSTGRES_PASSWORD_FILE", &format!("{CREDENTIALS}/password")),
-        pod::env_from_secret("POSTGRES_DB", POSTGRES, "username"),
+        pod::env("POSTGRES_DB", DATABASE),
         // A volume's own folder belongs to root and may hold lost+found: the server wants one that is its alone.
         pod::env("PGDATA", &format!("{DATA}/pgdata")),
         pod::env("POSTGRES_INITDB_ARGS", "--data-checksums"),

@@ -5,17 +5,34 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::ObjectMeta;
+use weft_operator_api::Moment;
 
 use super::meta;
 use crate::names;
 use crate::reconcile::validate::{Connection, Validated};
 use crate::view::ContentDigest;
 
+/// The first user of a managed store, and the name of PostgreSQL's database whoever comes later.
 pub(super) const USERNAME: &str = "weft";
+
+/// A user of a managed store, and the request that it was made for.
+#[derive(Clone, Copy)]
+pub(super) struct User<'a> {
+    pub(super) username: &'a str,
+    pub(super) password: &'a str,
+    pub(super) rotated_at: Option<&'a str>,
+}
+
+impl<'a> User<'a> {
+    /// The one that the store is made with: it need not be rotated to what was asked for before.
+    pub(super) fn first(password: &'a str, rotated_at: Option<&'a Moment>) -> Self {
+        Self { username: USERNAME, password, rotated_at: rotated_at.map(|moment| moment.0.as_str()) }
+    }
+}
 
 /// How a managed store is reached.
 pub(super) struct Access<'a> {
-    pub(super) password: &'a str,
+    pub(super) user: User<'a>,
     pub(super) host: &'a str,
     pub(super) port: i32,
     pub(super) uri: &'a str,
@@ -23,11 +40,24 @@ pub(super) struct Access<'a> {
 
 /// The Secret that opens a managed store's data.
 pub(super) fn data(stack: &Validated, store: &str, access: &Access<'_>) -> Secret {
-    let Access { password, host, port, uri } = access;
+    let Access { user: User { username, password, rotated_at }, host, port, uri } = access;
     let port = port.to_string();
     let entries =
-        [("username", USERNAME), ("password", password), ("host", host), ("port", &port), ("uri", uri)];
-    opaque(data_meta(stack, store), bytes(&entries))
+        [("username", *username), ("password", password), ("host", host), ("port", &port), ("uri", uri)];
+    opaque(made_for(data_meta(stack, store), *rotated_at), bytes(&entries))
+}
+
+/// The Secret of a managed store's next user, and whose place it takes.
+pub(super) fn next(stack: &Validated, store: &str, user: &User<'_>, former: &str) -> Secret {
+    let User { username, password, rotated_at } = user;
+    let metadata = data_meta(stack, &names::next_secret(store));
+    let entries = [("username", *username), ("password", password), ("former", former)];
+    opaque(made_for(metadata, *rotated_at), bytes(&entries))
+}
+
+fn made_for(metadata: ObjectMeta, rotated_at: Option<&str>) -> ObjectMeta {
+    let annotation = rotated_at.map(|at| [(names::ROTATED_AT.to_owned(), at.to_owned())].into());
+    ObjectMeta { annotations: annotation, ..metadata }
 }
 
 /// The Secret that tells whom to sign in as.

@@ -116,7 +116,8 @@ impl Lookup<'_> {
     async fn data(&self, stack: &Stack) -> Result<Vec<DataObject>, DereferenceError> {
         let claims = STORES
             .map(|store| self.datum::<PersistentVolumeClaim>(stack, DataKind::Claim, names::claim(store)));
-        let secrets = STORES.map(|store| self.datum::<Secret>(stack, DataKind::Secret, store.to_owned()));
+        let secrets = STORES.into_iter().flat_map(|store| [store.to_owned(), names::next_secret(store)]);
+        let secrets = secrets.map(|name| self.datum::<Secret>(stack, DataKind::Secret, name));
         let (claims, secrets) = tokio::try_join!(try_join_all(claims), try_join_all(secrets))?;
         Ok(claims.into_iter().chain(secrets).flatten().collect())
     }

@@ -7,6 +7,7 @@ use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use weft_operator_api::{ConditionStatus, ServiceStatus, Stack, StackStatus, StoreKind, StoreUse};
 
+use super::rotation::RotationState;
 use super::stores::{self, StoreState};
 use super::{
     Observation, Outcome, Progress, READY, STORES, StatusError, holds_up, progress, report, store_condition,
@@ -63,7 +64,10 @@ pub async fn observe(
         }
     }
     let complete = look.managed_stores(validated, applied);
-    let kept = stack.status.as_ref().filter(|status| look.all_complete && is_settled(stack, status));
+    let kept = stack
+        .status
+        .as_ref()
+        .filter(|status| look.all_complete && applied.rotations.is_empty() && is_settled(stack, status));
     let used = stores(validated);
     let nobody_is_asked = kept.is_some() && used.iter().all(|store| store.kept(kept).is_some());
     let pods = if nobody_is_asked { Vec::new() } else { look.pods(&validated.name).await? };
@@ -82,6 +86,8 @@ pub async fn observe(
         };
         states.push((store.name, state));
     }
+    let rotation = RotationState::of(validated, &applied.rotations, &pods);
+    look.pending.extend(rotation.pending().iter().cloned());
     let Look { mut pending, mut held, stuck, all_complete, .. } = look;
     if life.paused {
         held.append(&mut pending);
@@ -102,6 +108,7 @@ pub async fn observe(
         paused: paused(life),
         stopped: life.stopped.is_some(),
         deletion: life.deletion,
+        rotation,
     };
     report(&stack.metadata, stack.status.as_ref(), Outcome::Observed(observation), context).await?;
     let told = told || life.stopped.is_some();
@@ -312,7 +319,8 @@ impl Look<'_> {
     /// Adds what the pods themselves say, and waits for those that are still ending, or whose workload is gone: they may
     /// still serve.
     fn explain(&mut self, pods: &[PodView], applied: &Applied) {
-        for pod in pods.iter().filter(|pod| !pod.has_ended()) {
+        // A Job's are no workload's, and speak for themselves.
+        for pod in pods.iter().filter(|pod| !pod.has_ended() && !pod.is_of_job()) {
             let name = pod.app().unwrap_or_default();
             let trouble = pod.trouble();
             let wanted = applied.deployments.contains_key(name) || applied.stateful_sets.contains_key(name);

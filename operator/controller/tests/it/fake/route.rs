@@ -75,16 +75,27 @@ fn change(state: &mut State, method: &Method, id: &Id, by: Writer<'_>, body: &By
         (&Method::POST, None) => reply(201, &state.create(id, sent, by.manager)),
         (&Method::PATCH, None) if by.status => failure(404, "NotFound"),
         (&Method::PATCH, None) if !sent["metadata"]["uid"].is_null() => failure(409, "Conflict"),
+        (&Method::PATCH, Some(there))
+            if id.0 == "jobs" && differs(&sent["spec"]["template"], &there["spec"]["template"]) =>
+        {
+            failure(422, "Invalid")
+        }
         (&Method::PATCH, Some(there)) if id.0 == "controllerrevisions" && sent["data"] != there["data"] => {
             failure(422, "Invalid")
         }
         (&Method::PATCH, Some(there)) if differs(&sent["metadata"]["uid"], &there["metadata"]["uid"]) => {
             failure(409, "Conflict")
         }
+        (&Method::PATCH, Some(there))
+            if differs(&sent["metadata"]["resourceVersion"], &there["metadata"]["resourceVersion"]) =>
+        {
+            failure(409, "Conflict")
+        }
         (&Method::PATCH, _) => {
             let mut sent = sent;
             if let Some(meta) = sent["metadata"].as_object_mut() {
                 meta.remove("uid");
+                meta.remove("resourceVersion");
             }
             match state.apply(id, &sent, by) {
                 Ok(object) => reply(200, &object),

@@ -54,6 +54,46 @@ async fn a_crash_after_any_write_of_an_edit_changes_nothing_in_the_end() {
     assert!(crashes > 100, "{crashes}");
 }
 
+/// The second: its former user is not the one that the store was made with.
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_any_write_of_a_rotation_changes_nothing_in_the_end() {
+    let fixture = fixtures::named("rotated");
+    let cluster = rotated_again(&fixture).await;
+    let before = cluster.state().writes.len();
+    let operator = start(&cluster, &Faults::default()).await;
+    calm(&cluster).await;
+    operator.stop().await;
+    let (wanted, most) = (shape(&cluster, &fixture.name), cluster.state().writes.len() - before);
+    assert_eq!(world::ends(&cluster, &fixture), "Ready");
+    for number in 1..=most {
+        let what = format!("a second rotation, a crash after write {number}");
+        let cluster = rotated_again(&fixture).await;
+        let faults = Faults::of(Script { crash_after: Some(number), ..Script::default() });
+        let operator = start(&cluster, &faults).await;
+        crashed_or_calm(&cluster, &faults).await;
+        operator.crash().await;
+        again(&cluster, &fixture.name, &wanted, &what).await;
+    }
+    println!("G1: a rotation of three stores, {most} crashes");
+    assert!(most > 20, "{most}");
+}
+
+/// A Stack whose stores have been rotated once, and that asks for it again while no operator runs.
+async fn rotated_again(fixture: &Fixture) -> Cluster {
+    let cluster = world::cluster_with(fixture);
+    let operator = start(&cluster, &Faults::default()).await;
+    calm(&cluster).await;
+    operator.stop().await;
+    cluster.act(|state| {
+        state.edit_at(&fixture.id(), |stack| {
+            for store in ["mongodb", "postgres", "rabbitmq"] {
+                stack["spec"]["stores"][store]["managed"]["rotatedAt"] = "2026-11-26T15:00:00Z".into();
+            }
+        });
+    });
+    cluster
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_write_that_fails_in_any_way_is_made_up_for() {
     let kinds = [

@@ -4,8 +4,8 @@ use weft_operator_api::Workload;
 
 use crate::names::{
     AMQP_PORT, AUTHENTICATION, BROKER, FRONTEND, GRPC_PORT, HTTP_PORT, JAEGER, JAEGER_QUERY_PORT, LISTENER,
-    LOGGER, MAIL, MAILCATCHER, MONGODB, MONGODB_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, POSTGRES,
-    POSTGRES_PORT, RABBITMQ, SMTP_PORT,
+    LOGGER, MAIL, MAILCATCHER, MANAGEMENT_PORT, MONGODB, MONGODB_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT,
+    POSTGRES, POSTGRES_PORT, RABBITMQ, SMTP_PORT,
 };
 use crate::reconcile::validate::{Run, SmtpPlan, StorePlan, Validated};
 
@@ -84,10 +84,14 @@ fn faces(stack: &Validated) -> [(&'static str, &Option<Run>, i32); 5] {
     ]
 }
 
-/// The port of a store that we run.
-pub(super) fn store_port(name: &str) -> Option<i32> {
-    let stores = [(MONGODB, MONGODB_PORT), (RABBITMQ, AMQP_PORT), (POSTGRES, POSTGRES_PORT)];
-    stores.into_iter().find(|(store, _)| *store == name).map(|(_, port)| port)
+/// The ports of a store that we run; none of anything else.
+pub(super) fn store_ports(name: &str) -> &'static [i32] {
+    match name {
+        MONGODB => &[MONGODB_PORT],
+        RABBITMQ => &[AMQP_PORT, MANAGEMENT_PORT],
+        POSTGRES => &[POSTGRES_PORT],
+        _ => &[],
+    }
 }
 
 /// What a service calls that the operator does not run.

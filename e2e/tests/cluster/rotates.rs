@@ -1,0 +1,137 @@
+//! New credentials of every managed store of a Stack under load: no call fails, and the former ones open nothing.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use weft_e2e::{Calls, until};
+
+use crate::place::{Place, READY_WITHIN, ROAD, STACK, condition};
+
+/// Low: the two cores also run the cluster.
+const PER_SECOND: u32 = 25;
+const BETWEEN: u64 = 50;
+/// A store, who owns it, and the setting that opens it.
+const STORES: [(&str, &str, &str); 3] = [
+    ("mongodb", "logger", "MONGODB_URI"),
+    ("postgres", "authentication", "DATABASE_URL"),
+    ("rabbitmq", "listener", "AMQP_URI"),
+];
+
+pub(crate) async fn new_credentials_under_load_fail_no_call_and_the_former_open_nothing(
+    place: &Place,
+) -> Result<()> {
+    replicas(place, json!(2)).await?;
+    // Twice: the user that a store is made with does not go as later ones do.
+    for at in ["2026-11-25T15:00:00Z", "2026-11-25T16:00:00Z"] {
+        let former = former(place).await?;
+        let calls = Calls::start(place.broker()?, PER_SECOND);
+        let under_load = under_load(place, &calls, &former, at).await;
+        let (answered, failed) = calls.finish().await?;
+        eprintln!("rotates: {answered} answered, {} failed", failed.len());
+        under_load?;
+        ensure!(failed.is_empty(), "{} calls failed, {answered} did not: {failed:#?}", failed.len());
+        for former in &former {
+            is_refused(place, former).await?;
+        }
+    }
+    replicas(place, Value::Null).await
+}
+
+/// What opens a store before it is rotated.
+struct Former {
+    store: &'static str,
+    owner: &'static str,
+    setting: &'static str,
+    uri: String,
+}
+
+/// Of each store that knows passwords: the local node's MongoDB does not.
+async fn former(place: &Place) -> Result<Vec<Former>> {
+    let mut found = Vec::new();
+    for (store, owner, setting) in STORES {
+        let uri = uri(place, store).await?;
+        if uri.contains('@') {
+            found.push(Former { store, owner, setting, uri });
+        }
+    }
+    ensure!(found.len() >= 2, "{} stores with passwords", found.len());
+    Ok(found)
+}
+
+async fn uri(place: &Place, store: &str) -> Result<String> {
+    let template = "go-template={{.data.uri | base64decode}}";
+    place.kubectl().run(&["--namespace", ROAD, "get", "secret", store, "-o", template]).await
+}
+
+async fn under_load(place: &Place, calls: &Calls, former: &[Former], at: &str) -> Result<()> {
+    calls.advance(BETWEEN, READY_WITHIN).await?;
+    let stores = STORES.map(|(store, ..)| (store.to_owned(), json!({"managed": {"rotatedAt": at}})));
+    let stores: serde_json::Map<_, _> = stores.into_iter().collect();
+    patch(place, &json!({"spec": {"stores": stores}})).await?;
+    until("new credentials everywhere", READY_WITHIN, async || {
+        let stack = place.found_stack(STACK, ROAD).await?;
+        let rotated = condition(&stack, "CredentialsRotated").context("no condition CredentialsRotated")?;
+        let told = ["Rotated", "NoPasswords"].iter().any(|reason| rotated["reason"] == *reason);
+        ensure!(told, "{}: {}", rotated["reason"], rotated["message"]);
+        for Former { store, uri: former, .. } in former {
+            ensure!(uri(place, store).await? != *former, "{store} has what it had");
+        }
+        Ok(())
+    })
+    .await?;
+    place.ready().await?;
+    calls.advance(BETWEEN, READY_WITHIN).await
+}
+
+/// The store's owner tries to do something with them, as a Job of the operator's would.
+async fn is_refused(place: &Place, former: &Former) -> Result<()> {
+    let Former { store, owner, setting, uri } = former;
+    let pods = place.pods(ROAD, owner).await?;
+    let image =
+        pods.first().with_context(|| format!("no pod of {owner}"))?["spec"]["containers"][0]["image"].clone();
+    let name = format!("former-{store}");
+    let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    let container = json!({
+        "name": "try", "image": image, "args": ["credentials", "retire"], "securityContext": security,
+        "env": [{"name": *setting, "value": uri}, {"name": "CREDENTIALS_USERNAME", "value": "nobody"}],
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": ROAD,
+            "labels": {"weft.dev/stack": STACK, "weft.dev/client-of": store},
+        },
+        "spec": {
+            "restartPolicy": "Never", "automountServiceAccountToken": false, "containers": [container],
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        },
+    });
+    let kubectl = place.kubectl();
+    kubectl.apply(&pod.to_string()).await?;
+    until(&format!("{name} to end"), READY_WITHIN, async || {
+        let pod = kubectl.json(&["--namespace", ROAD, "get", "pod", &name]).await?;
+        ensure!(pod["status"]["phase"] == "Failed", "it is {}", pod["status"]["phase"]);
+        Ok(())
+    })
+    .await?;
+    let said = kubectl.run(&["--namespace", ROAD, "logs", &name]).await?;
+    kubectl.run(&["--namespace", ROAD, "delete", "pod", &name]).await?;
+    ensure!(said.contains(&format!("refuses the credentials in {setting}")), "{store}: {said}");
+    Ok(())
+}
+
+async fn replicas(place: &Place, wanted: Value) -> Result<()> {
+    let services =
+        ["broker", "authentication", "logger"].map(|name| (name.to_owned(), json!({"replicas": wanted})));
+    let services: serde_json::Map<_, _> = services.into_iter().collect();
+    patch(place, &json!({"spec": {"services": services}})).await?;
+    place.ready().await
+}
+
+async fn patch(place: &Place, change: &Value) -> Result<()> {
+    let change = change.to_string();
+    place
+        .kubectl()
+        .run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &change])
+        .await?;
+    Ok(())
+}

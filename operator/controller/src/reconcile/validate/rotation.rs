@@ -1,0 +1,77 @@
+//! How far new credentials of a managed store are. All of it follows from two Secrets: that which opens the store, and that of the
+//! next user, which also says whose place it takes.
+
+use super::Run;
+use crate::reconcile::dereference::{FoundNext, FoundRotation, Holder, NewUser};
+
+/// New credentials of a managed store, under way.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    pub step: RotationStep,
+    /// The service that knows the store: its image is what the Jobs run.
+    pub owner: Run,
+}
+
+/// What is due.
+#[derive(Clone, Debug)]
+pub enum RotationStep {
+    /// Nobody is to come yet: this user is written down.
+    Begin { former: String, user: NewUser },
+    /// The store is to know the next user, who then takes over.
+    Grant { holder: Box<Holder>, next: Box<Holder> },
+    /// Everybody moves to the new user, and then the former one goes.
+    Retire { next: Holder },
+    /// Who was to come was to take another's place.
+    Discard { next: Holder },
+    /// Something else has the name of the next user's Secret.
+    InTheWay { next: Holder },
+}
+
+pub(super) fn step(stack: &str, found: FoundRotation) -> RotationStep {
+    let FoundRotation { holder, next } = found;
+    match next {
+        FoundNext::Fresh(user) => RotationStep::Begin { former: holder.username, user },
+        FoundNext::Kept(next) if next.stack.as_deref() != Some(stack) => RotationStep::InTheWay { next },
+        FoundNext::Kept(next) if next.username == holder.username => RotationStep::Retire { next },
+        FoundNext::Kept(next) if next.former.as_ref() == Some(&holder.username) => {
+            RotationStep::Grant { holder: Box::new(holder), next: Box::new(next) }
+        }
+        FoundNext::Kept(next) => RotationStep::Discard { next },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::ContentDigest;
+
+    fn holder(username: &str, former: Option<&str>) -> Holder {
+        Holder {
+            name: "postgres".to_owned(),
+            uid: String::new(),
+            resource_version: String::new(),
+            stack: Some("shop".to_owned()),
+            username: username.to_owned(),
+            password: String::new(),
+            former: former.map(str::to_owned),
+            rotated_at: None,
+            digest: ContentDigest::default(),
+        }
+    }
+
+    #[test]
+    fn the_two_secrets_say_how_far_it_is() {
+        let step = |now: &str, next: Holder| {
+            step("shop", FoundRotation { holder: holder(now, None), next: FoundNext::Kept(next) })
+        };
+        let next = || holder("weft_2", Some("weft"));
+        assert!(matches!(step("weft", next()), RotationStep::Grant { .. }));
+        assert!(matches!(step("weft_2", next()), RotationStep::Retire { .. }));
+        assert!(
+            matches!(step("weft_1", next()), RotationStep::Discard { .. }),
+            "another Secret was put there"
+        );
+        let others = Holder { stack: None, ..next() };
+        assert!(matches!(step("weft", others), RotationStep::InTheWay { .. }));
+    }
+}
