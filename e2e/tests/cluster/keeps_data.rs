@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weft_e2e::{Broker, road, until};
 
-use crate::place::{Place, READY_WITHIN, ROAD, STACK};
+use crate::place::{Place, READY_WITHIN, ROAD};
 
 const EVENTS: usize = 20;
 
@@ -49,12 +49,7 @@ pub(crate) async fn postgresql_s_pod_is_replaced_and_its_people_are_there(place:
 /// Events that nobody has consumed yet are on RabbitMQ's volume and nowhere else.
 pub(crate) async fn rabbitmq_s_pod_is_replaced_and_its_events_are_there(place: &Place) -> Result<()> {
     set_listeners(place, Some(0)).await?;
-    until("the listener to be gone", READY_WITHIN, async || {
-        let pods = place.kubectl().list(ROAD, &["pods", "-l", "app.kubernetes.io/name=listener"]).await?;
-        ensure!(pods.is_empty(), "{} pods", pods.len());
-        Ok(())
-    })
-    .await?;
+    place.no_pods(ROAD, "app.kubernetes.io/name=listener").await?;
     let name = road::unique("queued");
     for _ in 0..EVENTS {
         let reply = place.broker()?.event(&name, "before").await?;
@@ -74,10 +69,5 @@ pub(crate) async fn rabbitmq_s_pod_is_replaced_and_its_events_are_there(place: &
 }
 
 async fn set_listeners(place: &Place, replicas: Option<u32>) -> Result<()> {
-    let patch = json!({"spec": {"services": {"listener": {"replicas": replicas}}}}).to_string();
-    place
-        .kubectl()
-        .run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &patch])
-        .await?;
-    Ok(())
+    place.patch(&json!({"services": {"listener": {"replicas": replicas}}})).await
 }

@@ -1,15 +1,19 @@
 //! The road on Kubernetes, and everything on it broken in turn. One release serves all tests, so they run one by one, in
 //! this order, and it is removed after the last, pass or fail.
 
+mod elsewhere;
 mod heals;
 mod keeps_data;
 mod kills;
+mod lives;
+mod moves;
 mod operator;
 mod place;
 mod refuses;
 mod restricted;
 mod rolls;
 mod rotates;
+mod samples;
 mod upgrades;
 mod walks;
 
@@ -57,9 +61,13 @@ tests![
     heals::deleted_objects_come_back_and_secrets_stay,
     kills::killed_pods_and_processes_lose_nothing_and_double_nothing,
     kills::every_sign_in_has_its_record_and_every_sign_out_its_mail,
+    lives::a_stack_is_stopped_upgraded_deleted_and_comes_back_with_its_data,
     keeps_data::mongodb_s_pod_is_replaced_and_its_entries_are_there,
     keeps_data::postgresql_s_pod_is_replaced_and_its_people_are_there,
     keeps_data::rabbitmq_s_pod_is_replaced_and_its_events_are_there,
+    samples::the_sample_and_a_workload_of_ones_own_run_as_they_stand,
+    samples::with_everything_external_the_operator_runs_no_store,
+    moves::postgresql_and_mongodb_move_out_and_back_with_their_data,
 ];
 
 fn main() -> Result<ExitCode> {

@@ -12,6 +12,11 @@ use weft_e2e::{Broker, Jaeger, Mailbox, until};
 pub(crate) const ROAD: &str = "weft-e2e-road";
 /// Where Stacks go that are never to run.
 pub(crate) const SPARE: &str = "weft-e2e-spare";
+/// Where the Stacks of k8s/ are applied.
+pub(crate) const SAMPLES: &str = "weft-e2e-samples";
+/// Where stores are that are nobody's business here.
+pub(crate) const ELSEWHERE: &str = "weft-e2e-elsewhere";
+const NAMESPACES: [&str; 4] = [ROAD, SPARE, SAMPLES, ELSEWHERE];
 pub(crate) const STACK: &str = "road";
 /// A slow machine with two cores restarts a store and all that waits for it in this.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(240);
@@ -31,21 +36,16 @@ struct Doors {
 
 impl Place {
     pub(crate) async fn make() -> Result<Self> {
-        let sandbox = Sandbox::install(Settings::from_env()?, "weft-e2e", &[ROAD, SPARE]).await?;
+        let sandbox = Sandbox::install(Settings::from_env()?, "weft-e2e", &NAMESPACES).await?;
         Ok(Self { sandbox, doors: OnceCell::new() })
     }
 
     /// Applies the Stack, waits until it is Ready, and opens ports to it.
     pub(crate) async fn open(&self) -> Result<(), String> {
         let opening = async {
-            let spec = json!({
-                "version": self.version()?, "tracing": {"managed": {}},
-                // Node ports masquerade: everybody here has one address.
-                "limits": {"requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000},
-            });
-            self.kubectl().apply(&self.stack(STACK, ROAD, &spec).to_string()).await?;
+            self.apply().await?;
             self.ready().await?;
-            let (email, password) = self.admin().await?;
+            let (email, password) = self.user(ROAD, &format!("{STACK}-admin")).await?;
             let broker = self.kubectl().node_port(ROAD, "broker", 8080).await?;
             let jaeger = self.kubectl().node_port(ROAD, "jaeger", 16686).await?;
             let mailbox = self.kubectl().node_port(ROAD, "mailcatcher", 1080).await?;
@@ -64,6 +64,28 @@ impl Place {
             .await
         };
         self.told(opening).await
+    }
+
+    /// Applies the Stack as it is to begin with.
+    pub(crate) async fn apply(&self) -> Result<()> {
+        let spec = json!({
+            "version": self.version()?, "tracing": {"managed": {}},
+            // Node ports masquerade: everybody here has one address.
+            "limits": {"requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000},
+        });
+        self.kubectl().apply(&self.stack(STACK, ROAD, &spec).to_string()).await.map(drop)
+    }
+
+    /// Changes the Stack by a merge patch.
+    pub(crate) async fn patch(&self, spec: &Value) -> Result<()> {
+        self.patch_in(ROAD, STACK, spec).await
+    }
+
+    /// Changes another Stack likewise.
+    pub(crate) async fn patch_in(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        let patch = json!({ "spec": spec }).to_string();
+        let args = ["--namespace", namespace, "patch", "stack", name, "--type=merge", "--patch", &patch];
+        self.kubectl().run(&args).await.map(drop)
     }
 
     pub(crate) async fn remove(&self) -> Result<()> {
@@ -112,13 +134,18 @@ impl Place {
         self.doors.get().context("not open yet")
     }
 
-    /// Email and password of the first user, as the operator's Secret has them.
-    async fn admin(&self) -> Result<(String, String)> {
-        let secret = ["--namespace", ROAD, "get", "secret", &format!("{STACK}-admin")];
-        let template = "go-template={{.data.email | base64decode}}\n{{.data.password | base64decode}}";
-        let text = self.kubectl().run(&[&secret[..], &["-o", template]].concat()).await?;
-        let (email, password) = text.split_once('\n').context("a Secret without email and password")?;
-        Ok((email.to_owned(), password.to_owned()))
+    /// Email and password of a user, as a Secret has them.
+    pub(crate) async fn user(&self, namespace: &str, secret: &str) -> Result<(String, String)> {
+        Ok((
+            self.secret(namespace, secret, "email").await?,
+            self.secret(namespace, secret, "password").await?,
+        ))
+    }
+
+    /// What a Secret has under a key.
+    pub(crate) async fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<String> {
+        let template = format!("go-template={{{{index .data {key:?} | base64decode}}}}");
+        self.kubectl().run(&["--namespace", namespace, "get", "secret", name, "-o", &template]).await
     }
 
     pub(crate) fn stack(&self, name: &str, namespace: &str, spec: &Value) -> Value {
@@ -134,12 +161,34 @@ impl Place {
 
     /// Waits until the Stack is Ready as its present spec says.
     pub(crate) async fn ready(&self) -> Result<()> {
-        until("the Stack to be Ready", READY_WITHIN, async || {
-            let stack = self.found_stack(STACK, ROAD).await?;
+        self.becomes(ROAD, STACK, "True", "Ready").await
+    }
+
+    /// Waits until a Stack's condition Ready has this status and reason, as its present spec says.
+    pub(crate) async fn becomes(
+        &self,
+        namespace: &str,
+        name: &str,
+        status: &str,
+        reason: &str,
+    ) -> Result<()> {
+        until(&format!("Stack {namespace}/{name} to be {reason}"), READY_WITHIN, async || {
+            let stack = self.found_stack(name, namespace).await?;
             let observed = &stack["status"]["observedGeneration"];
             ensure!(*observed == stack["metadata"]["generation"], "generation {observed} was observed");
             let ready = condition(&stack, "Ready").context("no condition Ready")?;
-            ensure!(ready["status"] == "True", "{}: {}", ready["reason"], ready["message"]);
+            let is_so = ready["status"] == status && ready["reason"] == reason;
+            ensure!(is_so, "{}: {}", ready["reason"], ready["message"]);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until nothing runs that carries this label.
+    pub(crate) async fn no_pods(&self, namespace: &str, label: &str) -> Result<()> {
+        until(&format!("the pods with {label} to be gone"), READY_WITHIN, async || {
+            let pods = self.kubectl().list(namespace, &["pods", "-l", label]).await?;
+            ensure!(pods.is_empty(), "{} pods", pods.len());
             Ok(())
         })
         .await
@@ -190,6 +239,15 @@ impl Place {
         .await
     }
 
+    /// The image of what runs under this name, at zero replicas too.
+    pub(crate) async fn image(&self, namespace: &str, name: &str) -> Result<String> {
+        let found = self.kubectl().list(namespace, &["deployments,statefulsets"]).await?;
+        let named = found.iter().find(|object| object["metadata"]["name"] == name);
+        let image =
+            named.and_then(|object| object["spec"]["template"]["spec"]["containers"][0]["image"].as_str());
+        Ok(image.with_context(|| format!("nothing in {namespace} is called {name}"))?.to_owned())
+    }
+
     /// Runs a test; its failure comes with how the cluster stood.
     pub(crate) async fn told<T>(&self, test: impl Future<Output = Result<T>>) -> Result<T, String> {
         match test.await {
@@ -200,7 +258,7 @@ impl Place {
 
     async fn standing(&self) -> String {
         let mut told = String::new();
-        for namespace in [ROAD, SPARE, self.release()] {
+        for namespace in NAMESPACES.into_iter().chain([self.release()]) {
             for what in ["pods -o wide", "stacks -o wide", "events --field-selector type=Warning"] {
                 let args = ["--namespace", namespace, "get"].into_iter().chain(what.split(' '));
                 let said = self.kubectl().run(&args.collect::<Vec<_>>()).await;

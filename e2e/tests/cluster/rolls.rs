@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_e2e::{Calls, until};
 
-use crate::place::{Place, READY_WITHIN, ROAD, STACK};
+use crate::place::{Place, READY_WITHIN, ROAD};
 
 /// Low: the two cores also run the cluster.
 const PER_SECOND: u32 = 25;
@@ -34,6 +34,21 @@ async fn under_load(place: &Place, calls: &Calls) -> Result<()> {
         edit(place, |other| if other == app { json!({"env": env}) } else { json!({}) }).await?;
         calls.advance(BETWEEN, READY_WITHIN).await?;
     }
+    let several = json!({
+        "services": {"mail": {"labels": {"team": "core"}}, "listener": {"replicas": 2}},
+        "tracing": {"managed": {}, "ratio": 0.5}, "networkPolicies": false,
+        "expose": {"host": "road.example.com"},
+    });
+    let back = json!({
+        "services": {"mail": null, "listener": null}, "tracing": {"managed": {}, "ratio": null},
+        "networkPolicies": null, "expose": null,
+    });
+    for fields in [several, back] {
+        eprintln!("editing {fields}");
+        place.patch(&fields).await?;
+        place.ready().await?;
+        calls.advance(BETWEEN, READY_WITHIN).await?;
+    }
     for replicas in [3, 2] {
         eprintln!("scaling to {replicas}");
         edit(place, |_| json!({"replicas": replicas})).await?;
@@ -50,11 +65,7 @@ async fn under_load(place: &Place, calls: &Calls) -> Result<()> {
 /// Changes these services in the Stack, and waits until nothing of them runs as before.
 async fn edit(place: &Place, change: impl Fn(&str) -> Value) -> Result<()> {
     let services: serde_json::Map<_, _> = ROLLED.iter().map(|app| ((*app).to_owned(), change(app))).collect();
-    let patch = json!({"spec": {"services": services}}).to_string();
-    place
-        .kubectl()
-        .run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &patch])
-        .await?;
+    place.patch(&json!({"services": services})).await?;
     place.ready().await
 }
 

@@ -48,7 +48,7 @@ struct Former {
 async fn former(place: &Place) -> Result<Vec<Former>> {
     let mut found = Vec::new();
     for (store, owner, setting) in STORES {
-        let uri = uri(place, store).await?;
+        let uri = place.secret(ROAD, store, "uri").await?;
         if uri.contains('@') {
             found.push(Former { store, owner, setting, uri });
         }
@@ -57,23 +57,18 @@ async fn former(place: &Place) -> Result<Vec<Former>> {
     Ok(found)
 }
 
-async fn uri(place: &Place, store: &str) -> Result<String> {
-    let template = "go-template={{.data.uri | base64decode}}";
-    place.kubectl().run(&["--namespace", ROAD, "get", "secret", store, "-o", template]).await
-}
-
 async fn under_load(place: &Place, calls: &Calls, former: &[Former], at: &str) -> Result<()> {
     calls.advance(BETWEEN, READY_WITHIN).await?;
     let stores = STORES.map(|(store, ..)| (store.to_owned(), json!({"managed": {"rotatedAt": at}})));
     let stores: serde_json::Map<_, _> = stores.into_iter().collect();
-    patch(place, &json!({"spec": {"stores": stores}})).await?;
+    place.patch(&json!({"stores": stores})).await?;
     until("new credentials everywhere", READY_WITHIN, async || {
         let stack = place.found_stack(STACK, ROAD).await?;
         let rotated = condition(&stack, "CredentialsRotated").context("no condition CredentialsRotated")?;
         let told = ["Rotated", "NoPasswords"].iter().any(|reason| rotated["reason"] == *reason);
         ensure!(told, "{}: {}", rotated["reason"], rotated["message"]);
         for Former { store, uri: former, .. } in former {
-            ensure!(uri(place, store).await? != *former, "{store} has what it had");
+            ensure!(place.secret(ROAD, store, "uri").await? != *former, "{store} has what it had");
         }
         Ok(())
     })
@@ -123,15 +118,6 @@ async fn replicas(place: &Place, wanted: Value) -> Result<()> {
     let services =
         ["broker", "authentication", "logger"].map(|name| (name.to_owned(), json!({"replicas": wanted})));
     let services: serde_json::Map<_, _> = services.into_iter().collect();
-    patch(place, &json!({"spec": {"services": services}})).await?;
+    place.patch(&json!({"services": services})).await?;
     place.ready().await
-}
-
-async fn patch(place: &Place, change: &Value) -> Result<()> {
-    let change = change.to_string();
-    place
-        .kubectl()
-        .run(&["--namespace", ROAD, "patch", "stack", STACK, "--type=merge", "--patch", &change])
-        .await?;
-    Ok(())
 }
