@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom as _;
 use weft_devcluster::of_container;
 use weft_e2e::{Door, Flow, People, seeded};
@@ -58,7 +58,10 @@ pub(crate) async fn every_sign_in_has_its_record_and_every_sign_out_its_mail(pla
     let between = People::total(USERS) / (victims.len() as u64 + 1);
     for app in victims {
         people.advance(between, BACK_WITHIN).await?;
-        ensure!(!people.are_done(), "everybody was done before {app} was killed");
+        if people.are_done() {
+            let visits = people.finish().await?;
+            bail!("everybody was done before {app} was killed: {visits:?}");
+        }
         eprintln!("killing {app}");
         kill(place, ROAD, app, Way::Process).await?;
     }
