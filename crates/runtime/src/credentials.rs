@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::Process;
 use crate::config::{ConfigError, Environment, ExposeSecret as _, SecretString, Settings};
+use crate::store::StoreError;
 use crate::telemetry::chain;
 
 /// A store that takes longer for a few statements is away: the Job tries again.
@@ -37,6 +38,17 @@ pub enum Change {
         /// Its name.
         username: String,
     },
+}
+
+/// Why the users of a database could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What a process is started for.

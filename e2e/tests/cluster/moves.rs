@@ -1,7 +1,5 @@
 //! Stores that move from managed to external and back, step by step as docs/stores.md says, with their data.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_e2e::{Broker, road, until};
@@ -128,9 +126,7 @@ async fn erase(place: &Place, store: &Store) -> Result<()> {
 /// Runs the Job of k8s/ from one Secret's store to another's, with the images of this cluster.
 async fn copy(place: &Place, store: &Store, from: &str, to: &str) -> Result<()> {
     let kubectl = place.kubectl();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s").join(format!("{}.yaml", store.job));
-    let read = ["create", "--dry-run=client", "-o", "json", "-f", &path.display().to_string()];
-    let mut job: Value = serde_json::from_str(&kubectl.run(&read).await?)?;
+    let mut job = place.read(&format!("{}.yaml", store.job)).await?.pop().context("the file has no Job")?;
     job["metadata"]["namespace"] = ROAD.into();
     let template = &mut job["spec"]["template"];
     template["metadata"]["labels"]["weft.dev/stack"] = STACK.into();

@@ -1,5 +1,6 @@
 //! The release, its Stack, and the ways in.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -246,6 +247,14 @@ impl Place {
         let image =
             named.and_then(|object| object["spec"]["template"]["spec"]["containers"][0]["image"].as_str());
         Ok(image.with_context(|| format!("nothing in {namespace} is called {name}"))?.to_owned())
+    }
+
+    /// The objects of a file in k8s/, as kubectl reads them.
+    pub(crate) async fn read(&self, file: &str) -> Result<Vec<Value>> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s").join(file).display().to_string();
+        let read = self.kubectl().run(&["create", "--dry-run=client", "-o", "json", "-f", &path]).await?;
+        let objects = serde_json::Deserializer::from_str(&read).into_iter();
+        objects.collect::<Result<_, _>>().with_context(|| format!("kubectl read {path} as: {read}"))
     }
 
     /// Runs a test; its failure comes with how the cluster stood.

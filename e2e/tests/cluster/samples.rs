@@ -1,6 +1,5 @@
 //! The Stacks of k8s/, applied as they stand: only addresses, passwords and an image's name are put in place of the examples'.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -139,20 +138,13 @@ async fn erase(place: &Place) -> Result<()> {
 
 /// `kubectl apply -f k8s/<file>`, in a namespace of ours.
 async fn apply(place: &Place, file: &str, mut change: impl FnMut(&mut Value) -> Result<()>) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s").join(file);
-    let path = path.display().to_string();
-    let read = place.kubectl().run(&["create", "--dry-run=client", "-o", "json", "-f", &path]).await?;
-    let mut objects = Vec::new();
-    for object in serde_json::Deserializer::from_str(&read).into_iter::<Value>() {
-        let mut object = object?;
-        if object["kind"] == "Namespace" {
-            continue;
-        }
+    let mut objects = place.read(file).await?;
+    objects.retain(|object| object["kind"] != "Namespace");
+    ensure!(objects.iter().any(|object| object["kind"] == "Stack"), "{file} has no Stack");
+    for object in &mut objects {
         object["metadata"]["namespace"] = SAMPLES.into();
-        change(&mut object)?;
-        objects.push(object);
+        change(object)?;
     }
-    ensure!(objects.iter().any(|object| object["kind"] == "Stack"), "{path} has no Stack: {read}");
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     place.kubectl().apply(&list.to_string()).await.map(drop)
 }

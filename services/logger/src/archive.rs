@@ -27,10 +27,12 @@ pub enum CopyError {
 
 /// Dumps or restores where the arguments say so; nothing when they say something else.
 pub fn main(arguments: &[String]) -> Option<ExitCode> {
-    let (verb, file) = match arguments {
-        [verb, file] if verb == "dump" || verb == "restore" => (verb.as_str(), Path::new(file)),
-        _ => return None,
+    let verb = arguments.first().filter(|verb| ["dump", "restore"].contains(&verb.as_str()))?.as_str();
+    let [_, file] = arguments else {
+        eprintln!("usage: logger {verb} FILE");
+        return Some(ExitCode::from(2));
     };
+    let file = Path::new(file);
     let work = async {
         match verb {
             "dump" => dump(file).await.map(|count| format!("dumped {count} entries")),

@@ -71,6 +71,10 @@ async fn what_goes_wrong_is_said_and_half_a_dump_has_no_name() -> Result<()> {
     let missing = logger("restore", Path::new("/nowhere/logs.bson"), empty.uri()).await?;
     assert!(told(&missing).contains("failed to open /nowhere/logs.bson"), "{}", told(&missing));
 
+    let unnamed = Command::new(weft_devstack::our_binary("logger")?).arg("dump").output().await?;
+    assert_eq!(unnamed.status.code(), Some(2));
+    assert_eq!(told(&unnamed), "usage: logger dump FILE\n");
+
     empty.kill().await?;
     let other = file.with_file_name("other.bson");
     let away = logger("dump", &other, empty.uri()).await?;
