@@ -26,7 +26,7 @@ use pass::observed;
 pub use watch::{Feeds, feeds};
 
 /// Passes at the same time. Each waits for the API server nearly all of its time.
-const CONCURRENCY: u16 = 8;
+const CONCURRENCY: u16 = 16;
 /// At the end of the process passes under way have this long: who follows is waiting. A pass may be cut anywhere.
 const LAST_PASSES: Duration = Duration::from_secs(2);
 

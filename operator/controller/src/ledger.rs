@@ -17,44 +17,54 @@ pub type StackKey = (String, String);
 /// Kind and name of an object in its namespace.
 pub type ObjectKey = (&'static str, String);
 
+/// Half of a SHA-256: there is an entry for each of forty thousand objects, and nobody chooses what is in them to collide.
+type Digest16 = [u8; 16];
+
+fn digest(parts: &[&[u8]]) -> Digest16 {
+    let mut sha = Sha256::new();
+    for part in parts {
+        sha.update(part.len().to_be_bytes());
+        sha.update(part);
+    }
+    let whole: [u8; 32] = sha.finalize().into();
+    std::array::from_fn(|index| whole[index])
+}
+
 /// What we sent, told apart without keeping it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent([u8; 32]);
+pub struct Sent(Digest16);
 
 impl Sent {
     pub fn of(body: &[u8]) -> Self {
-        Self(Sha256::digest(body).into())
+        Self(digest(&[body]))
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     sent: Sent,
-    uid: Option<String>,
-    revision: Revision,
+    state: State,
 }
 
-/// What changes when others change an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Revision {
-    Generation(i64),
-    ResourceVersion(Option<String>),
-}
+/// Which object it is, and what changes when others change it: its generation, or the resource version of a kind without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State(Digest16);
 
-impl Revision {
+impl State {
     fn of(meta: &ObjectMeta) -> Self {
+        let uid = meta.uid.as_deref().unwrap_or_default().as_bytes();
         // A kind that counts no generations says none, or 0.
-        match meta.generation {
-            Some(generation) if generation > 0 => Self::Generation(generation),
-            _ => Self::ResourceVersion(meta.resource_version.clone()),
-        }
+        Self(match meta.generation {
+            Some(generation) if generation > 0 => digest(&[uid, b"generation", &generation.to_be_bytes()]),
+            _ => digest(&[uid, b"version", meta.resource_version.as_deref().unwrap_or_default().as_bytes()]),
+        })
     }
 }
 
 /// What our last apply of each object left behind.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    objects: Mutex<HashMap<StackKey, HashMap<ObjectKey, Entry>>>,
+    objects: Mutex<HashMap<StackKey, HashMap<Digest16, Entry>>>,
     /// Stacks of which the API server said that they own no data, and whose policy is to own none.
     without_data: Mutex<HashSet<StackKey>>,
 }
@@ -81,18 +91,17 @@ impl Ledger {
         seen: &ObjectMeta,
     ) -> bool {
         let ledger = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = ledger.get(stack).and_then(|objects| objects.get(object)) else { return false };
-        entry.sent == sent
-            && entry.uid == seen.uid
-            && entry.revision == Revision::of(seen)
-            && carries(wanted, seen)
+        let Some(entry) = ledger.get(stack).and_then(|objects| objects.get(&name(object))) else {
+            return false;
+        };
+        entry.sent == sent && entry.state == State::of(seen) && carries(wanted, seen)
     }
 
     /// Notes what the API server answered to our apply.
-    pub fn note(&self, stack: &StackKey, object: ObjectKey, sent: Sent, answered: &ObjectMeta) {
-        let entry = Entry { sent, uid: answered.uid.clone(), revision: Revision::of(answered) };
+    pub fn note(&self, stack: &StackKey, object: &ObjectKey, sent: Sent, answered: &ObjectMeta) {
+        let entry = Entry { sent, state: State::of(answered) };
         let mut ledger = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.entry(stack.clone()).or_default().insert(object, entry);
+        ledger.entry(stack.clone()).or_default().insert(name(object), entry);
     }
 
     /// What an apply of this body has done, from what was seen before it and what the API server answered. Asked before
@@ -106,16 +115,15 @@ impl Ledger {
         (seen, answered): (Option<&ObjectMeta>, &ObjectMeta),
     ) -> Effect {
         let ledger = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = ledger.get(stack).and_then(|objects| objects.get(object));
-        let revision = Revision::of(answered);
-        let before = entry.filter(|entry| entry.uid == answered.uid).map(|entry| &entry.revision);
-        let is_same = |seen: &ObjectMeta| seen.uid == answered.uid && Revision::of(seen) == revision;
+        let entry = ledger.get(stack).and_then(|objects| objects.get(&name(object)));
+        let state = State::of(answered);
+        let is_as_before = entry.is_some_and(|entry| entry.state == state);
         match (seen, entry) {
             // What was seen may be older than our own last apply.
-            (Some(seen), _) if carries(wanted, seen) && (is_same(seen) || before == Some(&revision)) => {
+            (Some(seen), _) if carries(wanted, seen) && (State::of(seen) == state || is_as_before) => {
                 Effect::None
             }
-            (None, _) if before == Some(&revision) => Effect::None,
+            (None, _) if is_as_before => Effect::None,
             (_, Some(entry)) if entry.sent == sent => Effect::Healed,
             (None, _) => Effect::Created,
             (Some(_), _) => Effect::Changed,
@@ -148,6 +156,10 @@ impl Ledger {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.without_data.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+fn name((kind, name): &ObjectKey) -> Digest16 {
+    digest(&[kind.as_bytes(), name.as_bytes()])
 }
 
 /// True when all labels, annotations and owners that we want are there; others may be there too.
@@ -192,7 +204,7 @@ mod tests {
         let settled = |sent, now: &ObjectMeta| ledger.is_settled(&stack, &object, sent, &wanted, now);
         let left = seen(Some(3), "10", Some("yes"));
         assert!(!settled(sent, &left), "never applied");
-        ledger.note(&stack, object.clone(), sent, &left);
+        ledger.note(&stack, &object, sent, &left);
         assert!(settled(sent, &seen(Some(3), "11", Some("yes"))), "a status was written");
         assert!(!settled(sent, &seen(Some(4), "11", Some("yes"))), "the spec was edited");
         assert!(!settled(sent, &seen(Some(3), "11", Some("no"))), "our label was edited");
@@ -216,7 +228,7 @@ mod tests {
         assert_eq!(effect(sent, None, &first), Effect::Created);
         assert_eq!(effect(sent, Some(&first), &first), Effect::None, "the first look after a restart");
         assert_eq!(effect(sent, Some(&first), &second), Effect::Changed, "that look found it different");
-        ledger.note(&stack, object.clone(), sent, &second);
+        ledger.note(&stack, &object, sent, &second);
         assert_eq!(effect(sent, Some(&first), &second), Effect::None, "the watch is behind");
         let (edited, back) = (seen(Some(3), "13", Some("yes")), seen(Some(4), "14", Some("yes")));
         assert_eq!(effect(other, Some(&second), &edited), Effect::Changed);
@@ -233,7 +245,7 @@ mod tests {
         let (ledger, stack) = (Ledger::default(), ("shop".to_owned(), "shop".to_owned()));
         let object = ("Service", "broker".to_owned());
         let (sent, left) = (Sent::of(b"body"), seen(None, "10", None));
-        ledger.note(&stack, object.clone(), sent, &left);
+        ledger.note(&stack, &object, sent, &left);
         assert!(ledger.is_settled(&stack, &object, sent, &ObjectMeta::default(), &left));
         assert!(!ledger.is_settled(&stack, &object, sent, &ObjectMeta::default(), &seen(None, "11", None)));
     }

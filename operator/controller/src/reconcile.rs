@@ -8,27 +8,30 @@ pub mod status;
 pub mod tell;
 pub mod validate;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Resource as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
-use weft_operator_api::{Admin, Mail, Smtp, Stack, StackSpec, Store, Stores};
+use weft_operator_api::{Admin, ConditionStatus, Mail, Smtp, Stack, StackSpec, Store, Stores};
 
 use crate::cache::GuardedStack;
 use crate::context::Context;
 use apply::ApplyError;
 use dereference::DereferenceError;
 use keep::KeepError;
-use status::{Outcome, StatusError};
+use status::{Outcome, READY, StatusError};
 use validate::Refusal;
 
 /// Even without an event, each Stack is looked at this often.
 const AGAIN: Duration = Duration::from_secs(600);
-/// While a Stack is not ready, pods and stores are asked this often.
-const WHILE_NOT_READY: Duration = Duration::from_secs(10);
+/// While a Stack is not ready, pods and stores are asked this often, and less often the longer that lasts: what changes brings an
+/// event, and what doesn't has time.
+const WHILE_NOT_READY: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(60);
 /// Secrets and ConfigMaps that a Stack names are not watched, since the operator may watch none but its own.
 const OF_OTHERS: Duration = Duration::from_secs(30);
 const MISSING_SECRET: Duration = Duration::from_secs(5);
@@ -114,11 +117,24 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
     match applied.failure {
         Some(failure) => Err(failure.into()),
         None if !ready.is_ready => {
-            Ok(Action::requeue(if ready.is_near { MISSING_SECRET } else { WHILE_NOT_READY }))
+            let looked_for = || while_not_ready(not_ready_for(stack, context.clock.now()));
+            Ok(Action::requeue(if ready.is_near { MISSING_SECRET } else { looked_for() }))
         }
         None if names_others(stack) => Ok(Action::requeue(OF_OTHERS)),
         None => Ok(Action::requeue(AGAIN)),
     }
+}
+
+/// How long a Stack has said that it is not ready.
+fn not_ready_for(stack: &Stack, now: Timestamp) -> Duration {
+    let condition = stack.status.as_ref().and_then(|status| status.condition(READY));
+    let since = condition.filter(|ready| ready.status != ConditionStatus::True);
+    let since = since.and_then(|ready| ready.last_transition_time.parse::<Timestamp>().ok());
+    since.map_or(Duration::ZERO, |since| now.duration_since(since).try_into().unwrap_or_default())
+}
+
+fn while_not_ready(elapsed: Duration) -> Duration {
+    (elapsed / 2).clamp(*WHILE_NOT_READY.start(), *WHILE_NOT_READY.end())
 }
 
 /// What can't be read can't be decided on: the status says so, and it is tried again.
@@ -147,4 +163,30 @@ fn names_others(stack: &Stack) -> bool {
     let named = admin.as_ref().is_some_and(|Admin { secret_ref, .. }| secret_ref.is_some());
     let environment = workloads.iter().any(|workload| !workload.env_from.is_empty());
     [mongodb, rabbitmq, postgres].into_iter().any(external) || relay || templates || named || environment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_looked_at_less_often() {
+        let seconds = Duration::from_secs;
+        for (elapsed, delay) in [(0, 10), (20, 10), (60, 30), (120, 60), (86_400, 60)] {
+            assert_eq!(while_not_ready(seconds(elapsed)), seconds(delay), "after {elapsed} s");
+        }
+        let status = |status: &str| {
+            serde_json::json!({ "conditions": [{
+                "type": "Ready", "status": status, "reason": "Because", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]})
+        };
+        let mut stack =
+            Stack::new("shop", serde_json::from_value(serde_json::json!({ "version": "1" })).unwrap());
+        let now = "2026-01-01T00:01:00Z".parse().unwrap();
+        assert_eq!(not_ready_for(&stack, now), Duration::ZERO, "nothing was said yet");
+        stack.status = serde_json::from_value(status("False")).unwrap();
+        assert_eq!(not_ready_for(&stack, now), seconds(60));
+        stack.status = serde_json::from_value(status("True")).unwrap();
+        assert_eq!(not_ready_for(&stack, now), Duration::ZERO);
+    }
 }

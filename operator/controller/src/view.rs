@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::names;
 
-pub use ours::{Ours, OwnedView};
+pub use ours::{Ours, OwnedView, Replicas};
 
 /// A Deployment's metadata and how far its rollout is.
 #[derive(Resource, Clone, Debug)]
@@ -24,8 +24,7 @@ pub struct DeploymentView {
     pub metadata: ObjectMeta,
     pub status: Rollout,
     pub ours: Ours,
-    /// How many pods there shall be, whoever says so.
-    pub replicas: Option<i32>,
+    pub replicas: Replicas,
 }
 
 impl<'de> Deserialize<'de> for DeploymentView {

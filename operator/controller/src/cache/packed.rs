@@ -22,15 +22,13 @@ pub(super) struct PackedMeta {
     owners: Box<[Arc<OwnerReference>]>,
 }
 
-type Pairs = Box<[(Arc<str>, Arc<str>)]>;
+/// All of an object's: what is made for one service has the same.
+type Pairs = Arc<[(Arc<str>, Arc<str>)]>;
 
 impl PackedMeta {
     pub(super) fn of(meta: ObjectMeta) -> Self {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut pairs = |pairs: Option<BTreeMap<String, String>>| {
-            pairs.into_iter().flatten().map(|(key, value)| (shared.text(&key), shared.text(&value))).collect()
-        };
-        let (labels, annotations) = (pairs(meta.labels), pairs(meta.annotations));
+        let (labels, annotations) = (shared.pairs(meta.labels), shared.pairs(meta.annotations));
         let owners = meta.owner_references.into_iter().flatten().map(|owner| shared.owner(owner)).collect();
         Self {
             name: shared.text(&meta.name.unwrap_or_default()),
@@ -78,6 +76,7 @@ impl PackedMeta {
 #[derive(Default)]
 struct Shared {
     texts: HashSet<Arc<str>>,
+    pairs: HashSet<Pairs>,
     owners: HashMap<String, Arc<OwnerReference>>,
     /// So many texts are too many: those that nobody has any more go.
     sweep_at: usize,
@@ -92,6 +91,7 @@ impl Shared {
             return Arc::clone(found);
         }
         if self.texts.len() >= self.sweep_at.max(FEW) {
+            self.pairs.retain(|pairs| Arc::strong_count(pairs) > 1);
             self.texts.retain(|text| Arc::strong_count(text) > 1);
             self.owners.retain(|_, owner| Arc::strong_count(owner) > 1);
             self.sweep_at = self.texts.len().saturating_mul(2);
@@ -99,6 +99,18 @@ impl Shared {
         let text: Arc<str> = text.into();
         self.texts.insert(Arc::clone(&text));
         text
+    }
+
+    fn pairs(&mut self, pairs: Option<BTreeMap<String, String>>) -> Pairs {
+        let pairs = pairs.into_iter().flatten().map(|(key, value)| (self.text(&key), self.text(&value)));
+        let pairs: Pairs = pairs.collect();
+        match self.pairs.get(&pairs) {
+            Some(found) => Arc::clone(found),
+            None => {
+                self.pairs.insert(Arc::clone(&pairs));
+                pairs
+            }
+        }
     }
 
     fn owner(&mut self, owner: OwnerReference) -> Arc<OwnerReference> {
@@ -142,10 +154,7 @@ mod tests {
     #[test]
     fn what_is_the_same_is_kept_once() {
         let [one, other] = [PackedMeta::of(meta()), PackedMeta::of(meta())];
-        assert!(
-            Arc::ptr_eq(&one.owners[0], &other.owners[0])
-                && Arc::ptr_eq(&one.labels[0].1, &other.labels[0].1)
-        );
+        assert!(Arc::ptr_eq(&one.owners[0], &other.owners[0]) && Arc::ptr_eq(&one.labels, &other.labels));
         let changed = ObjectMeta { resource_version: Some("8".to_owned()), ..meta() };
         assert!(one.is_same(&other) && !one.is_same(&PackedMeta::of(changed)));
     }

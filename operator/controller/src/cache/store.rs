@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::packed::PackedMeta;
 use crate::view::{
-    ContentDigest, DeploymentView, JobState, JobView, Ours, OwnedView, Rollout, SecretView, StatefulSetView,
+    ContentDigest, DeploymentView, JobState, JobView, Ours, OwnedView, Replicas, Rollout, SecretView,
+    StatefulSetView,
 };
 
 /// A view that can be kept: its metadata, and the rest.
@@ -49,7 +50,7 @@ impl<K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static> Keep for Own
 }
 
 impl Keep for DeploymentView {
-    type Rest = (Rollout, Ours, Option<i32>);
+    type Rest = (Rollout, Ours, Replicas);
 
     fn parts(self) -> (ObjectMeta, Self::Rest) {
         (self.metadata, (self.status.shortened(), self.ours, self.replicas))

@@ -2,6 +2,7 @@
 
 mod data;
 mod rotation;
+mod scale;
 
 use std::collections::BTreeMap;
 
@@ -138,6 +139,7 @@ pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Conte
     pass.settle_all::<NetworkPolicy>(&network_policies).await;
     pass.settle_all::<PodDisruptionBudget>(&disruption_budgets).await;
     let stateful_sets = pass.settle_all::<StatefulSet>(&stateful_sets).await;
+    pass.hand_over_scales(&deployments).await;
     let deployments = pass.settle_all::<Deployment>(&deployments).await;
     pass.settle_all::<HorizontalPodAutoscaler>(&autoscalers).await;
     pass.settle_all::<Ingress>(&ingresses).await;
@@ -239,7 +241,7 @@ impl Pass<'_> {
                     return Ok(seen.clone());
                 }
                 if ours.is(&wanted().map_err(encode)?) {
-                    self.context.ledger.note(&self.key, id, sent, seen);
+                    self.context.ledger.note(&self.key, &id, sent, seen);
                     return Ok(seen.clone());
                 }
                 self.refuse_foreign::<K>(seen)?;
@@ -259,7 +261,7 @@ impl Pass<'_> {
             Effect::Changed => self.changes.changed.push(format!("{} {name}", K::KIND)),
             Effect::Healed => self.changes.healed.push(format!("{} {name}", K::KIND)),
         }
-        self.context.ledger.note(&self.key, id, sent, &answer);
+        self.context.ledger.note(&self.key, &id, sent, &answer);
         Ok(answer)
     }
 

@@ -146,7 +146,7 @@ fn put(plan: &mut Plan, templates: &Templates) {
 /// Its name follows from what it keeps.
 fn revision(stack: &Validated, templates: &Templates) -> Result<ControllerRevision, serde_json::Error> {
     let data = serde_json::to_value(Data { templates: templates.clone() })?;
-    let name = format!("templates-{}", digest(data.to_string().as_bytes()));
+    let name = format!("templates-{}", digest(&serde_json::to_vec(&data)?));
     Ok(ControllerRevision {
         metadata: kept_meta(stack, &name),
         data: Some(RawExtension(data)),

@@ -20,12 +20,7 @@ pub struct Ours(Option<[u8; 16]>);
 impl Ours {
     /// Of an object that someone sent us; nothing of one that we never applied.
     pub fn of_seen(object: &Value) -> Self {
-        let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
-        let applied = |entry: &&Value| {
-            entry["manager"] == MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
-        };
-        let Some(entry) = entries.into_iter().find(applied) else { return Self(None) };
-        Self(picked(object, &entry["fieldsV1"]).map(digest))
+        Self(applied(object).and_then(|fields| picked(object, fields)).map(digest))
     }
 
     /// Of an object that we want.
@@ -43,6 +38,15 @@ impl Ours {
     pub fn is(&self, wanted: &Self) -> bool {
         self.0.is_some() && self == wanted
     }
+}
+
+/// The fields that our last apply of an object named.
+fn applied(object: &Value) -> Option<&Value> {
+    let mut entries = object["metadata"]["managedFields"].as_array()?.iter();
+    let entry = entries.find(|entry| {
+        entry["manager"] == MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
+    })?;
+    Some(&entry["fieldsV1"])
 }
 
 /// What of a value these fields name.
@@ -79,9 +83,8 @@ fn has(item: &Value, keys: &Map<String, Value>) -> bool {
 
 fn digest(mut value: Value) -> [u8; 16] {
     plain(&mut value);
-    let mut sha = Sha256::new();
-    feed(&mut sha, &value);
-    let whole: [u8; 32] = sha.finalize().into();
+    // Maps are sorted by their keys, so that one value is one text. A value can always be written.
+    let whole: [u8; 32] = Sha256::digest(serde_json::to_vec(&value).unwrap_or_default()).into();
     std::array::from_fn(|index| whole[index])
 }
 
@@ -96,31 +99,6 @@ fn plain(value: &mut Value) {
             if let Some(part) = claim.get_mut(part).and_then(Value::as_object_mut) {
                 part.remove(filled_in);
             }
-        }
-    }
-}
-
-/// In the order of the keys, whatever the order of the map.
-fn feed(sha: &mut Sha256, value: &Value) {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_unstable_by_key(|(key, _)| *key);
-            sha.update([b'{']);
-            for (key, field) in fields {
-                sha.update(Value::from(key.as_str()).to_string());
-                feed(sha, field);
-            }
-            sha.update([b'}']);
-        }
-        Value::Array(items) => {
-            sha.update([b'[']);
-            items.iter().for_each(|item| feed(sha, item));
-            sha.update([b']']);
-        }
-        other => {
-            sha.update(other.to_string());
-            sha.update([b',']);
         }
     }
 }
@@ -146,18 +124,28 @@ impl<'de, K> Deserialize<'de> for OwnedView<K> {
     }
 }
 
+/// How many pods there shall be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// Whoever says so.
+    pub wanted: Option<i32>,
+    /// We say so: it would go with our word.
+    pub are_ours: bool,
+}
+
 /// Metadata, what is ours, the status, and how many pods there shall be.
 pub(super) fn taken_apart<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<(ObjectMeta, Ours, Value, Option<i32>), D::Error> {
+) -> Result<(ObjectMeta, Ours, Value, Replicas), D::Error> {
     let mut object = Value::deserialize(deserializer)?;
     let ours = Ours::of_seen(&object);
+    let are_ours = applied(&object).is_some_and(|fields| !fields["f:spec"]["f:replicas"].is_null());
     if let Some(meta) = object["metadata"].as_object_mut() {
         meta.remove("managedFields");
     }
     let metadata = serde_json::from_value(object["metadata"].take()).map_err(D::Error::custom)?;
-    let replicas = object["spec"]["replicas"].as_i64().and_then(|replicas| replicas.try_into().ok());
-    Ok((metadata, ours, object["status"].take(), replicas))
+    let wanted = object["spec"]["replicas"].as_i64().and_then(|replicas| replicas.try_into().ok());
+    Ok((metadata, ours, object["status"].take(), Replicas { wanted, are_ours }))
 }
 
 impl<K: Resource> Resource for OwnedView<K> {
@@ -213,6 +201,15 @@ mod tests {
                 "containers": [more, { "name": "broker", "image": "a", "tty": false }],
             },
         })
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_count() {
+        let [one, other] =
+            [r#"{"a": {"c": 1, "b": [2, 1]}, "d": null}"#, r#"{"d": null, "a": {"b": [2, 1], "c": 1}}"#]
+                .map(|text| digest(serde_json::from_str(text).unwrap()));
+        assert_eq!(one, other);
+        assert_ne!(one, digest(json!({ "a": { "b": [1, 2], "c": 1 }, "d": null })));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use weft_operator::reconcile::dereference::{Found, FoundSmtp};
 use weft_operator::view::ContentDigest;
 
 use crate::build::{attempt, found, plan, restricted, templates, value};
-use crate::fake::Id;
+use crate::fake::{Id, Step};
 use crate::harness::{Operator, installation, ready, stack};
 
 fn named<T: serde::Serialize>(objects: &[T], name: &str) -> Value {
@@ -75,6 +75,41 @@ fn an_autoscaler_owns_the_number_of_pods() {
     assert!(!named(&plan.disruption_budgets, "broker").is_null(), "never fewer than two");
     assert!(named(&plan.disruption_budgets, "orders").is_null(), "it may be one");
     assert_eq!(named(&plan.autoscalers, "orders")["spec"]["minReplicas"], 1);
+}
+
+#[tokio::test]
+async fn the_number_of_pods_is_handed_to_the_autoscaler() {
+    let fixed = json!({ "broker": { "replicas": 4 } });
+    let (cluster, _operator) = ready(json!({ "version": "0.1.0", "services": fixed })).await;
+    let scaled = json!({ "broker": { "autoscaling": { "minReplicas": 2, "maxReplicas": 6 } } });
+    let (before, edited) = (cluster.state().revision, scaled.clone());
+    cluster.act(|state| state.edit("stacks", "shop", |stack| stack["spec"]["services"] = edited));
+    let broker = Id::shop("deployments", "broker");
+    let replicas = vec![Step::Field("spec".to_owned()), Step::Field("replicas".to_owned())];
+    let says = |state: &crate::fake::State, manager| state.owned_by(&broker, manager).contains(&replicas);
+    cluster
+        .eventually("the operator has let go of it", |state| {
+            state.get("horizontalpodautoscalers", "broker").is_some() && !says(state, "weft-operator")
+        })
+        .await;
+    let since: Vec<_> = {
+        let state = cluster.state();
+        let all = state.history.iter().filter(|(when, id, _)| *when > before && *id == broker);
+        all.map(|(.., event)| event["object"]["spec"]["replicas"].clone()).collect()
+    };
+    assert!(since.iter().all(|replicas| *replicas == 4), "it never was another: {since:?}");
+    // Back again, from what the autoscaler has made of it.
+    cluster.act(|state| state.edit("deployments", "broker", |broker| broker["spec"]["replicas"] = 6.into()));
+    let fixed = json!({ "broker": { "replicas": 3 } });
+    cluster.act(|state| state.edit("stacks", "shop", |stack| stack["spec"]["services"] = fixed));
+    cluster
+        .eventually("the Stack says it again", |state| {
+            state.get("deployments", "broker").unwrap()["spec"]["replicas"] == 3
+                && says(state, "weft-operator")
+                && state.is_ready("shop")
+        })
+        .await;
+    assert!(!says(&cluster.state(), "weft-operator-scale"));
 }
 
 #[tokio::test]

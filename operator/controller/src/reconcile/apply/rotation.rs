@@ -129,7 +129,7 @@ impl Pass<'_> {
             _ if steps.behind.contains(*user) => true,
             Some(generation) => {
                 let view = cache.deployments.get(&ObjectRef::new(user).within(namespace));
-                let desired = view.as_deref().and_then(|view| view.replicas).unwrap_or_default();
+                let desired = view.as_deref().and_then(|view| view.replicas.wanted).unwrap_or_default();
                 let seen = view.as_deref().map(|view| (&view.metadata, &view.status));
                 !progress(seen, *generation, desired).complete
             }

@@ -20,7 +20,7 @@ use crate::names::{
 use crate::reconcile::apply::Applied;
 use crate::reconcile::keep::Steps;
 use crate::reconcile::validate::{LifePlan, Run, SmtpPlan, StorePlan, Validated, WorkloadPlan};
-use crate::view::PodView;
+use crate::view::{PodView, Rollout};
 
 /// Whether a Stack is ready, or nearly.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,7 @@ pub async fn observe(
         .filter(|status| look.all_complete && applied.rotations.is_empty() && is_settled(stack, status));
     let used = stores(validated);
     let nobody_is_asked = kept.is_some() && used.iter().all(|store| store.kept(kept).is_some());
+    let nobody_is_asked = nobody_is_asked || look.is_before_pods(applied);
     let pods = if nobody_is_asked { Vec::new() } else { look.pods(&validated.name).await? };
     if kept.is_none() {
         look.explain(&pods, applied);
@@ -248,7 +249,7 @@ impl Look<'_> {
     fn service(&mut self, name: &str, wanted: Option<i32>, applied: &Applied) -> ServiceStatus {
         let scaled = || {
             let view = self.context.cache.deployments.get(&ObjectRef::new(name).within(self.namespace));
-            view.and_then(|view| view.replicas).unwrap_or(1)
+            view.and_then(|view| view.replicas.wanted).unwrap_or(1)
         };
         let desired = self.desired(name, wanted.unwrap_or_else(scaled));
         let progress = self.deployment(name, desired, applied);
@@ -307,6 +308,24 @@ impl Look<'_> {
                 self.pending.push(format!("{name}: stops when those who call it have stopped"));
             }
         }
+    }
+
+    /// True when no controller has made a pod yet, so that there is none to explain anything, or to ask.
+    fn is_before_pods(&self, applied: &Applied) -> bool {
+        if self.all_complete || !applied.rotations.is_empty() {
+            return false;
+        }
+        let cache = &self.context.cache;
+        let none = |status: &Rollout| status.replicas == 0 && status.terminating_replicas == 0;
+        let no_deployment = applied.deployments.keys().all(|name| {
+            let view = cache.deployments.get(&ObjectRef::new(name).within(self.namespace));
+            view.is_none_or(|view| none(&view.status))
+        });
+        no_deployment
+            && applied.stateful_sets.keys().all(|name| {
+                let view = cache.stateful_sets.get(&ObjectRef::new(name).within(self.namespace));
+                view.is_none_or(|view| none(&view.status))
+            })
     }
 
     async fn pods(&self, stack: &str) -> Result<Vec<PodView>, StatusError> {

@@ -174,9 +174,7 @@ impl State {
     fn keep(&mut self, id: &Id, mut object: Value, owners: Owners) -> Value {
         let before = self.objects.get(id).cloned();
         self.complete(id, before.as_ref(), &mut object);
-        if before.as_ref() == Some(&object) {
-            return object;
-        }
+        // Who owns a field is part of the object, as it is to the API server.
         object["metadata"]["managedFields"] = owners.shown();
         self.owners.insert(id.clone(), owners);
         if before.as_ref() == Some(&object) {
