@@ -24,9 +24,13 @@ pub(super) fn classify(error: Error) -> StoreError {
             }
             _ => StoreError::Failed(Cause::new(error)),
         },
-        Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
-            StoreError::Unavailable(Cause::new(error))
-        }
+        // A connection that breaks off may leave half a message behind, which the driver calls a breach of the protocol.
+        Error::Io(_)
+        | Error::Tls(_)
+        | Error::Protocol(_)
+        | Error::PoolTimedOut
+        | Error::PoolClosed
+        | Error::WorkerCrashed => StoreError::Unavailable(Cause::new(error)),
         _ => StoreError::Failed(Cause::new(error)),
     }
 }
