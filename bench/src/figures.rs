@@ -12,6 +12,7 @@ mod login_rate;
 mod logout_to_mail_p99;
 mod operator;
 mod process_ready;
+mod rollout_failed_calls;
 
 use std::fs;
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub enum Name {
     ConsoleFirstView,
     /// Memory of the idle processes.
     IdleRss,
+    /// Calls that fail while the Stack is changed.
+    RolloutFailedCalls,
     /// Memory of the operator of many Stacks.
     #[value(name = "operator_rss_1000")]
     OperatorRss1000,
@@ -87,7 +90,7 @@ impl Name {
     /// What it is measured on.
     pub fn group(self) -> Group {
         match self {
-            Self::ApplyToReady | Self::IdleRss => Group::Cluster,
+            Self::ApplyToReady | Self::IdleRss | Self::RolloutFailedCalls => Group::Cluster,
             Self::OperatorRss1000
             | Self::Converge1000
             | Self::EditP99
@@ -164,6 +167,7 @@ async fn one(name: Name, setup: &Setup, cluster: &mut Cluster) -> Figure {
             Name::LogoutToMailP99 => logout_to_mail_p99::measure(setup).await,
             Name::ConsoleFirstView => console_first_view::measure(setup).await,
             Name::IdleRss => idle_rss::measure(cluster).await,
+            Name::RolloutFailedCalls => rollout_failed_calls::measure(cluster).await,
             Name::OperatorRss1000
             | Name::Converge1000
             | Name::EditP99
@@ -191,6 +195,7 @@ impl Name {
             Self::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
             Self::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),
             Self::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
+            Self::RolloutFailedCalls => ("rollout_failed_calls", "of 10,000", Goal::AtMost(0.0)),
             Self::OperatorRss1000
             | Self::Converge1000
             | Self::EditP99

@@ -13,7 +13,7 @@ mod seed;
 mod trace;
 
 pub use broker::{Broker, Reply};
-pub use calls::Calls;
+pub use calls::calls;
 pub use flow::{Door, Flow, Outcome};
 pub use jaeger::Jaeger;
 pub use mailbox::Mailbox;

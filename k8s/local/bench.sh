@@ -16,4 +16,4 @@ kubectl get crd stacks.weft.dev > /dev/null 2>&1 || export WEFT_NODE_IS_OURS=1
 # The report belongs into the checkout, wherever Cargo's target folder is.
 export WEFT_BENCH_REPORT=$WEFT_ROOT/target/bench/report.json
 cd "$WEFT_ROOT"
-exec cargo run --quiet --release --locked -p weft-bench --bin weft-bench -- "$@"
+exec "$WEFT_BIN_DIR/weft-bench" "$@"

@@ -19,8 +19,8 @@ pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
     let services = SERVICES.into_iter().map(|app| (NAMESPACE, app));
     // Of the operator both: the one that acts and the one that stands by.
     for (namespace, app) in services.chain([(operator, "weft-operator")]) {
-        let kib =
-            resident(release.pods(namespace, app).await?).with_context(|| format!("the pods of {app}"))?;
+        let kib = resident(release.kubectl().pods(namespace, app).await?)
+            .with_context(|| format!("the pods of {app}"))?;
         notes.push(format!("{app} {:.1} MiB", mib(kib)));
         total += kib;
     }

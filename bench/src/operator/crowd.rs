@@ -62,6 +62,16 @@ pub(super) async fn counts(client: &Client) -> Result<Counts> {
     Ok(counts)
 }
 
+/// True when there is so much of each kind. The first that is not ends it: to count is work for the API server too.
+pub(super) async fn counted(client: &Client, owed: &Counts) -> Result<bool> {
+    for (kind, owed) in owed {
+        if client.count(kind).await? != *owed {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// What so many Stacks own, when one of them owns the difference of these.
 pub(super) fn owed(before: &Counts, with_one: &Counts, stacks: usize) -> Result<Counts> {
     let stacks = u64::try_from(stacks)?;

@@ -58,6 +58,15 @@ impl Kubectl {
         Ok(found["items"].as_array().cloned().unwrap_or_default())
     }
 
+    /// What a Secret has under a key.
+    ///
+    /// # Errors
+    /// When there is no such Secret or key.
+    pub async fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<String> {
+        let template = format!("go-template={{{{index .data {key:?} | base64decode}}}}");
+        self.run(&["--namespace", namespace, "get", "secret", name, "-o", &template]).await
+    }
+
     /// Opens a port of the pods that this label selects on the node's loopback address, and returns its URL.
     /// Kubernetes picks the number.
     ///

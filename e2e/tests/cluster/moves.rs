@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_devcluster::condition;
 use weft_e2e::{Broker, road, until};
 
 use crate::elsewhere;
-use crate::place::{ELSEWHERE, Place, READY_WITHIN, ROAD, STACK, condition};
+use crate::place::{ELSEWHERE, Place, READY_WITHIN, ROAD, STACK};
 
 /// A store, its service, and who else stands still while it moves.
 struct Store {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use weft_devcluster::{Kubectl, Sandbox, Settings};
+use weft_devcluster::{Kubectl, Sandbox, Settings, condition};
 use weft_e2e::{Broker, Jaeger, Mailbox, until};
 
 /// Where the Stack is that everything happens to.
@@ -84,9 +84,7 @@ impl Place {
 
     /// Changes another Stack likewise.
     pub(crate) async fn patch_in(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
-        let patch = json!({ "spec": spec }).to_string();
-        let args = ["--namespace", namespace, "patch", "stack", name, "--type=merge", "--patch", &patch];
-        self.kubectl().run(&args).await.map(drop)
+        self.kubectl().patch_stack(namespace, name, spec).await
     }
 
     pub(crate) async fn remove(&self) -> Result<()> {
@@ -145,8 +143,7 @@ impl Place {
 
     /// What a Secret has under a key.
     pub(crate) async fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<String> {
-        let template = format!("go-template={{{{index .data {key:?} | base64decode}}}}");
-        self.kubectl().run(&["--namespace", namespace, "get", "secret", name, "-o", &template]).await
+        self.kubectl().secret(namespace, name, key).await
     }
 
     pub(crate) fn stack(&self, name: &str, namespace: &str, spec: &Value) -> Value {
@@ -173,16 +170,7 @@ impl Place {
         status: &str,
         reason: &str,
     ) -> Result<()> {
-        until(&format!("Stack {namespace}/{name} to be {reason}"), READY_WITHIN, async || {
-            let stack = self.found_stack(name, namespace).await?;
-            let observed = &stack["status"]["observedGeneration"];
-            ensure!(*observed == stack["metadata"]["generation"], "generation {observed} was observed");
-            let ready = condition(&stack, "Ready").context("no condition Ready")?;
-            let is_so = ready["status"] == status && ready["reason"] == reason;
-            ensure!(is_so, "{}: {}", ready["reason"], ready["message"]);
-            Ok(())
-        })
-        .await
+        self.kubectl().stack_becomes(namespace, name, (status, reason), READY_WITHIN).await
     }
 
     /// Waits until nothing runs that carries this label.
@@ -197,10 +185,7 @@ impl Place {
 
     /// The pods of one service or store that are not about to end.
     pub(crate) async fn pods(&self, namespace: &str, app: &str) -> Result<Vec<Value>> {
-        let label = format!("app.kubernetes.io/name={app}");
-        let mut pods = self.kubectl().list(namespace, &["pods", "-l", &label]).await?;
-        pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-        Ok(pods)
+        self.kubectl().pods(namespace, app).await
     }
 
     /// The only one of them, once it is ready and another than `not`.
@@ -276,9 +261,4 @@ impl Place {
         }
         told
     }
-}
-
-/// A condition of an object's status.
-pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }

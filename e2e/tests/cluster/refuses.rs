@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_devcluster::condition;
 use weft_e2e::until;
 
-use crate::place::{Place, SPARE, condition};
+use crate::place::{Place, SPARE};
 
 async fn refusal(place: &Place, spec: &Value) -> Result<String> {
     let applied = place.kubectl().apply(&place.stack("refused", SPARE, spec).to_string()).await;

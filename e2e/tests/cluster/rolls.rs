@@ -1,10 +1,9 @@
 //! What an operator of a running system does to it every day: no call fails meanwhile.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use weft_e2e::{Calls, until};
+use weft_devcluster::Calls;
+use weft_e2e::calls;
 
 use crate::place::{Place, READY_WITHIN, ROAD};
 
@@ -16,7 +15,7 @@ const ROLLED: [&str; 3] = ["broker", "authentication", "logger"];
 
 pub(crate) async fn rollouts_scaling_and_deleted_pods_fail_no_call(place: &Place) -> Result<()> {
     edit(place, |_| json!({"replicas": 2})).await?;
-    let calls = Calls::start(place.broker()?, PER_SECOND);
+    let calls = calls(place.broker()?, PER_SECOND);
     let under_load = under_load(place, &calls).await;
     let (answered, failed) = calls.finish().await?;
     eprintln!("rolls: {answered} answered, {} failed", failed.len());
@@ -56,7 +55,7 @@ async fn under_load(place: &Place, calls: &Calls) -> Result<()> {
     }
     for app in ROLLED {
         eprintln!("deleting a pod of {app}");
-        delete_one(place, app).await?;
+        place.kubectl().replace_pod(ROAD, app, READY_WITHIN).await?;
         calls.advance(BETWEEN, READY_WITHIN).await?;
     }
     Ok(())
@@ -67,22 +66,4 @@ async fn edit(place: &Place, change: impl Fn(&str) -> Value) -> Result<()> {
     let services: serde_json::Map<_, _> = ROLLED.iter().map(|app| ((*app).to_owned(), change(app))).collect();
     place.patch(&json!({"services": services})).await?;
     place.ready().await
-}
-
-/// Deletes the way a drained node does, with its grace period, and waits until another pod has taken its place.
-async fn delete_one(place: &Place, app: &str) -> Result<()> {
-    let pods = place.pods(ROAD, app).await?;
-    let pod = pods.first().with_context(|| format!("no pod of {app}"))?;
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    place.kubectl().run(&["--namespace", ROAD, "delete", "pod", name, "--wait=false"]).await?;
-    until(&format!("two pods of {app}, ready"), Duration::from_secs(120), async || {
-        let pods = place.pods(ROAD, app).await?;
-        let ready = |pod: &&Value| {
-            pod["metadata"]["name"] != name
-                && crate::place::condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
-        };
-        ensure!(pods.iter().filter(ready).count() == 2, "{} pods", pods.len());
-        Ok(())
-    })
-    .await
 }

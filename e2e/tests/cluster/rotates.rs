@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weft_e2e::{Calls, until};
+use weft_devcluster::{Calls, condition};
+use weft_e2e::{calls, until};
 
-use crate::place::{Place, READY_WITHIN, ROAD, STACK, condition};
+use crate::place::{Place, READY_WITHIN, ROAD, STACK};
 
 /// Low: the two cores also run the cluster.
 const PER_SECOND: u32 = 25;
@@ -23,7 +24,7 @@ pub(crate) async fn new_credentials_under_load_fail_no_call_and_the_former_open_
     // Twice: the user that a store is made with does not go as later ones do.
     for at in ["2026-11-25T15:00:00Z", "2026-11-25T16:00:00Z"] {
         let former = former(place).await?;
-        let calls = Calls::start(place.broker()?, PER_SECOND);
+        let calls = calls(place.broker()?, PER_SECOND);
         let under_load = under_load(place, &calls, &former, at).await;
         let (answered, failed) = calls.finish().await?;
         eprintln!("rotates: {answered} answered, {} failed", failed.len());
