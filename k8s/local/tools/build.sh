@@ -20,12 +20,21 @@ version_of() { # family module
   (cd "$here/$1" && go list -mod=readonly -m -f '{{.Version}}' "$2")
 }
 
-# `git describe` does not reach a module's build: what clients and kubelet compare has to be set by hand.
+# `git describe` does not reach a module's build: what clients and kubelet compare has to be set by hand, and so has the
+# Kubernetes that Helm 3 renders for where it is asked for none.
 flags_for() { # family
-  local version p=k8s.io/component-base/version
-  [ "$1" = kubernetes ] || return 0
-  version=$(version_of kubernetes k8s.io/kubernetes)
-  echo "-X $p.gitVersion=$version -X $p.gitMajor=$(cut -d. -f1 <<< "${version#v}") -X $p.gitMinor=$(cut -d. -f2 <<< "$version") -X $p.gitTreeState=clean"
+  local version p
+  case $1 in
+    kubernetes)
+      p=k8s.io/component-base/version version=$(version_of kubernetes k8s.io/kubernetes)
+      echo "-X $p.gitVersion=$version -X $p.gitMajor=$(cut -d. -f1 <<< "${version#v}") -X $p.gitMinor=$(cut -d. -f2 <<< "$version") -X $p.gitTreeState=clean"
+      ;;
+    helm3)
+      p=helm.sh/helm/v3/pkg version=$(version_of helm3 k8s.io/client-go)
+      version=$(cut -d. -f2 <<< "$version")
+      echo "-X $p/chartutil.k8sVersionMajor=1 -X $p/chartutil.k8sVersionMinor=$version -X $p/lint/rules.k8sVersionMajor=1 -X $p/lint/rules.k8sVersionMinor=$version"
+      ;;
+  esac
 }
 
 # FerretDB reads its version from a file that its module lacks, and panics without it.
@@ -44,6 +53,7 @@ build_go() { # family work-folder
   case $family in
     etcd) mv bin/server bin/etcd ;;
     jaeger) mv bin/all-in-one bin/jaeger-all-in-one ;;
+    helm3) mv bin/helm bin/helm3 ;;
   esac
 }
 

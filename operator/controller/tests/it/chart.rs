@@ -15,15 +15,20 @@ pub(crate) fn chart() -> PathBuf {
 
 /// Helm, or nothing when there is none and nothing demands it.
 pub(crate) fn helm() -> Option<PathBuf> {
-    let named = std::env::var_os("WEFT_HELM").map(PathBuf::from);
-    let built = || std::env::var_os("WEFT_TOOLS_BIN").map(|folder| PathBuf::from(folder).join("helm"));
+    tool("helm", "WEFT_HELM")
+}
+
+/// A program by its name, or where a variable says.
+fn tool(name: &str, variable: &str) -> Option<PathBuf> {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let built = || std::env::var_os("WEFT_TOOLS_BIN").map(|folder| PathBuf::from(folder).join(name));
     let found = named.or_else(|| built().filter(|path| path.exists())).or_else(|| {
         let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|folder| folder.join("helm")).find(|path| path.exists())
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists())
     });
     if found.is_none() {
-        assert!(std::env::var_os("WEFT_REQUIRE_STORES").is_none(), "no helm: set WEFT_HELM to its path");
-        eprintln!("skipped: no helm in WEFT_HELM, WEFT_TOOLS_BIN or PATH");
+        assert!(std::env::var_os("WEFT_REQUIRE_STORES").is_none(), "no {name}: set {variable} to its path");
+        eprintln!("skipped: no {name} in {variable}, WEFT_TOOLS_BIN or PATH");
     }
     found
 }
@@ -65,9 +70,31 @@ fn the_definition_of_stack_is_fresh() {
 
 #[test]
 fn helm_finds_nothing_to_complain_of() {
-    let Some(helm) = helm() else { return };
-    let output = run(&helm, &["lint", "--strict", chart().to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    for helm in [helm(), tool("helm3", "WEFT_HELM3")].into_iter().flatten() {
+        let output = run(&helm, &["lint", "--strict", chart().to_str().unwrap()]);
+        assert!(output.status.success(), "{}: {}", helm.display(), String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn helm_3_makes_the_same_of_the_chart_as_helm_4() {
+    let Some((three, four)) = tool("helm3", "WEFT_HELM3").zip(helm()) else { return };
+    let version = |helm| String::from_utf8(run(helm, &["version", "--short"]).stdout).unwrap();
+    assert!(version(&three).starts_with("v3.") && version(&four).starts_with("v4."));
+    let chosen = json!({ "namespaces": ["shop", "other"] }).to_string();
+    let watch = ["--set-json", &format!("watch={chosen}")];
+    let monitored =
+        ["--set", "monitoring.serviceMonitor.enabled=true,monitoring.prometheusRule.enabled=true"];
+    for values in [&[][..], &watch, &monitored] {
+        assert_eq!(rendered(&three, values), rendered(&four, values), "{values:?}");
+    }
+    // What the schema refuses, both refuse.
+    for helm in [&three, &four] {
+        let refused =
+            run(helm, &["template", "weft", chart().to_str().unwrap(), "--set", "replicas=none,unheard=of"]);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && told.contains("unheard"), "{}: {told}", helm.display());
+    }
 }
 
 #[test]
