@@ -5,7 +5,8 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export WEFT_REQUIRE_STORES=1
-manifest=(--manifest-path "$WEFT_ROOT/Cargo.toml")
+# The same each time: with other packages or features Cargo would compile much of it again.
+workspace=(--release --locked --manifest-path "$WEFT_ROOT/Cargo.toml" --workspace --features weft-e2e/cluster)
 
 start_own_node() {
   export WEFT_STATE=/var/lib/weft-test
@@ -34,9 +35,7 @@ end_to_end() {
   step "skaffold's build script" "$WEFT_LOCAL/skaffold-test.sh"
   KUBECONFIG=$("$WEFT_LOCAL/node.sh" env | sed -n 's/^KUBECONFIG=//p')
   export KUBECONFIG WEFT_VALUES=$WEFT_STATE/values.yaml
-  # The whole workspace is named, so that Cargo chooses the same features as before and compiles nothing again.
-  step "end to end" cargo test --release --locked "${manifest[@]}" --workspace --features weft-e2e/cluster \
-    --test house --test dev --test cluster -- --test-threads=1
+  step "end to end" cargo test "${workspace[@]}" --test house --test dev --test cluster -- --test-threads=1
 }
 
 # Signs the first user in.
@@ -72,15 +71,47 @@ from_outside() {
   return "$code"
 }
 
+# All of it in one go, so that every core has something to compile until the end. An integration test brings its package's
+# programs with it.
+compile() {
+  cargo test --quiet --no-run "${workspace[@]}" --bins --lib --test it --test house --test dev --test cluster
+}
+
+# Tests of one crate or more, as cargo would run them: in the folder of their crate.
+run_tests() { # folder and executable, a line each
+  local folder executable
+  while read -r folder executable; do
+    say "     Running $executable"
+    (cd "$folder" && "$executable" < /dev/null) || return 1
+  done
+}
+
+# The operator's need processors and no store; most of the others wait for stores that come and go. So they run side by side,
+# and the operator, whose time is not the clock's, yields.
+unit_and_integration() {
+  local all operators said code=0
+  all=$(cargo test --quiet --no-run --message-format=json "${workspace[@]}" --lib --bins --test it |
+    jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable)
+      | (.manifest_path | rtrimstr("/Cargo.toml")) + " " + .executable') || return 1
+  said=$(mktemp)
+  (renice -n 10 $BASHPID > /dev/null && run_tests) < <(grep "^$WEFT_ROOT/operator/" <<< "$all") > "$said" 2>&1 &
+  operators=$!
+  run_tests < <(grep -v "^$WEFT_ROOT/operator/" <<< "$all") || code=$?
+  wait "$operators" || code=$?
+  cat "$said"
+  rm -f "$said"
+  return "$code"
+}
+
 started=$SECONDS
 step "Debian packages" "$WEFT_LOCAL/packages.sh" dev node lint browser
 step "tools" "$WEFT_LOCAL/tools/build.sh" > /dev/null
 WEFT_TOOLS_BIN=$("$WEFT_LOCAL/tools/build.sh" --where)
 export WEFT_TOOLS_BIN WEFT_HELM=$WEFT_TOOLS_BIN/helm PATH=$WEFT_TOOLS_BIN:$PATH
 step "lint" "$WEFT_LOCAL/lint.sh"
-step "compile" cargo build --quiet --release --locked "${manifest[@]}" --workspace --bins
-step "unit and integration tests" cargo test --release --locked "${manifest[@]}" --workspace --lib --bins --test it
-step "examples in the documentation" cargo test --release --locked "${manifest[@]}" --workspace --doc
+step "compile" compile
+step "unit and integration tests" unit_and_integration
+step "examples in the documentation" cargo test "${workspace[@]}" --doc
 from_outside
 end_to_end
 say "every test passed in $((SECONDS - started)) s"
