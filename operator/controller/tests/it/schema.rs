@@ -5,18 +5,23 @@ mod check;
 mod right;
 mod wrong;
 
+use std::sync::LazyLock;
+
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 use weft_operator_api::Stack;
 
 pub(crate) use check::check;
 pub(crate) use right::{Pair, pairs};
-pub(crate) use wrong::wrongs;
+pub(crate) use wrong::{Wrong, wrongs};
 
 /// Of `spec`.
-pub(crate) fn spec() -> Value {
-    let definition = serde_json::to_value(Stack::crd()).unwrap();
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
+pub(crate) fn spec() -> &'static Value {
+    static SPEC: LazyLock<Value> = LazyLock::new(|| {
+        let definition = serde_json::to_value(Stack::crd()).unwrap();
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
+    });
+    &SPEC
 }
 
 /// A field on the way from `spec`.
@@ -46,7 +51,7 @@ pub(crate) fn written(path: &[Part]) -> String {
 /// Every field below `spec`, with its schema.
 pub(crate) fn fields() -> Vec<(Vec<Part>, Value)> {
     let mut found = Vec::new();
-    walk(&spec(), &mut Vec::new(), &mut found);
+    walk(spec(), &mut Vec::new(), &mut found);
     found.retain(|(path, _)| !path.is_empty());
     found
 }
@@ -66,7 +71,7 @@ fn walk(schema: &Value, path: &mut Vec<Part>, found: &mut Vec<(Vec<Part>, Value)
 /// A spec with this value at this path, and else what has to be there for it.
 pub(crate) fn spec_with(path: &[Part], value: Value) -> Value {
     let mut whole = json!({ "version": "0.1.0" });
-    right::fill(&spec(), &mut whole, &[], path, value);
+    right::fill(spec(), &mut whole, &[], path, value);
     right::accompany(&mut whole, path);
     whole
 }

@@ -6,22 +6,21 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use super::cel;
+use super::{cel, spec};
 
-static SPEC: LazyLock<Value> = LazyLock::new(super::spec);
 static VALIDATOR: LazyLock<Validator> =
-    LazyLock::new(|| jsonschema::validator_for(&translated(&SPEC)).unwrap());
+    LazyLock::new(|| jsonschema::validator_for(&translated(spec())).unwrap());
 
-/// Why a spec is refused, each reason with its field; `old` is what is there already.
-pub(crate) fn check(spec: &Value, old: Option<&Value>) -> Vec<String> {
+/// Why a Stack's spec is refused, each reason with its field; `old` is what is there already.
+pub(crate) fn check(stack: &Value, old: Option<&Value>) -> Vec<String> {
     let field = |path: &str| format!("spec{}", path.replace('/', "."));
     let mut reasons: Vec<String> = VALIDATOR
-        .iter_errors(spec)
+        .iter_errors(stack)
         .map(|error| format!("{}: {error}", field(&error.instance_path().to_string())))
         .collect();
     if reasons.is_empty() {
-        let old = old.map(|old| defaulted(&SPEC, old));
-        walk(&SPEC, &defaulted(&SPEC, spec), old.as_ref(), "spec", &mut reasons);
+        let old = old.map(|old| defaulted(spec(), old));
+        walk(spec(), &defaulted(spec(), stack), old.as_ref(), "spec", &mut reasons);
     }
     reasons
 }
