@@ -86,20 +86,21 @@ run_tests() { # folder and executable, a line each
   done
 }
 
-# The operator's need processors and no store; most of the others wait for stores that come and go. So they run side by side,
-# and the operator, whose time is not the clock's, yields.
+# The operator's need processors and no store, and their time is not the clock's; those with RabbitMQ mostly wait for one that comes
+# and goes. So these run side by side, and the operator's yield. The others have figures to meet, and are alone.
 unit_and_integration() {
-  local all operators said code=0
+  local all said operators code=0 operator="^$WEFT_ROOT/operator/" rabbitmq="^$WEFT_ROOT/\(crates/events\|services/listener\) "
   all=$(cargo test --quiet --no-run --message-format=json "${workspace[@]}" --lib --bins --test it |
     jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable)
       | (.manifest_path | rtrimstr("/Cargo.toml")) + " " + .executable') || return 1
   said=$(mktemp)
-  (renice -n 10 $BASHPID > /dev/null && run_tests) < <(grep "^$WEFT_ROOT/operator/" <<< "$all") > "$said" 2>&1 &
+  (renice -n 10 $BASHPID > /dev/null && run_tests) < <(grep "$operator" <<< "$all") > "$said" 2>&1 &
   operators=$!
-  run_tests < <(grep -v "^$WEFT_ROOT/operator/" <<< "$all") || code=$?
+  run_tests < <(grep "$rabbitmq" <<< "$all") || code=$?
   wait "$operators" || code=$?
   cat "$said"
   rm -f "$said"
+  run_tests < <(grep -v -e "$operator" -e "$rabbitmq" <<< "$all") || code=$?
   return "$code"
 }
 
