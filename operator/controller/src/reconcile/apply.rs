@@ -139,7 +139,11 @@ pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Conte
     pass.settle_all::<NetworkPolicy>(&network_policies).await;
     pass.settle_all::<PodDisruptionBudget>(&disruption_budgets).await;
     let stateful_sets = pass.settle_all::<StatefulSet>(&stateful_sets).await;
-    pass.hand_over_scales(&deployments).await;
+    // What is not handed over would fall back to one pod.
+    if let Err(failure) = pass.hand_over_scales(&deployments).await {
+        let Pass { changes, .. } = pass;
+        return Applied { failure: Some(failure), changes, ..Applied::default() };
+    }
     let deployments = pass.settle_all::<Deployment>(&deployments).await;
     pass.settle_all::<HorizontalPodAutoscaler>(&autoscalers).await;
     pass.settle_all::<Ingress>(&ingresses).await;

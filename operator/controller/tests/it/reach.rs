@@ -8,7 +8,9 @@ use weft_operator::view::ContentDigest;
 
 use crate::build::{attempt, found, plan, restricted, templates, value};
 use crate::fake::{Id, Step};
+use crate::faults::{Fault, Faults, Script};
 use crate::harness::{Operator, installation, ready, stack};
+use crate::world;
 
 fn named<T: serde::Serialize>(objects: &[T], name: &str) -> Value {
     let all = objects.iter().map(|object| serde_json::to_value(object).unwrap());
@@ -97,7 +99,10 @@ async fn the_number_of_pods_is_handed_to_the_autoscaler() {
         let all = state.history.iter().filter(|(when, id, _)| *when > before && *id == broker);
         all.map(|(.., event)| event["object"]["spec"]["replicas"].clone()).collect()
     };
-    assert!(since.iter().all(|replicas| *replicas == 4), "it never was another: {since:?}");
+    assert!(
+        !since.is_empty() && since.iter().all(|replicas| *replicas == 4),
+        "it never was another: {since:?}"
+    );
     // Back again, from what the autoscaler has made of it.
     cluster.act(|state| state.edit("deployments", "broker", |broker| broker["spec"]["replicas"] = 6.into()));
     let fixed = json!({ "broker": { "replicas": 3 } });
@@ -110,6 +115,33 @@ async fn the_number_of_pods_is_handed_to_the_autoscaler() {
         })
         .await;
     assert!(!says(&cluster.state(), "weft-operator-scale"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_can_t_be_handed_over_is_not_let_go_of() {
+    let spec = |broker| json!({ "version": "0.1.0", "services": { "broker": broker } });
+    for number in 0..3 {
+        let cluster = world::cluster();
+        let (id, object) = stack("shop", spec(json!({ "replicas": 4 })));
+        cluster.act(|state| state.put(&id, object));
+        let operator = world::start(&cluster, &Faults::default()).await;
+        world::calm(&cluster).await;
+        operator.stop().await;
+        let before = cluster.state().revision;
+        let scaled = spec(json!({ "autoscaling": { "minReplicas": 2, "maxReplicas": 6 } }));
+        cluster.act(|state| state.edit_at(&id, |stack| stack["spec"] = scaled));
+        let faults = Faults::of(Script { write: Some((number, Fault::Refused(500))), ..Script::default() });
+        let operator = world::start(&cluster, &faults).await;
+        world::calm(&cluster).await;
+        operator.stop().await;
+        let state = cluster.state();
+        assert!(state.is_ready("shop") && state.get("horizontalpodautoscalers", "broker").is_some());
+        let broker = Id::shop("deployments", "broker");
+        let since = state.history.iter().filter(|(when, id, _)| *when > before && *id == broker);
+        for (.., event) in since {
+            assert_eq!(event["object"]["spec"]["replicas"], 4, "write {number} failed");
+        }
+    }
 }
 
 #[tokio::test]

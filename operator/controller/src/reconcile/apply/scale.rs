@@ -16,17 +16,18 @@ const SCALE_MANAGER: &str = "weft-operator-scale";
 
 impl Pass<'_> {
     /// Hands over the number of pods of those that we said so far and say no more.
-    pub(super) async fn hand_over_scales(&mut self, wanted: &[Deployment]) {
+    ///
+    /// # Errors
+    /// When one was not: it must not be let go of.
+    pub(super) async fn hand_over_scales(&self, wanted: &[Deployment]) -> Result<(), ApplyError> {
         let says = |object: &Deployment| object.spec.as_ref().is_some_and(|spec| spec.replicas.is_some());
         for object in wanted.iter().filter(|object| !says(object)) {
             let name = object.name_any();
-            if self.stack.life.is_paused(&name) {
-                continue;
-            }
-            if let Err(error) = self.hand_over_scale(&name).await {
-                self.note::<()>(error);
+            if !self.stack.life.is_paused(&name) {
+                self.hand_over_scale(&name).await?;
             }
         }
+        Ok(())
     }
 
     async fn hand_over_scale(&self, name: &str) -> Result<(), ApplyError> {
@@ -37,7 +38,10 @@ impl Pass<'_> {
         else {
             return Ok(());
         };
-        self.refuse_foreign::<Deployment>(&view.metadata)?;
+        // Someone else's is refused where it would be applied.
+        if self.refuse_foreign::<Deployment>(&view.metadata).is_err() {
+            return Ok(());
+        }
         self.confirm().await?;
         let patch = json!({
             "apiVersion": "apps/v1",
