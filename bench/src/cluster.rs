@@ -58,7 +58,7 @@ impl Release {
         }
         let stack = json!({
             "apiVersion": "weft.dev/v1alpha1", "kind": "Stack", "metadata": {"name": STACK, "namespace": NAMESPACE},
-            "spec": {"version": self.sandbox.settings.version()?, "tracing": {"managed": {}}},
+            "spec": {"version": self.sandbox.settings.version()?, "tracing": {"managed": {}}, "openActions": ["log", "event"]},
         });
         let started = Instant::now();
         self.sandbox.kubectl.apply(&stack.to_string()).await?;

@@ -256,6 +256,8 @@ fn of_broker(
     origins.extend(options.origins.iter().cloned());
     let common = ServiceOptions { http_port: options.broker_port, ..common.clone() }
         .env("BROKER_ORIGINS", origins.join(","))
+        // As in k8s/stack.yaml.
+        .env("BROKER_OPEN_ACTIONS", "log,event")
         .env("BROKER_REQUESTS_PER_SECOND", "0");
     match jaeger {
         Some(jaeger) => common.env("BROKER_JAEGER_URL", jaeger.query_url()),

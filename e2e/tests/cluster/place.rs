@@ -70,7 +70,7 @@ impl Place {
     /// Applies the Stack as it is to begin with.
     pub(crate) async fn apply(&self) -> Result<()> {
         let spec = json!({
-            "version": self.version()?, "tracing": {"managed": {}},
+            "version": self.version()?, "tracing": {"managed": {}}, "openActions": ["log", "event"],
             // Node ports masquerade: everybody here has one address.
             "limits": {"requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000},
         });

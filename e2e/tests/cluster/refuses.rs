@@ -44,7 +44,7 @@ pub(crate) async fn a_stack_with_a_wrong_value_is_refused(place: &Place) -> Resu
             "env[0]",
         ),
         (json!({"version": version, "origins": ["*"]}), "spec.origins"),
-        (json!({"version": version, "openActions": ["log"]}), "spec.openActions"),
+        (json!({"version": version, "openActions": ["auth"]}), "spec.openActions"),
         (json!({"version": version, "limits": {"signInPerMinute": -1}}), "spec.limits.signInPerMinute"),
         (
             json!({"version": version, "mail": {"from": {"address": "a@b\nBcc: c@d"}}}),

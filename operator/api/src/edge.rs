@@ -24,11 +24,15 @@ pub struct Limits {
     pub sign_in_per_minute: Option<i32>,
 }
 
-/// An action of the broker that can be opened to everybody.
+/// An action of the broker that can be opened to callers who have not signed in.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum OpenAction {
-    /// Sending a mail: whoever reaches the broker may then have it sent, to anybody.
+    /// Writing a log entry, by `POST /handle` and `POST /log-grpc`.
+    Log,
+    /// Publishing an event, by `POST /handle`.
+    Event,
+    /// Sending a mail, to any address.
     Mail,
 }
 
@@ -36,6 +40,8 @@ impl OpenAction {
     /// As the broker's settings name it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Log => "log",
+            Self::Event => "event",
             Self::Mail => "mail",
         }
     }

@@ -129,7 +129,7 @@ pub struct StackSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 
-    /// Actions of the broker that are open to everybody, although they want a signed-in user otherwise.
+    /// Actions of the broker that need no sign-in. Everyone who can reach the broker may then use them. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub open_actions: Vec<OpenAction>,

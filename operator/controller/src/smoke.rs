@@ -95,7 +95,7 @@ impl Smoke {
         // Another name for each try: an event whose answer was lost is not taken for the one that was acknowledged.
         let (name, id) = until("to publish an event", deadline, async || {
             let name = format!("smoke-{}", clock::system().new_id().simple());
-            Ok((name.clone(), broker.publish(&name).await?))
+            Ok((name.clone(), broker.publish(&token, &name).await?))
         })
         .await?;
         say(format!("event {name} is acknowledged; its trace is {id}"));

@@ -24,9 +24,10 @@ use crate::edge::{Edge, Policy};
 use crate::http::handle::check_name;
 use crate::keys::Keys;
 use crate::limit::Limit;
+use crate::open::OpenActions;
 use crate::proxy::Proxy;
 use crate::reply::ApiError;
-use crate::session::CookieSecurity;
+use crate::session::SessionCookie;
 use crate::token::Rules;
 use crate::traces::Jaeger;
 use crate::writes::Writes;
@@ -47,12 +48,12 @@ pub(crate) struct Inner {
     pub(crate) keys: Arc<Keys>,
     pub(crate) token_rules: Rules,
     pub(crate) proxies: Arc<Proxies>,
-    pub(crate) cookies: CookieSecurity,
+    pub(crate) cookies: SessionCookie,
     pub(crate) publisher: Publisher,
     pub(crate) publish_timeout: Duration,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) jaeger: Option<Jaeger>,
-    pub(crate) open_mail: bool,
+    pub(crate) open_actions: OpenActions,
     pub(crate) proxy: Proxy,
 }
 
@@ -102,12 +103,12 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         authentication,
         token_rules: Rules::new(&config.token_issuer),
         proxies: Arc::clone(&proxies),
-        cookies: config.cookie_security,
+        cookies: SessionCookie::new(config.cookie_security, &config.token_issuer),
         dead_letters: DeadLetters::new(config.amqp, publisher.clone()),
         publisher: publisher.clone(),
         publish_timeout: config.publish_timeout,
         jaeger: config.jaeger.map(Jaeger::new).transpose().map_err(RunError::Jaeger)?,
-        open_mail: config.open_mail,
+        open_actions: config.open_actions,
         proxy: Proxy::new(config.route_bounds),
     }));
     let limit = config.quota.map(Limit::new);

@@ -9,6 +9,7 @@ use weft_runtime::config::{ConfigError, Settings};
 
 use crate::client::Proxies;
 use crate::limit::Quota;
+use crate::open::OpenActions;
 use crate::origin::Origins;
 use crate::proxy::Bounds;
 use crate::routes::Routes;
@@ -23,7 +24,7 @@ pub(crate) struct Config {
     pub(crate) mesh: MeshConfig,
     pub(crate) origins: Origins,
     pub(crate) jaeger: Option<JaegerUrl>,
-    pub(crate) open_mail: bool,
+    pub(crate) open_actions: OpenActions,
     pub(crate) proxies: Proxies,
     pub(crate) token_issuer: String,
     pub(crate) quota: Option<Quota>,
@@ -46,7 +47,11 @@ impl Config {
             )?,
             jaeger: settings
                 .optional("BROKER_JAEGER_URL", "the http:// address of Jaeger's query API, without a path")?,
-            open_mail: open_mail(settings)?,
+            open_actions: settings.or(
+                "BROKER_OPEN_ACTIONS",
+                "log, event or mail, with commas between them",
+                OpenActions::default(),
+            )?,
             proxies: settings.or(
                 "BROKER_TRUSTED_PROXIES",
                 "networks such as 10.0.0.0/8, with commas between them",
@@ -66,25 +71,6 @@ impl Config {
             },
         })
     }
-}
-
-/// What of `POST /handle` is open to people who have not signed in, although it is not by itself.
-fn open_mail(settings: &Settings) -> Result<bool, ConfigError> {
-    const NAME: &str = "BROKER_OPEN_ACTIONS";
-    let value = settings.text(NAME).unwrap_or_default();
-    let mut mail = false;
-    for action in value.split(',').map(str::trim).filter(|action| !action.is_empty()) {
-        if action != "mail" {
-            return Err(ConfigError::Invalid {
-                name: NAME.to_owned(),
-                value: value.clone(),
-                wanted: "actions with commas between them; `mail` is the only one that can be opened",
-                reason: format!("`{action}` can't be"),
-            });
-        }
-        mail = true;
-    }
-    Ok(mail)
 }
 
 fn quota(settings: &Settings) -> Result<Option<Quota>, ConfigError> {
@@ -128,9 +114,8 @@ mod tests {
     #[test]
     fn nothing_is_open_by_itself_and_the_limit_is_on() {
         let config = read("AMQP_URI", "amqp://u:p@rabbitmq").unwrap();
-        assert!(!config.open_mail && config.jaeger.is_none());
+        assert!(config.open_actions == OpenActions::default() && config.jaeger.is_none());
         assert_eq!(config.quota.unwrap().burst.get(), 100);
-        assert!(read("BROKER_OPEN_ACTIONS", "mail").unwrap().open_mail);
     }
 
     #[test]

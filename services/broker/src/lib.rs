@@ -10,6 +10,7 @@ mod idempotency;
 mod keys;
 mod limit;
 mod mail;
+mod open;
 mod openapi;
 mod origin;
 mod proxy;

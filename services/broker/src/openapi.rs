@@ -43,7 +43,10 @@ pub(crate) fn head() -> OpenApi {
         .bearer_format("JWT")
         .description(Some("The access token that signing in answers"));
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
-    let cookie = ApiKeyValue::with_description("weft-session", "`__Host-weft-session` under https");
+    let cookie = ApiKeyValue::with_description(
+        "weft-session",
+        "`weft-session.<namespace>.<Stack>`; under https `__Host-weft-session.<namespace>.<Stack>`",
+    );
     components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     components.schemas.insert(Envelope::name().into(), Envelope::schema());
     components.schemas.insert(ProblemDetails::name().into(), ProblemDetails::schema());

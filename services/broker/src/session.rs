@@ -9,10 +9,11 @@ use cookie::{Cookie, SameSite};
 
 use crate::client::Client;
 
-/// Under https. Browsers take the prefix only with Secure, Path=/ and no Domain, so no sibling host can plant one.
-const SECURE_NAME: &str = "__Host-weft-session";
-/// Under plain http, where browsers refuse the prefix.
-const PLAIN_NAME: &str = "weft-session";
+/// Browsers take a cookie with this prefix only with Secure, Path=/ and no Domain, so no sibling host can set one. They refuse
+/// it over plain http.
+const HOST_PREFIX: &str = "__Host-";
+/// Begins the name of every Stack's session cookie.
+const BASE_NAME: &str = "weft-session";
 
 /// When the cookie is for https alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,49 +31,81 @@ impl FromStr for CookieSecurity {
         match word {
             "auto" => Ok(Self::Auto),
             "always" => Ok(Self::Always),
-            _ => Err("it is neither".to_owned()),
+            _ => Err("expected auto or always".to_owned()),
         }
     }
 }
 
-impl CookieSecurity {
+/// The cookie of this Stack's sessions. Its name carries the issuer of the Stack's tokens, because browsers keep cookies by host
+/// name alone: another Stack on the same host name, or on another port, must not overwrite this one's.
+#[derive(Debug)]
+pub(crate) struct SessionCookie {
+    security: CookieSecurity,
+    plain_name: String,
+    secure_name: String,
+}
+
+impl SessionCookie {
+    pub(crate) fn new(security: CookieSecurity, issuer: &str) -> Self {
+        let plain_name = match issuer {
+            "weft" => BASE_NAME.to_owned(),
+            issuer => format!("{BASE_NAME}.{}", cookie_token(issuer.strip_prefix("weft:").unwrap_or(issuer))),
+        };
+        Self { security, secure_name: format!("{HOST_PREFIX}{plain_name}"), plain_name }
+    }
+
     /// The refresh token that a request brings.
-    pub(crate) fn read(self, client: Client, headers: &HeaderMap) -> Option<String> {
+    pub(crate) fn read(&self, client: Client, headers: &HeaderMap) -> Option<String> {
         let name = self.name(client);
         pairs(headers).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
     }
 
     /// `Set-Cookie` with a new refresh token; nothing when the token is none that a cookie may hold.
-    pub(crate) fn set(self, client: Client, token: &str, life: Duration) -> Option<HeaderValue> {
+    pub(crate) fn set(&self, client: Client, token: &str, life: Duration) -> Option<HeaderValue> {
         let plain = !token.is_empty()
             && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte));
         plain.then(|| self.write(client, token, life)).flatten()
     }
 
     /// `Set-Cookie` that takes it away.
-    pub(crate) fn clear(self, client: Client) -> Option<HeaderValue> {
+    pub(crate) fn clear(&self, client: Client) -> Option<HeaderValue> {
         self.write(client, "", Duration::ZERO)
     }
 
-    fn write(self, client: Client, value: &str, life: Duration) -> Option<HeaderValue> {
+    fn write(&self, client: Client, value: &str, life: Duration) -> Option<HeaderValue> {
         let name = self.name(client);
         let cookie = Cookie::build((name, value))
             .path("/")
             .http_only(true)
-            .secure(name == SECURE_NAME)
+            .secure(name == self.secure_name)
             .same_site(SameSite::Strict)
             .max_age(cookie::time::Duration::seconds(i64::try_from(life.as_secs()).unwrap_or(i64::MAX)));
         HeaderValue::from_str(&cookie.build().to_string()).ok()
     }
 
-    fn name(self, client: Client) -> &'static str {
-        if self == Self::Always || client.https { SECURE_NAME } else { PLAIN_NAME }
+    fn name(&self, client: Client) -> &str {
+        if self.security == CookieSecurity::Always || client.https {
+            &self.secure_name
+        } else {
+            &self.plain_name
+        }
     }
 }
 
-/// True when a request brings a session of either name.
+/// Characters that a cookie's name may not have become dots. A namespace has no dot, so `<namespace>/<Stack>` stays unambiguous.
+fn cookie_token(issuer: &str) -> String {
+    issuer.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '.' }).collect()
+}
+
+/// True for the session cookie of any Stack.
+fn is_session(name: &str) -> bool {
+    let name = name.strip_prefix(HOST_PREFIX).unwrap_or(name);
+    name.strip_prefix(BASE_NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// True when a request carries a session cookie, of this Stack or another one.
 pub(crate) fn is_present(headers: &HeaderMap) -> bool {
-    pairs(headers).any(|(name, _)| name == SECURE_NAME || name == PLAIN_NAME)
+    pairs(headers).any(|(name, _)| is_session(name))
 }
 
 /// Takes the session out of what goes on to another service.
@@ -80,7 +113,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     if !is_present(headers) {
         return;
     }
-    let others = pairs(headers).filter(|(name, _)| *name != SECURE_NAME && *name != PLAIN_NAME);
+    let others = pairs(headers).filter(|(name, _)| !is_session(name));
     let others = others.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
     headers.remove(COOKIE);
     if let Some(value) = HeaderValue::from_str(&others).ok().filter(|value| !value.is_empty()) {
@@ -91,7 +124,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 /// True of a `Set-Cookie` that would change the session.
 pub(crate) fn is_ours(set_cookie: &HeaderValue) -> bool {
     let name = set_cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-    [SECURE_NAME, PLAIN_NAME].iter().any(|ours| ours.as_bytes() == name)
+    std::str::from_utf8(name).is_ok_and(is_session)
 }
 
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
@@ -109,8 +142,12 @@ mod tests {
         Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), https }
     }
 
+    fn cookie(security: CookieSecurity) -> SessionCookie {
+        SessionCookie::new(security, "weft")
+    }
+
     fn set(security: CookieSecurity, https: bool) -> String {
-        let header = security.set(client(https), "token", Duration::from_secs(60)).unwrap();
+        let header = cookie(security).set(client(https), "token", Duration::from_secs(60)).unwrap();
         header.to_str().unwrap().to_owned()
     }
 
@@ -127,18 +164,35 @@ mod tests {
     fn only_the_cookie_of_the_requests_own_scheme_is_read() {
         let both = "a=1; weft-session=plain; __Host-weft-session=secure";
         let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(both))]);
-        assert_eq!(CookieSecurity::Auto.read(client(false), &headers).unwrap(), "plain");
-        assert_eq!(CookieSecurity::Auto.read(client(true), &headers).unwrap(), "secure");
+        assert_eq!(cookie(CookieSecurity::Auto).read(client(false), &headers).unwrap(), "plain");
+        assert_eq!(cookie(CookieSecurity::Auto).read(client(true), &headers).unwrap(), "secure");
         assert!(is_present(&headers));
         assert!(!is_present(&HeaderMap::new()));
     }
 
     #[test]
     fn clearing_ends_its_life_and_no_token_breaks_out_of_it() {
-        let cleared = CookieSecurity::Auto.clear(client(false)).unwrap();
+        let cleared = cookie(CookieSecurity::Auto).clear(client(false)).unwrap();
         assert!(cleared.to_str().unwrap().contains("Max-Age=0"));
         for token in ["", "a;b", "a b", "a\nb", "ü"] {
-            assert_eq!(CookieSecurity::Auto.set(client(false), token, Duration::ZERO), None, "{token:?}");
+            assert_eq!(
+                cookie(CookieSecurity::Auto).set(client(false), token, Duration::ZERO),
+                None,
+                "{token:?}"
+            );
         }
+    }
+
+    #[test]
+    fn each_stack_has_its_own_cookie() {
+        let shop = SessionCookie::new(CookieSecurity::Auto, "weft:shop/web");
+        let set = shop.set(client(true), "token", Duration::from_secs(60)).unwrap();
+        assert!(set.to_str().unwrap().starts_with("__Host-weft-session.shop.web=token"), "{set:?}");
+        let headers = |cookies| HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(cookies))]);
+        let both = headers("weft-session.shop.web=ours; weft-session.shop.other=theirs; weft-session=old");
+        assert_eq!(shop.read(client(false), &both).unwrap(), "ours");
+        assert_eq!(shop.read(client(false), &headers("weft-session.shop.other=theirs")), None);
+        assert!(is_present(&headers("weft-session.shop.other=theirs")));
+        assert!(!is_present(&headers("weft-sessions=x; my-weft-session=x")));
     }
 }

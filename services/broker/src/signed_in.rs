@@ -9,6 +9,7 @@ use weft_mesh::Caller;
 use weft_mesh::caller::Role;
 
 use crate::app::App;
+use crate::open::Action;
 use crate::reply::{ApiError, Problem};
 use crate::token::{self, Identity, Refused};
 use crate::upstream;
@@ -61,6 +62,17 @@ pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, A
     let Identity { caller } =
         app.token_rules.verify(token, &key_id, &keys, app.clock.now()).map_err(refused)?;
     Ok(caller)
+}
+
+/// Requires a signed-in user for an action that the Stack has not opened.
+///
+/// # Errors
+/// As [`identify`], unless the action is open.
+pub(crate) async fn require(app: &App, headers: &HeaderMap, action: Action) -> Result<(), ApiError> {
+    if app.open_actions.contains(action) {
+        return Ok(());
+    }
+    identify(app, headers).await.map(drop)
 }
 
 /// Who is signed in, for a service of the user's that decides itself whom it lets in: nobody when there is no token, or one that

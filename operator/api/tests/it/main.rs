@@ -152,7 +152,7 @@ fn lists_are_sets_so_that_two_writers_do_not_undo_each_other() {
     for list in ["origins", "trustedProxies", "openActions"] {
         assert_eq!(spec[list]["x-kubernetes-list-type"], "set", "{list}");
     }
-    assert_eq!(spec["openActions"]["items"]["enum"], json!(["mail"]));
+    assert_eq!(spec["openActions"]["items"]["enum"], json!(["log", "event", "mail"]));
 }
 
 #[test]

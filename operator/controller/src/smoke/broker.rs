@@ -41,15 +41,15 @@ impl Broker {
     /// Gives an access token.
     pub(super) async fn sign_in(&self, email: &str, password: &SecretString) -> Result<String, Trial> {
         let auth = json!({ "email": email, "password": password.expose_secret() });
-        let answer = self.handle(&json!({ "action": "auth", "auth": auth })).await?;
+        let answer = self.handle(None, &json!({ "action": "auth", "auth": auth })).await?;
         let token = answer.body["data"]["access_token"].as_str();
         token.map(str::to_owned).ok_or_else(|| Trial::Refused("the answer has no access token".to_owned()))
     }
 
     /// Gives the id of the trace that the request became.
-    pub(super) async fn publish(&self, name: &str) -> Result<String, Trial> {
+    pub(super) async fn publish(&self, token: &str, name: &str) -> Result<String, Trial> {
         let event = json!({ "name": name, "data": "published by weft-operator smoke" });
-        let answer = self.handle(&json!({ "action": "event", "event": event })).await?;
+        let answer = self.handle(Some(token), &json!({ "action": "event", "event": event })).await?;
         answer.trace.ok_or_else(|| Trial::Refused("the answer has no traceresponse".to_owned()))
     }
 
@@ -82,8 +82,11 @@ impl Broker {
         Err(Trial::NotYet(format!("the trace has no span of {}", missing.join(", "))))
     }
 
-    async fn handle(&self, body: &Value) -> Result<Answer, Trial> {
-        let request = Request::post("/handle").header(CONTENT_TYPE, "application/json");
+    async fn handle(&self, token: Option<&str>, body: &Value) -> Result<Answer, Trial> {
+        let mut request = Request::post("/handle").header(CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
         let answer = self.send(request.header(HOST, &self.address), body.to_string()).await?;
         if answer.status == StatusCode::ACCEPTED { Ok(answer) } else { Err(refusal(&answer)) }
     }

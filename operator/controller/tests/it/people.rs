@@ -31,7 +31,7 @@ fn the_edge_is_told_what_the_stack_says() {
     let spec = json!({
         "version": "0.1.0", "tracing": { "managed": {} },
         "origins": ["http://127.0.0.1:30081", "https://shop.example"],
-        "trustedProxies": ["10.0.0.0/8", "fd00::/8"], "openActions": ["mail"],
+        "trustedProxies": ["10.0.0.0/8", "fd00::/8"], "openActions": ["log", "event", "mail"],
         "limits": { "requestsPerSecond": 0, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4 },
         "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
     });
@@ -39,7 +39,7 @@ fn the_edge_is_told_what_the_stack_says() {
     for (service, variable, wanted) in [
         ("broker", "BROKER_ORIGINS", "http://127.0.0.1:30081,https://shop.example"),
         ("broker", "BROKER_TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8"),
-        ("broker", "BROKER_OPEN_ACTIONS", "mail"),
+        ("broker", "BROKER_OPEN_ACTIONS", "log,event,mail"),
         ("broker", "BROKER_REQUESTS_PER_SECOND", "0"),
         ("broker", "BROKER_REQUESTS_BURST", "2"),
         ("broker", "BROKER_JAEGER_URL", "http://jaeger.shop.svc.cluster.local:16686"),

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::body::Rest;
 use crate::client::Client;
 use crate::mail::{self, Mail};
+use crate::open::Action;
 use crate::openapi::add;
 use crate::reply::{ApiError, DataEnvelope, Envelope, success, success_with};
 use crate::{body, idempotency, signed_in, upstream};
@@ -96,8 +97,8 @@ pub(super) struct Accepted {
 
 /// Does what `action` says: `auth`, `log`, `event` or `mail`.
 ///
-/// `auth` answers 202 with the user, an access token, and a session in a cookie that no script sees. `log` and `event` are open
-/// to everybody. `mail` is for those who are signed in, unless the Stack opens it.
+/// `auth` answers 202 with the user, an access token, and a session in a cookie that no script sees. `log`, `event` and `mail`
+/// need a signed-in user, unless the Stack opens them (`spec.openActions`).
 #[utoipa::path(post, path = "/handle", tag = "broker",
     params(idempotency::Header),
     request_body = Payload,
@@ -121,12 +122,14 @@ pub(super) async fn post(
     let payload: Payload = body::read_json(&parts.headers, body).await?;
     match payload.action.as_str() {
         "log" => {
+            signed_in::require(&app, &parts.headers, Action::Log).await?;
             let log = payload.log.ok_or_else(|| lacks("log"))?;
             let name = log.name.clone();
             app.write(id, Level::Info, log.name, log.data).await?;
             Ok(success(StatusCode::ACCEPTED, format!("Processed payload via RPC:{name}")))
         }
         "event" => {
+            signed_in::require(&app, &parts.headers, Action::Event).await?;
             publish_log(&app, id, payload.event.ok_or_else(|| lacks("event"))?).await?;
             Ok(success_with(StatusCode::ACCEPTED, "logged via RabbitMQ", Accepted { id }))
         }
@@ -137,9 +140,7 @@ pub(super) async fn post(
             sign_in::sign_in(&app, client, &parts.headers, credentials).await
         }
         "mail" => {
-            if !app.open_mail {
-                signed_in::identify(&app, &parts.headers).await?;
-            }
+            signed_in::require(&app, &parts.headers, Action::Mail).await?;
             let mail = payload.mail.ok_or_else(|| {
                 ApiError::bad_request(
                     "action mail needs the field mail, an object with from, to, subject and message",

@@ -8,26 +8,31 @@ use weft_proto::weft::log::v1::Level;
 
 use super::handle::{LogAction, Payload, lacks};
 use crate::app::App;
+use crate::open::Action;
 use crate::reply::{ApiError, Envelope, success};
-use crate::{body, idempotency};
+use crate::{body, idempotency, signed_in};
 
 /// Logs, as `POST /handle` does.
 #[utoipa::path(post, path = "/log-grpc", operation_id = "log_grpc", tag = "broker",
     params(idempotency::Header),
     request_body = LogAction,
+    security((), ("bearer" = [])),
     responses(
         (status = 202, description = "`logged`: the logger has stored it", body = Envelope),
         (status = 400, description = "The body is none that is wanted"),
+        (status = 401, description = "Not signed in, and the Stack has not opened `log`"),
         (status = 403, description = "A page of another origin sent it"),
         (status = 502, description = "The logger failed"),
         (status = 503, description = "The logger can't be reached in time"),
     ))]
 pub(super) async fn post(State(app): State<App>, request: Request<Body>) -> Result<Response, ApiError> {
     let id = idempotency::id(request.headers(), &*app.clock)?;
-    let payload: Payload = body::json(request).await?;
+    let (parts, body) = request.into_parts();
+    let payload: Payload = body::read_json(&parts.headers, body).await?;
     if payload.action != "log" {
         return Err(ApiError::bad_request("unknown action"));
     }
+    signed_in::require(&app, &parts.headers, Action::Log).await?;
     let log = payload.log.ok_or_else(|| lacks("log"))?;
     app.write(id, Level::Info, log.name, log.data).await?;
     Ok(success(StatusCode::ACCEPTED, "logged"))

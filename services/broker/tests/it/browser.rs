@@ -61,10 +61,11 @@ async fn what_another_site_s_page_sends_is_refused() {
     assert!(refused.body["message"].as_str().unwrap().contains("another origin"));
     let cross = |request: RequestBuilder| request.header("sec-fetch-site", "cross-site");
     assert_eq!(reply(form(cross(handle()))).await.status, 403);
-    let logout = || rig.request(Method::POST, "/logout").header("cookie", "weft-session=refresh-1");
+    let logout = || rig.request(Method::POST, "/logout").header("cookie", "weft-session.tests.one=refresh-1");
     assert_eq!(reply(cross(logout())).await.status, 403);
     assert_eq!(reply(logout().header("origin", "https://evil.example")).await.status, 403);
-    let refresh = rig.request(Method::POST, "/v1/session/refresh").header("cookie", "weft-session=refresh-1");
+    let refresh =
+        rig.request(Method::POST, "/v1/session/refresh").header("cookie", "weft-session.tests.one=refresh-1");
     reply(cross(refresh)).await.is_problem(403, "another origin");
     assert!(rig.entries.lock().unwrap().is_empty());
     assert!(rig.authentication.sign_outs.lock().unwrap().is_empty());

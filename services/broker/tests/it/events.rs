@@ -118,11 +118,39 @@ async fn a_single_event_that_fails_is_an_error() {
     assert_eq!((both.status, &both.body["results"][1]["status"]), (202, &json!("unavailable")));
 }
 
+fn actions() -> [(&'static str, Value); 4] {
+    let entry = json!({"name": "n", "data": "d"});
+    [
+        ("/handle", json!({"action": "log", "log": entry})),
+        ("/log-grpc", json!({"action": "log", "log": entry})),
+        ("/handle", json!({"action": "event", "event": entry})),
+        ("/handle", json!({"action": "mail", "mail": mail()})),
+    ]
+}
+
 #[tokio::test]
-async fn the_stack_may_open_mail_to_everybody() {
+async fn closed_actions_need_a_signed_in_user() {
     let options =
-        ServiceOptions::default().env("BROKER_OPEN_ACTIONS", "mail").env("BROKER_PUBLISH_TIMEOUT", "200ms");
+        ServiceOptions::default().env("BROKER_OPEN_ACTIONS", "").env("BROKER_PUBLISH_TIMEOUT", "200ms");
     let rig = Rig::start(options).await;
-    let sent = reply(rig.post("/handle", &json!({"action": "mail", "mail": mail()}))).await;
-    assert_eq!(sent.status, 503, "it is not refused, only RabbitMQ is away: {sent:?}");
+    for (path, body) in actions() {
+        let refused = reply(rig.post(path, &body)).await;
+        assert_eq!((refused.status, &refused.body["error"]), (401, &json!(true)), "{path} {body}");
+    }
+    assert!(rig.entries.lock().unwrap().is_empty());
+    // RabbitMQ is away: what is published answers 503.
+    for ((path, body), status) in actions().into_iter().zip([202, 202, 503, 503]) {
+        assert_eq!(rig.as_user(rig.post(path, &body)).await.status, status, "{path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn open_actions_need_no_sign_in() {
+    let options = ServiceOptions::default()
+        .env("BROKER_OPEN_ACTIONS", "log,event,mail")
+        .env("BROKER_PUBLISH_TIMEOUT", "200ms");
+    let rig = Rig::start(options).await;
+    for ((path, body), status) in actions().into_iter().zip([202, 202, 503, 503]) {
+        assert_eq!(reply(rig.post(path, &body)).await.status, status, "{path} {body}");
+    }
 }

@@ -69,6 +69,7 @@ impl Rig {
             .env("AMQP_URI", rabbitmq.as_ref().map_or(nobody.as_str(), RabbitMq::uri))
             .env("WEFT_MESH_ADDRESSES", format!("logger={log_address},authentication={auth_address}"))
             .env("BROKER_TOKEN_ISSUER", ISSUER)
+            .env("BROKER_OPEN_ACTIONS", "log,event")
             .env("BROKER_REQUESTS_PER_SECOND", "0");
         all.env.extend(options.env);
         let broker = Service::start("broker", state.path(), all).await.unwrap();

@@ -35,7 +35,7 @@ async fn echo(request: Request) -> Response {
         "body": String::from_utf8_lossy(&body),
     });
     let mut response = (StatusCode::CREATED, Json(told)).into_response();
-    for cookie in ["weft-session=mine; Path=/", "basket=3"] {
+    for cookie in ["weft-session.tests.one=mine; Path=/", "basket=3"] {
         response.headers_mut().append(SET_COOKIE, cookie.parse().unwrap());
     }
     let headers = response.headers_mut();
@@ -126,7 +126,7 @@ async fn headers_are_the_message_s_alone_and_say_who_calls() {
         .header("x-forwarded-for", "6.6.6.6")
         .header("connection", "x-hop")
         .header("x-hop", "1")
-        .header("cookie", "a=1; weft-session=secret")
+        .header("cookie", "a=1; weft-session.tests.one=secret")
         .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
         .header("baggage", "k=v")
         .header("authorization", "Basic b3du");

@@ -23,7 +23,10 @@ async fn a_password_becomes_a_session_that_is_refreshed_and_ended() {
     assert_eq!((&data["role"], &data["token_type"]), (&json!("user"), &json!("Bearer")));
     assert!((290..=300).contains(&data["expires_in"].as_u64().unwrap()));
     let set = signed_in.header("set-cookie");
-    assert!(set.starts_with("weft-session=refresh-1; HttpOnly; SameSite=Strict; Path=/; Max-Age="), "{set}");
+    assert!(
+        set.starts_with("weft-session.tests.one=refresh-1; HttpOnly; SameSite=Strict; Path=/; Max-Age="),
+        "{set}"
+    );
 
     let me = reply(rig.get("/v1/users/me").bearer_auth(data["access_token"].as_str().unwrap())).await;
     assert_eq!((me.status, &me.body["email"]), (200, &json!(EMAIL)));
@@ -31,14 +34,16 @@ async fn a_password_becomes_a_session_that_is_refreshed_and_ended() {
     let refresh = |cookie: String| rig.request(Method::POST, "/v1/session/refresh").header("cookie", cookie);
     let refreshed = reply(refresh(cookie(&signed_in))).await;
     assert_eq!((refreshed.status, &refreshed.body["user"]["id"]), (200, &json!(USER)));
-    assert_eq!(cookie(&refreshed), "weft-session=refresh-2");
+    assert_eq!(cookie(&refreshed), "weft-session.tests.one=refresh-2");
     let replayed = reply(refresh(cookie(&refreshed))).await;
     replayed.is_problem(401, "sign in again");
     assert!(replayed.header("set-cookie").contains("Max-Age=0"), "{replayed:?}");
 
-    let ended = reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session=refresh-2")).await;
+    let ended =
+        reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session.tests.one=refresh-2"))
+            .await;
     assert_eq!((ended.status, &ended.body["message"]), (202, &json!("Signed out")));
-    assert!(ended.header("set-cookie").starts_with("weft-session=; "), "{ended:?}");
+    assert!(ended.header("set-cookie").starts_with("weft-session.tests.one=; "), "{ended:?}");
     let everywhere = rig.as_user(rig.post("/logout", &json!({"everywhere": true}))).await;
     assert_eq!(everywhere.status, 202);
     let sign_outs = rig.authentication.sign_outs.lock().unwrap();
@@ -60,7 +65,9 @@ async fn wrong_credentials_limits_and_an_outage_are_told_apart() {
     let away = reply(rig.post("/handle", &auth(EMAIL, PASSWORD))).await;
     assert_eq!((away.status, away.header("retry-after")), (503, "1"));
     // Not signed out: the cookie stays for the next try.
-    let away = reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session=refresh-1")).await;
+    let away =
+        reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session.tests.one=refresh-1"))
+            .await;
     assert_eq!((away.status, away.header("set-cookie")), (503, ""));
 }
 
@@ -84,7 +91,7 @@ async fn behind_a_trusted_proxy_the_cookie_is_for_https_alone_and_the_person_s_a
         request.header("x-forwarded-proto", "https").header("x-forwarded-for", "6.6.6.6, 198.51.100.7");
     let signed_in = reply(request).await;
     let set = signed_in.header("set-cookie");
-    assert!(set.starts_with("__Host-weft-session=") && set.contains("; Secure;"), "{set}");
+    assert!(set.starts_with("__Host-weft-session.tests.one=") && set.contains("; Secure;"), "{set}");
     assert_eq!(signed_in.header("strict-transport-security"), "max-age=31536000");
     assert_eq!(rig.authentication.sign_ins.lock().unwrap()[0].client_address, "198.51.100.7");
 }
