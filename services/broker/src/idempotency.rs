@@ -38,6 +38,9 @@ pub(crate) fn id(headers: &HeaderMap, clock: &dyn Clock) -> Result<Uuid, ApiErro
     if key.len() > LONGEST {
         return Err(refused("has more than 256 characters"));
     }
+    if Uuid::parse_str(key).is_ok_and(|id| weft_values::id::check(id).is_err()) {
+        return Err(refused("is the nil UUID: it wants one that was made for this request"));
+    }
     Ok(Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&NAMESPACE, key.as_bytes())))
 }
 
@@ -90,6 +93,7 @@ mod tests {
         assert!(id_of("").is_err());
         assert!(id_of("\"\"").is_err());
         assert!(id_of(&"x".repeat(257)).is_err());
+        assert!(id_of(&Uuid::nil().to_string()).unwrap_err().message.contains("Idempotency-Key"));
     }
 
     #[test]

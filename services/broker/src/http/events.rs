@@ -255,9 +255,10 @@ mod tests {
     fn what_is_wrong_is_named() {
         let said = |kind: &str, value: Value| data(kind, value).unwrap_err().message.into_owned();
         assert!(said("log.INFO", json!({"name": 5})).starts_with("the event's data.name is wrong"));
-        assert!(said("log.INFO", json!({"name": " "})).starts_with("data.name is empty"));
+        assert!(said("log.INFO", json!({"name": " "})).starts_with("data.name: the name is empty"));
         assert!(said("log.INFO", json!("text")).contains("an object with name and data"));
-        assert!(said("mail.send", json!({"from": "a@b.c", "to": "x"})).starts_with("data.to has no @"));
+        let no_at = said("mail.send", json!({"from": "a@b.c", "to": "x"}));
+        assert!(no_at.starts_with("data.to: invalid email address: it has no @"));
         assert!(said("log.LOUD", json!({})).contains("log.WARNING"));
     }
 }

@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 use weft_events::Event;
 use weft_proto::weft::log::v1::Level;
+use weft_values::text;
 
 use super::sign_in::{self, Credentials, SignInData};
 use crate::app::App;
@@ -170,15 +171,7 @@ async fn publish<T: Serialize>(app: &App, id: Uuid, kind: &str, data: &T) -> Res
 
 /// Refuses here what the listener would have to refuse after the event was acknowledged.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
-    const LONGEST: usize = 256;
-    // Control characters name nothing either.
-    if name.chars().all(|c| c.is_whitespace() || c.is_control()) {
-        return Err(ApiError::bad_request(format!("{field} is empty: an entry needs a name")));
-    }
-    if name.chars().count() > LONGEST {
-        return Err(ApiError::bad_request(format!("{field} has more than {LONGEST} characters")));
-    }
-    Ok(())
+    text::entry_name(name).map_err(|error| ApiError::invalid(field, error))
 }
 
 pub(super) fn lacks(field: &str) -> ApiError {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{CreateUserRequest, DeactivateUserRequest, ListUsersRequest};
+use weft_values::text;
 
 use super::sessions::uuid;
 use super::{query, read_limit};
@@ -19,8 +20,6 @@ use crate::reply::{ApiError, Problem};
 use crate::signed_in::{Admin, on_behalf};
 use crate::user::{Role, User};
 use crate::{idempotency, upstream};
-
-const LONGEST_NAME: usize = 128;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,10 +44,10 @@ pub(super) struct NewUser {
     #[schema(schema_with = mail::address_schema)]
     email: String,
     #[serde(default)]
-    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
     first_name: String,
     #[serde(default)]
-    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
     last_name: String,
     /// None of the common ones.
     #[schema(min_length = 15, max_length = 256)]
@@ -160,13 +159,7 @@ pub(super) fn check_new_password(field: &str, password: &str) -> Result<(), ApiE
 }
 
 fn check_personal_name(field: &str, name: &str) -> Result<(), ApiError> {
-    if name.chars().count() > LONGEST_NAME {
-        return Err(ApiError::bad_request(format!("{field} has more than {LONGEST_NAME} characters")));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(ApiError::bad_request(format!("{field} has a line break or another control character")));
-    }
-    Ok(())
+    text::person_name(name).map_err(|error| ApiError::invalid(field, error))
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ async fn a_single_event_that_fails_is_an_error() {
         (json!(5), "an object with type and data"),
         (json!({"type": "log.INFO"}), "missing field `data`"),
         (json!({"type": "x", "data": {}}), "nobody handles"),
-        (json!({"type": "log.INFO", "data": {"name": ""}}), "data.name is empty"),
+        (json!({"type": "log.INFO", "data": {"name": ""}}), "data.name: the name is empty"),
         (json!({"type": "log.INFO", "data": {"name": "n"}, "id": "x"}), "field id"),
         (json!({"type": "log.INFO", "data": {"name": "n"}, "id": uuid::Uuid::nil()}), "nil UUID"),
     ] {

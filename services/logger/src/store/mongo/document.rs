@@ -81,14 +81,16 @@ fn pairs(document: &RawDocument) -> Result<Vec<(String, String)>, mongodb::bson:
 
 #[cfg(test)]
 mod tests {
+    use weft_values::time::RANGE_MS;
+
     use super::*;
-    use crate::entry::{Level, TIME_RANGE_MS};
+    use crate::entry::Level;
 
     #[test]
     fn an_entry_comes_back_as_it_was_stored() {
         let mut entry = Entry {
             id: Uuid::from_u128(7),
-            time_ms: *TIME_RANGE_MS.start(),
+            time_ms: *RANGE_MS.start(),
             received_ms: 5,
             service: "shop".into(),
             level: Level::Fatal,

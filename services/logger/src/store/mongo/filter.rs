@@ -2,12 +2,13 @@
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use crate::entry::{Query, TIME_RANGE_MS};
+use crate::entry::Query;
 
 pub(super) fn of(query: &Query) -> Document {
     let Query { service, level, trace_id, text, from_ms, to_ms, limit: _, after } = query;
     // A document without a time is none of ours, so there is always a lower bound.
-    let mut time = doc! { "$gte": DateTime::from_millis(from_ms.unwrap_or(*TIME_RANGE_MS.start())) };
+    let mut time =
+        doc! { "$gte": DateTime::from_millis(from_ms.unwrap_or(*weft_values::time::RANGE_MS.start())) };
     if let Some(to_ms) = to_ms {
         time.insert("$lt", DateTime::from_millis(*to_ms));
     }
