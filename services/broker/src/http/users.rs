@@ -6,9 +6,11 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{CreateUserRequest, DeactivateUserRequest, ListUsersRequest};
+use weft_values::key::Operation;
 use weft_values::text;
 
 use super::sessions::uuid;
@@ -88,7 +90,7 @@ pub(super) async fn list(
     Ok(Json(Users { items, next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()) }))
 }
 
-/// Creates a user. A repeat with the same `Idempotency-Key` is no second one.
+/// Creates a user. A repeat with the same `Idempotency-Key` and the same content answers as the first time.
 #[utoipa::path(post, path = "/v1/users", operation_id = "create_user", tag = "users",
     params(idempotency::Header),
     request_body = NewUser,
@@ -99,6 +101,7 @@ pub(super) async fn list(
         (status = 401, description = "Nobody is signed in"),
         (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
         (status = 409, description = "Another user has this email"),
+        (status = 422, description = "The idempotency key was used before with other content"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -107,7 +110,8 @@ pub(super) async fn create(
     Admin(caller): Admin,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<User>), Problem> {
-    let id = idempotency::id(request.headers(), &*app.clock)?.to_string();
+    let key = idempotency::key(request.headers())?;
+    let id = idempotency::id(&*app.clock, &caller, Operation::Users, key.as_ref()).to_string();
     let NewUser { email, first_name, last_name, password, role, _rest } = body::json(request).await?;
     check_address("email", &email)?;
     check_personal_name("first_name", &first_name)?;
@@ -116,8 +120,16 @@ pub(super) async fn create(
     let role = weft_proto::weft::auth::v1::Role::from(role).into();
     let user = CreateUserRequest { id, email, first_name, last_name, password, role };
     let reply = app.authentication.clone().create_user(on_behalf(&caller, user)?).await;
-    let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
+    let user = reply.map_err(|status| not_created(&status))?.into_inner().user;
     Ok((StatusCode::CREATED, Json(user.try_into()?)))
+}
+
+fn not_created(status: &Status) -> ApiError {
+    match status.code() {
+        // Another user has the id, which only an idempotency key can repeat.
+        Code::FailedPrecondition => idempotency::conflict(),
+        _ => upstream::authentication(status),
+    }
 }
 
 /// Refuses a user from now on, and ends all of their sessions.
