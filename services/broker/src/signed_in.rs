@@ -84,6 +84,9 @@ fn refused(Refused(reason): Refused) -> ApiError {
 }
 
 /// The token after `Bearer`; nothing when there is no such header.
+///
+/// # Errors
+/// 401 that says what is expected, when the header has another scheme, no token, or is given twice.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -93,7 +96,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     });
     match token.filter(|token| !token.is_empty()) {
         Some(token) if values.next().is_none() => Ok(Some(token)),
-        _ => Err(refused(Refused("the header Authorization is not one bearer token"))),
+        _ => Err(ApiError::unauthorized(
+            "Authorization: expected one header with the scheme Bearer and an access token",
+        )),
     }
 }
 
@@ -130,5 +135,13 @@ mod tests {
         {
             assert_eq!(read(wrong), Err(401), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn another_scheme_is_told_from_an_expired_token() {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Basic YTpi"))]);
+        let error = bearer(&headers).unwrap_err();
+        assert!(error.message.contains("Bearer") && !error.message.contains("expired"), "{}", error.message);
+        assert_eq!(error.challenge, Some("Bearer"));
     }
 }
