@@ -46,14 +46,14 @@ fn ours(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
 /// The packages of ours that this one may depend on; nothing for one that has no row, which then fails.
 fn may_import(package: &str, folder: &str) -> Option<Vec<&'static str>> {
     Some(match (package, folder) {
-        ("weft-proto" | "weft-runtime" | "weft-operator-api" | FEATURES, _) => vec![],
+        ("weft-proto" | "weft-runtime" | "weft-values" | "weft-operator-api" | FEATURES, _) => vec![],
         ("weft-devstack" | "weft-devcluster", _) => vec![],
         ("weft-mesh" | "weft-events", _) => vec!["weft-runtime", "weft-proto"],
         (_, folder) if folder.starts_with("services/") => {
-            vec!["weft-proto", "weft-runtime", "weft-mesh", "weft-events"]
+            vec!["weft-proto", "weft-runtime", "weft-values", "weft-mesh", "weft-events"]
         }
         ("weft-operator" | "weft-cli", _) => {
-            vec!["weft-operator-api", "weft-proto", "weft-runtime", "weft-mesh"]
+            vec!["weft-operator-api", "weft-proto", "weft-runtime", "weft-values", "weft-mesh"]
         }
         ("weft-bench", _) => vec!["weft-proto", "weft-runtime", "weft-devstack", "weft-devcluster"],
         _ => return None,

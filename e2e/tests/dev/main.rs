@@ -14,3 +14,4 @@ mod road;
 mod smoke;
 mod trace_edges;
 mod unavailable;
+mod values;

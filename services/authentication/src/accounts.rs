@@ -114,6 +114,9 @@ pub enum AccountError {
     /// Somebody else has it.
     #[error("another user has this {0}")]
     Taken(&'static str),
+    /// The id was used before, with other content.
+    #[error("a user of this id exists with other content")]
+    OtherContent,
     /// Nobody would be left to administrate.
     #[error("this is the last active admin")]
     LastAdmin,

@@ -102,10 +102,7 @@ impl Deliver for Peers {
                 let level = if warning { Level::Warning } else { Level::Info };
                 let entry = Entry {
                     id,
-                    time: Some(prost_types::Timestamp {
-                        seconds: time.as_second(),
-                        nanos: time.subsec_nanosecond(),
-                    }),
+                    time: Some(weft_values::time::to_proto(time)),
                     service: "authentication".to_owned(),
                     level: level.into(),
                     name: "authentication".to_owned(),
@@ -253,7 +250,7 @@ fn reason(status: &Status) -> String {
 
 /// No repeat changes these.
 fn is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::FailedPrecondition)
+    matches!(code, Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists)
 }
 
 /// Twice as long each time.
@@ -279,6 +276,8 @@ mod tests {
         {
             assert!(!is_final(code), "{code:?}");
         }
-        assert!(is_final(Code::InvalidArgument) && is_final(Code::FailedPrecondition));
+        for code in [Code::InvalidArgument, Code::FailedPrecondition, Code::AlreadyExists] {
+            assert!(is_final(code), "{code:?}");
+        }
     }
 }

@@ -155,10 +155,9 @@ impl App {
     }
 
     fn entry(&self, id: Uuid, level: Level, name: String, data: String) -> Entry {
-        let now = self.clock.now();
         Entry {
             id: id.to_string(),
-            time: Some(prost_types::Timestamp { seconds: now.as_second(), nanos: now.subsec_nanosecond() }),
+            time: Some(weft_values::time::to_proto(self.clock.now())),
             service: "broker".to_owned(),
             level: level.into(),
             name,

@@ -1,44 +1,64 @@
-//! The id of what a request makes: the client's key, or a new one.
+//! The header `Idempotency-Key`, and the id that a request makes with it.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use utoipa::IntoParams;
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use uuid::Uuid;
+use weft_mesh::Caller;
 use weft_runtime::clock::Clock;
+use weft_values::key::{Key, MAX_CHARS, Operation, Scope};
 
 use crate::reply::ApiError;
 
 /// The header of the IETF's draft `draft-ietf-httpapi-idempotency-key-header`.
 const HEADER: &str = "idempotency-key";
-const LONGEST: usize = 256;
-/// The namespace of ids made from keys; drawn once, and never to change.
-const NAMESPACE: Uuid = Uuid::from_u128(0x5b1f_3c6e_9d2a_4e0b_8f77_21c4_a0d9_63e5);
 
-/// The id that the request's key stands for, else a new one.
+/// The request's key, if it has one.
 ///
 /// # Errors
-/// When the key is empty, longer than 256 characters, not printable ASCII, or given twice.
-pub(crate) fn id(headers: &HeaderMap, clock: &dyn Clock) -> Result<Uuid, ApiError> {
+/// When the key is invalid or given twice.
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Key>, ApiError> {
     let mut keys = headers.get_all(HEADER).iter();
-    let Some(key) = keys.next() else { return Ok(clock.new_id()) };
-    let key = key.to_str().map_err(|_| refused("has characters other than printable ASCII"))?;
+    let Some(key) = keys.next() else { return Ok(None) };
+    if keys.next().is_some() {
+        return Err(refused("the header is given twice; expected one"));
+    }
+    let key = key.to_str().map_err(|_| {
+        refused("the key has a character that is not allowed; expected printable ASCII characters")
+    })?;
     // The draft writes the key as a quoted string; most clients send it bare.
     let key = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(key).trim();
-    if keys.next().is_some() {
-        return Err(refused("is given twice"));
-    }
-    if key.contains('\t') {
-        return Err(refused("has a tab"));
-    }
-    if key.is_empty() {
-        return Err(refused("is empty"));
-    }
-    if key.len() > LONGEST {
-        return Err(refused("has more than 256 characters"));
-    }
-    Ok(Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&NAMESPACE, key.as_bytes())))
+    Key::parse(key).map(Some).map_err(|error| refused(error.reason()))
+}
+
+/// The id for a store that compares a repeat with what it has; a new one without a key.
+pub(crate) fn id(clock: &dyn Clock, caller: &Caller, operation: Operation, key: Option<&Key>) -> Uuid {
+    let scope =
+        |key: &Key| Scope { caller: Some(&caller.user), operation, key: key.as_str(), index: None }.id();
+    key.map_or_else(|| clock.new_id(), scope)
+}
+
+/// The id where no store compares, so that other content has another id; a new one without a key.
+pub(crate) fn id_of_content(
+    clock: &dyn Clock,
+    caller: Option<&Caller>,
+    operation: Operation,
+    key: Option<&Key>,
+    content: &[&str],
+) -> Uuid {
+    let caller = caller.map(|caller| caller.user.as_str());
+    let id = |key: &Key| Scope { caller, operation, key: key.as_str(), index: None }.id_of_content(content);
+    key.map_or_else(|| clock.new_id(), id)
+}
+
+/// The key was used before by the same caller for the same operation, with other content.
+pub(crate) fn conflict() -> ApiError {
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Idempotency-Key: conflict: the key was used before with other content; use a new key for a new request",
+    )
 }
 
 /// The header, as the API's description has it.
@@ -49,53 +69,67 @@ impl IntoParams for Header {
         let schema = ObjectBuilder::new()
             .schema_type(Type::String)
             .min_length(Some(1))
-            .max_length(Some(LONGEST))
+            .max_length(Some(MAX_CHARS))
             .pattern(Some("^[!-~]([ -~]*[!-~])?$"));
         let header = ParameterBuilder::new()
             .name("Idempotency-Key")
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
-            .description(Some("A repeat with the same key is stored once. A UUID is the id itself; any other text stands for one."))
+            .description(Some(
+                "A repeat with the same key and content is stored once. A key belongs to one caller and one operation; the nil UUID is not a key.",
+            ))
             .schema(Some(schema));
         vec![header.build()]
     }
 }
 
-fn refused(what: &str) -> ApiError {
-    ApiError::bad_request(format!("the header Idempotency-Key {what}"))
+fn refused(reason: &str) -> ApiError {
+    ApiError::bad_request(format!("Idempotency-Key: {reason}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use weft_mesh::caller::Role;
     use weft_runtime::clock::SystemClock;
 
     use super::*;
 
-    fn id_of(key: &str) -> Result<Uuid, ApiError> {
-        let headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), key.parse().unwrap())]);
-        id(&headers, &SystemClock)
+    fn read(values: &[&str]) -> Result<Option<Key>, ApiError> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HEADER, value.parse().unwrap());
+        }
+        key(&headers)
     }
 
     #[test]
-    fn a_uuid_is_the_id_itself_and_any_other_key_always_makes_the_same() {
-        let uuid = "0191d4b0-7d2a-7c3e-8f00-000000000001";
-        assert_eq!(id_of(uuid).unwrap().to_string(), uuid);
-        assert_eq!(id_of(&format!("\"{uuid}\"")).unwrap().to_string(), uuid);
-        assert_eq!(id_of("order-17").unwrap(), id_of("order-17").unwrap());
-        assert_ne!(id_of("order-17").unwrap(), id_of("order-18").unwrap());
+    fn a_quoted_key_is_the_same_as_a_bare_one() {
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&["\"order-17\""]), read(&["order-17"]));
+        assert_eq!(read(&["order-17"]).unwrap().unwrap().as_str(), "order-17");
     }
 
     #[test]
-    fn a_key_that_is_none_is_refused() {
-        assert!(id_of("").is_err());
-        assert!(id_of("\"\"").is_err());
-        assert!(id_of(&"x".repeat(257)).is_err());
+    fn rejects_an_invalid_key_and_names_the_header() {
+        let nil = Uuid::nil().to_string();
+        for wrong in [&[""] as &[&str], &["\"\""], &[&"x".repeat(257)], &["a\tb"], &[&nil], &["a", "b"]] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.message.starts_with("Idempotency-Key: "), "{wrong:?}: {}", error.message);
+        }
     }
 
     #[test]
-    fn without_a_key_each_id_is_new() {
-        let new = || id(&HeaderMap::new(), &SystemClock).unwrap();
-        assert_ne!(new(), new());
-        assert_eq!(new().get_version_num(), 7);
+    fn a_key_belongs_to_one_caller_and_without_one_each_id_is_new() {
+        let caller = |user: &str| Caller { user: user.into(), session: "s".into(), role: Role::User };
+        let (ann, bob, key) = (caller("ann"), caller("bob"), read(&["k"]).unwrap());
+        let id_of = |caller, key| id(&SystemClock, caller, Operation::Log, key);
+        assert_eq!(id_of(&ann, key.as_ref()), id_of(&ann, key.as_ref()));
+        assert_ne!(id_of(&ann, key.as_ref()), id_of(&bob, key.as_ref()));
+        assert_ne!(id_of(&ann, None), id_of(&ann, None));
+        assert_eq!(id_of(&ann, None).get_version_num(), 7);
+        let of_content =
+            |content: &str| id_of_content(&SystemClock, None, Operation::Log, key.as_ref(), &[content]);
+        assert_eq!(of_content("a"), of_content("a"));
+        assert_ne!(of_content("a"), of_content("b"));
     }
 }

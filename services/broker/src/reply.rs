@@ -69,6 +69,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// A field of the request has an invalid value.
+    pub(crate) fn invalid(field: &str, error: weft_values::Invalid) -> Self {
+        Self::bad_request(format!("{field}: {error}"))
+    }
+
     pub(crate) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
     }

@@ -64,15 +64,19 @@ pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, A
     Ok(caller)
 }
 
-/// Requires a signed-in user for an action that the Stack has not opened.
+/// The caller of an action; nobody only when the Stack has opened the action.
 ///
 /// # Errors
-/// As [`identify`], unless the action is open.
-pub(crate) async fn require(app: &App, headers: &HeaderMap, action: Action) -> Result<(), ApiError> {
+/// As [`identify`]; for an open action as [`identify_if_ours`].
+pub(crate) async fn require(
+    app: &App,
+    headers: &HeaderMap,
+    action: Action,
+) -> Result<Option<Caller>, ApiError> {
     if app.open_actions.contains(action) {
-        return Ok(());
+        return identify_if_ours(app, headers).await;
     }
-    identify(app, headers).await.map(drop)
+    identify(app, headers).await.map(Some)
 }
 
 /// Who is signed in, for a service of the user's that decides itself whom it lets in: nobody when there is no token, or one that
@@ -96,6 +100,9 @@ fn refused(Refused(reason): Refused) -> ApiError {
 }
 
 /// The token after `Bearer`; nothing when there is no such header.
+///
+/// # Errors
+/// 401 that says what is expected, when the header has another scheme, no token, or is given twice.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -105,7 +112,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     });
     match token.filter(|token| !token.is_empty()) {
         Some(token) if values.next().is_none() => Ok(Some(token)),
-        _ => Err(refused(Refused("the header Authorization is not one bearer token"))),
+        _ => Err(ApiError::unauthorized(
+            "Authorization: expected one header with the scheme Bearer and an access token",
+        )),
     }
 }
 
@@ -142,5 +151,13 @@ mod tests {
         {
             assert_eq!(read(wrong), Err(401), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn another_scheme_is_told_from_an_expired_token() {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Basic YTpi"))]);
+        let error = bearer(&headers).unwrap_err();
+        assert!(error.message.contains("Bearer") && !error.message.contains("expired"), "{}", error.message);
+        assert_eq!(error.challenge, Some("Bearer"));
     }
 }

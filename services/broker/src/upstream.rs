@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use weft_events::PublishError;
 use weft_runtime::telemetry::chain;
 
+use crate::idempotency;
 use crate::reply::ApiError;
 
 /// After how long a caller may try again when something is away.
@@ -20,6 +21,8 @@ const RETRY_AFTER_METADATA: &str = "retry-after";
 pub(crate) fn logger(status: &Status) -> ApiError {
     match status.code() {
         Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(status.message().to_owned()),
+        // Only an id that derives from an idempotency key can have been used before.
+        Code::AlreadyExists => idempotency::conflict(),
         Code::ResourceExhausted => away("logger", status),
         _ => failure("logger", status),
     }

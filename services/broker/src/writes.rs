@@ -9,12 +9,12 @@ use std::sync::Arc;
 use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use tracing::{Instrument as _, Span};
 use weft_mesh::Channel;
 use weft_mesh::joined::Joined;
 use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
-use weft_proto::weft::log::v1::{Entry, WriteManyRequest, WriteRequest};
+use weft_proto::weft::log::v1::{Entry, WriteManyRequest, WriteManyResponse, WriteRequest};
 
 /// Calls under way at once. More of them would only wait in the logger, which inserts one group at a time, and groups would be smaller
 /// (measured with `make bench`, docs/evidence.md).
@@ -135,17 +135,50 @@ async fn together(mut client: LogServiceClient<Channel>, channel: &Channel, grou
     traceparents.extend(joined.iter().map(|call| call.traceparent().to_owned()));
     let entries = group.iter().map(|waiting| waiting.entry.clone()).collect();
     let outcome = client.write_many(WriteManyRequest { entries, traceparents }).instrument(span).await;
-    let outcome = outcome.map(drop);
-    let code = outcome.as_ref().map_or_else(Status::code, |()| Code::Ok);
-    joined.into_iter().for_each(|call| call.end(code));
-    if code == Code::InvalidArgument {
-        // One of them is wrong, and nothing is written: each gets its own verdict.
-        for waiting in group {
-            tokio::spawn(alone(client.clone(), waiting));
-        }
-        return;
+    let outcomes = each(outcome.map(Response::into_inner), group.len());
+    for (call, outcome) in joined.into_iter().zip(outcomes.iter().skip(1)) {
+        call.end(outcome.as_ref().map_or_else(Status::code, |()| Code::Ok));
     }
-    for waiting in group {
-        let _ = waiting.answer.send(outcome.clone());
+    for (waiting, outcome) in group.into_iter().zip(outcomes) {
+        if outcome.as_ref().is_err_and(|status| status.code() == Code::InvalidArgument) {
+            // One of them is invalid, and nothing is written: each gets its own verdict.
+            tokio::spawn(alone(client.clone(), waiting));
+        } else {
+            let _ = waiting.answer.send(outcome);
+        }
+    }
+}
+
+/// The outcome of each of so many entries: one that conflicts with a stored one says nothing of the others.
+fn each(outcome: Result<WriteManyResponse, Status>, count: usize) -> Vec<Result<(), Status>> {
+    match outcome {
+        Ok(WriteManyResponse { results }) if results.len() == count => {
+            let conflict = || Status::already_exists("an entry of this id with other content is stored");
+            results.into_iter().map(|result| if result.conflict { Err(conflict()) } else { Ok(()) }).collect()
+        }
+        Ok(_) => vec![Err(Status::internal("the logger answered another number of entries")); count],
+        Err(status) => vec![Err(status); count],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_proto::weft::log::v1::WriteResponse;
+
+    use super::*;
+
+    #[test]
+    fn a_conflict_is_the_answer_to_its_own_entry_alone() {
+        let result = |created, conflict| WriteResponse { created, conflict };
+        let results = vec![result(true, false), result(false, true), result(false, false)];
+        let outcomes = each(Ok(WriteManyResponse { results }), 3);
+        let codes = outcomes.iter().map(|outcome| outcome.as_ref().map_or_else(Status::code, |()| Code::Ok));
+        assert_eq!(codes.collect::<Vec<_>>(), [Code::Ok, Code::AlreadyExists, Code::Ok]);
+    }
+
+    #[test]
+    fn every_entry_fails_with_its_call_or_when_an_answer_is_missing() {
+        assert!(each(Err(Status::unavailable("x")), 2).iter().all(Result::is_err));
+        assert!(each(Ok(WriteManyResponse { results: vec![] }), 2).iter().all(Result::is_err));
     }
 }

@@ -26,20 +26,19 @@ pub(crate) struct About {
 
 impl About {
     fn of(event: &Received) -> Self {
-        let (seconds, nanos) = (event.time.as_second(), event.time.subsec_nanosecond());
         Self {
             id: event.id.clone(),
             kind: event.kind.clone(),
             source: event.source.clone(),
-            time: prost_types::Timestamp { seconds, nanos },
+            time: weft_values::time::to_proto(event.time),
         }
     }
 
-    /// The id of what the event starts, always the same: a repeat is no second effect. It is the event's own, or one of
-    /// the event's id and source, which together are unique.
+    /// The id of what the event starts, always the same: a repeat is no second effect. It is the event's own where that is
+    /// valid, otherwise one that derives from the event's id and source, which together are unique.
     pub(crate) fn effect_id(&self) -> Uuid {
         const EVENTS: Uuid = Uuid::from_u128(0x7d1b_7f2c_5d4e_4c38_9a51_6f0d_2b8e_90a3);
-        Uuid::parse_str(&self.id).unwrap_or_else(|_| {
+        weft_values::id::parse(&self.id).unwrap_or_else(|_| {
             let name = format!("{}\0{}", self.source, self.id);
             Uuid::new_v5(&EVENTS, name.as_bytes())
         })
@@ -82,7 +81,7 @@ pub(crate) fn outcome<T>(service: &str, answer: Result<T, Status>) -> Outcome {
     let reason = format!("{service} answered {:?}: {}", status.code(), status.message());
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded => Outcome::Unavailable(reason),
-        Code::InvalidArgument | Code::FailedPrecondition => Outcome::Rejected(reason),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists => Outcome::Rejected(reason),
         _ => Outcome::Retry(reason),
     }
 }
@@ -118,6 +117,15 @@ mod tests {
         assert_eq!(named("7", "a"), named("7", "a"));
         assert_ne!(named("7", "a"), named("7", "b"));
         assert_ne!(named("7", "a"), named("8", "a"));
+        let nil = Uuid::nil().to_string();
+        assert!(!named(&nil, "a").is_nil() && named(&nil, "a") != named(&nil, "b"));
+    }
+
+    #[test]
+    fn a_time_before_1970_is_one_that_the_logger_takes() {
+        let time = "1969-12-31T23:59:59.5Z".parse().unwrap();
+        let about = About::of(&Received { time, ..event("log.INFO", "{}") });
+        assert_eq!(weft_values::time::to_ms(&about.time), Ok(-500));
     }
 
     #[tokio::test]
@@ -145,6 +153,7 @@ mod tests {
         assert!(matches!(of(Code::DeadlineExceeded), Outcome::Unavailable(_)));
         assert!(matches!(of(Code::InvalidArgument), Outcome::Rejected(_)));
         assert!(matches!(of(Code::FailedPrecondition), Outcome::Rejected(_)));
+        assert!(matches!(of(Code::AlreadyExists), Outcome::Rejected(_)));
         assert_eq!(of(Code::Internal), Outcome::Retry("mail answered Internal: why".into()));
     }
 }

@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
+use weft_values::time::RANGE_MS;
 
-use crate::entry::{Place, TIME_RANGE_MS};
+use crate::entry::Place;
 
 const VERSION: u8 = 1;
 const LENGTH: usize = 25;
@@ -24,7 +25,7 @@ pub fn decode(text: &str) -> Option<Place> {
     let (version, rest) = bytes.split_first()?;
     let (time, id) = rest.split_first_chunk::<8>()?;
     let place = Place { time_ms: i64::from_be_bytes(*time), id: Uuid::from_slice(id).ok()? };
-    (length == LENGTH && *version == VERSION && TIME_RANGE_MS.contains(&place.time_ms)).then_some(place)
+    (length == LENGTH && *version == VERSION && RANGE_MS.contains(&place.time_ms)).then_some(place)
 }
 
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_cursor_leads_back_to_its_place_and_fits_into_a_url() {
-        for time_ms in [*TIME_RANGE_MS.start(), -1, 0, 1_764_000_000_123, *TIME_RANGE_MS.end()] {
+        for time_ms in [*RANGE_MS.start(), -1, 0, 1_764_000_000_123, *RANGE_MS.end()] {
             let place = Place { time_ms, id: Uuid::from_u128(u128::MAX - 7) };
             let text = encode(&place);
             assert_eq!(decode(&text), Some(place));

@@ -4,9 +4,6 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// The first and the last moment that an entry may have, in milliseconds since 1970: years 1 to 9999.
-pub const TIME_RANGE_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
-
 /// One log entry, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -31,6 +28,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether both say the same: everything that a caller who repeats an entry sends again. Time and trace may differ.
+    pub fn same_content(&self, other: &Self) -> bool {
+        let Self { id: _, time_ms: _, received_ms: _, service, level, name, data, trace_id: _, attributes } =
+            self;
+        (service, level, name, data, attributes)
+            == (&other.service, &other.level, &other.name, &other.data, &other.attributes)
+    }
+
     /// About how much memory it takes while it waits.
     pub fn weight_bytes(&self) -> usize {
         const OWN: usize = 512;

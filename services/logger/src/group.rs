@@ -42,6 +42,17 @@ pub enum WriteError {
     Store(#[from] StoreError),
 }
 
+/// What became of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is new, and stored.
+    Created,
+    /// It was stored before, with the same content.
+    Repeated,
+    /// Its id is stored with other content, which stays.
+    Conflict,
+}
+
 /// Hands writes to the group. Cheap to clone; when the last clone is dropped, what waits is still written.
 #[derive(Debug, Clone)]
 pub struct Writer {
@@ -57,7 +68,7 @@ struct Waiting {
     entries: Vec<Entry>,
     span: Span,
     joined: Vec<Span>,
-    answer: oneshot::Sender<Result<Vec<bool>, StoreError>>,
+    answer: oneshot::Sender<Result<Vec<Written>, StoreError>>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -77,7 +88,7 @@ impl Writer {
         (Self { queue, room, within, metrics: metrics.clone() }, task)
     }
 
-    /// Stores a call's entries. For each, in order, whether it is new.
+    /// Stores a call's entries. For each, in order, what became of it.
     ///
     /// # Errors
     /// [`WriteError::Full`] and [`WriteError::Ending`] wrote nothing; after any other some entries may be stored, and a
@@ -85,7 +96,7 @@ impl Writer {
     ///
     /// # Cancellation
     /// A dropped call's entries are stored, unless their group was not begun yet.
-    pub async fn write(&self, entries: Vec<Entry>) -> Result<Vec<bool>, WriteError> {
+    pub async fn write(&self, entries: Vec<Entry>) -> Result<Vec<Written>, WriteError> {
         self.write_joined(entries, Vec::new()).await
     }
 
@@ -97,14 +108,14 @@ impl Writer {
         &self,
         entries: Vec<Entry>,
         joined: Vec<Span>,
-    ) -> Result<Vec<bool>, WriteError> {
+    ) -> Result<Vec<Written>, WriteError> {
         let count = entries.len();
         let outcome = self.submit(entries, joined).await;
         self.metrics.written(count, &outcome);
         outcome
     }
 
-    async fn submit(&self, entries: Vec<Entry>, joined: Vec<Span>) -> Result<Vec<bool>, WriteError> {
+    async fn submit(&self, entries: Vec<Entry>, joined: Vec<Span>) -> Result<Vec<Written>, WriteError> {
         let bytes: usize = entries.iter().map(Entry::weight_bytes).sum();
         let bytes = u32::try_from(bytes).map_err(|_| WriteError::Full)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| WriteError::Full)?;

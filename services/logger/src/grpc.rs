@@ -15,7 +15,7 @@ use weft_runtime::trace::current_trace_id;
 
 use crate::cursor;
 use crate::entry::{Entry, Level};
-use crate::group::Writer;
+use crate::group::{Writer, Written};
 use crate::metrics::Metrics;
 use crate::store::LogStore;
 use crate::trace::DatabaseSpans;
@@ -48,8 +48,11 @@ impl Api {
 impl LogService for Api {
     async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteResponse>, Status> {
         let entry = validate::single(request.into_inner(), &self.received()).map_err(status::invalid)?;
-        let created = self.writer.write(vec![entry]).await.map_err(status::unwritten)?;
-        Ok(Response::new(pb::WriteResponse { created: created.first().copied().unwrap_or_default() }))
+        let written = self.writer.write(vec![entry]).await.map_err(status::unwritten)?;
+        match written.first().copied().unwrap_or(Written::Repeated) {
+            Written::Conflict => Err(status::conflict()),
+            written => Ok(Response::new(to_response(written))),
+        }
     }
 
     async fn write_many(
@@ -64,8 +67,7 @@ impl LogService for Api {
         let outcome = self.writer.write_joined(entries, below).await.map_err(status::unwritten);
         let code = outcome.as_ref().map_or_else(Status::code, |_| Code::Ok);
         joined.into_iter().for_each(|call| call.end(code));
-        let created = outcome?;
-        let results = created.into_iter().map(|created| pb::WriteResponse { created }).collect();
+        let results = outcome?.into_iter().map(to_response).collect();
         Ok(Response::new(pb::WriteManyResponse { results }))
     }
 
@@ -81,6 +83,10 @@ impl LogService for Api {
             next_cursor: page.next.as_ref().map(cursor::encode).unwrap_or_default(),
         }))
     }
+}
+
+fn to_response(written: Written) -> pb::WriteResponse {
+    pb::WriteResponse { created: written == Written::Created, conflict: written == Written::Conflict }
 }
 
 fn to_proto(entry: Entry) -> pb::Entry {

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use weft_runtime::metrics::DURATION_BUCKETS_S;
 
-use crate::group::WriteError;
+use crate::group::{WriteError, Written};
 use crate::store::StoreError;
 
 /// The logger's metrics. Clones share them.
@@ -59,17 +59,18 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn written(&self, entries: usize, outcome: &Result<Vec<bool>, WriteError>) {
+    pub(crate) fn written(&self, entries: usize, outcome: &Result<Vec<Written>, WriteError>) {
         let count = |result, entries: usize| {
             if entries > 0 {
                 self.entries.get_or_create(&ByResult { result }).inc_by(entries as u64);
             }
         };
         match outcome {
-            Ok(created) => {
-                let new = created.iter().filter(|created| **created).count();
-                count("created", new);
-                count("already_there", created.len() - new);
+            Ok(written) => {
+                let of = |kind| written.iter().filter(|written| **written == kind).count();
+                count("created", of(Written::Created));
+                count("already_there", of(Written::Repeated));
+                count("conflict", of(Written::Conflict));
             }
             Err(WriteError::Full) => count("refused_full", entries),
             Err(WriteError::Ending) => count("refused_ending", entries),

@@ -16,8 +16,8 @@ use crate::entry::{Entry, Page, Query};
 /// Every future may be dropped: what the store has begun goes on by itself and leaves nothing half done.
 #[async_trait]
 pub trait LogStore: Send + Sync + 'static {
-    /// Stores entries so that they outlive a crash of the store. An id that is there already is left as it is.
-    /// One outcome for each entry, in order.
+    /// Stores entries so that they outlive a crash of the store. An id that is there already is left as it is, and its content
+    /// is compared. One outcome for each entry, in order.
     ///
     /// # Errors
     /// It is then open which of the entries are stored; the same call may be repeated.
@@ -53,8 +53,10 @@ pub trait LogStore: Send + Sync + 'static {
 pub enum Inserted {
     /// It is new.
     Created,
-    /// One of this id was there.
+    /// One of this id with the same content was there.
     AlreadyThere,
+    /// One of this id with other content was there.
+    Conflict,
     /// The store does not take it, whatever becomes of the others.
     Refused(Cause),
 }

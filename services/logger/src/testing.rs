@@ -89,8 +89,8 @@ impl FakeStore {
         let mut kept = lock(&self.entries);
         if self.refuse == Some(entry.id) {
             Inserted::Refused(Cause::new("not this one"))
-        } else if kept.iter().any(|other| other.id == entry.id) {
-            Inserted::AlreadyThere
+        } else if let Some(other) = kept.iter().find(|other| other.id == entry.id) {
+            if other.same_content(&entry) { Inserted::AlreadyThere } else { Inserted::Conflict }
         } else {
             kept.push(entry);
             Inserted::Created

@@ -8,12 +8,11 @@ use std::fmt::{self, Display};
 use prost_types::Timestamp;
 use uuid::Uuid;
 use weft_proto::weft::log::v1 as pb;
+use weft_values::{id, text, time};
 
 use crate::cursor;
-use crate::entry::{Entry, Level, Query, TIME_RANGE_MS};
+use crate::entry::{Entry, Level, Query};
 
-const NAME_CHARACTERS: usize = 256;
-const SERVICE_CHARACTERS: usize = 128;
 const TEXT_CHARACTERS: usize = 256;
 const DATA_BYTES: usize = 1 << 20;
 const ATTRIBUTES: usize = 64;
@@ -111,7 +110,7 @@ pub fn many(
 pub fn original(log: Option<weft_proto::logs::Log>, id: Uuid, received: &Received) -> Result<Entry, Invalid> {
     let wrong = |field: &str, reason: String| Invalid { field: format!("logEntry{field}"), reason };
     let log = log.ok_or_else(|| wrong("", "is missing".to_owned()))?;
-    name(&log.name).map_err(|reason| wrong(".name", reason))?;
+    text::entry_name(&log.name).map_err(|error| wrong(".name", error.to_string()))?;
     data(&log.data).map_err(|reason| wrong(".data", reason))?;
     Ok(Entry {
         id,
@@ -129,9 +128,9 @@ pub fn original(log: Option<weft_proto::logs::Log>, id: Uuid, received: &Receive
 fn check(entry: pb::Entry, place: Place, received: &Received) -> Result<Entry, Invalid> {
     let pb::Entry { id, time, service, level, name: called, data: rest, trace_id, attributes } = entry;
     let checked = Entry {
-        id: self::id(&id).map_err(|reason| place.wrong(".id", reason))?,
+        id: id::parse(&id).map_err(|error| place.wrong(".id", error.reason()))?,
         time_ms: match time {
-            Some(time) => time_ms(&time).map_err(|reason| place.wrong(".time", reason))?,
+            Some(time) => time::to_ms(&time).map_err(|error| place.wrong(".time", error.reason()))?,
             None => received.now_ms,
         },
         received_ms: received.now_ms,
@@ -144,7 +143,7 @@ fn check(entry: pb::Entry, place: Place, received: &Received) -> Result<Entry, I
         name: called,
         data: rest,
     };
-    name(&checked.name).map_err(|reason| place.wrong(".name", reason))?;
+    text::entry_name(&checked.name).map_err(|error| place.wrong(".name", error.reason()))?;
     data(&checked.data).map_err(|reason| place.wrong(".data", reason))?;
     Ok(checked)
 }
@@ -156,13 +155,14 @@ fn check(entry: pb::Entry, place: Place, received: &Received) -> Result<Entry, I
 pub fn query(request: pb::QueryRequest) -> Result<Query, Invalid> {
     let wrong = |field: &'static str| move |reason: String| Invalid { field: field.to_owned(), reason };
     let pb::QueryRequest { service, level, trace_id, text, from, to, limit, cursor } = request;
-    let moment =
-        |time: Option<Timestamp>, field| time.map(|time| time_ms(&time).map_err(wrong(field))).transpose();
+    let moment = |time: Option<Timestamp>, field| {
+        time.map(|time| time::to_ms(&time).map_err(|error| wrong(field)(error.to_string()))).transpose()
+    };
     let query = Query {
-        service: filter(service, SERVICE_CHARACTERS).map_err(wrong("service"))?,
+        service: named(service).map_err(wrong("service"))?,
         level: self::level(level).map_err(wrong("level"))?,
         trace_id: trace(trace_id).map_err(wrong("trace_id"))?,
-        text: filter(text, TEXT_CHARACTERS).map_err(wrong("text"))?,
+        text: filter(text).map_err(wrong("text"))?,
         from_ms: moment(from, "from")?,
         to_ms: moment(to, "to")?,
         limit: self::limit(limit).map_err(wrong("limit"))?,
@@ -181,27 +181,13 @@ pub fn query(request: pb::QueryRequest) -> Result<Query, Invalid> {
     }
 }
 
-fn id(text: &str) -> Result<Uuid, String> {
-    match Uuid::try_parse(text) {
-        Ok(id) if !id.is_nil() => Ok(id),
-        Ok(_) => Err("is the nil UUID: the caller makes one for each entry".to_owned()),
-        Err(_) if text.is_empty() => Err("is missing: the caller makes a UUID for each entry".to_owned()),
-        Err(_) => Err("is no UUID".to_owned()),
-    }
-}
-
-/// Whole milliseconds, rounded down.
-fn time_ms(time: &Timestamp) -> Result<i64, String> {
-    if !(0..1_000_000_000).contains(&time.nanos) {
-        return Err(format!("has {} nanoseconds: they go from 0 to 999999999", time.nanos));
-    }
-    let ms = time.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
-    ms.filter(|ms| TIME_RANGE_MS.contains(ms))
-        .ok_or_else(|| format!("is {} s after 1970: it has to lie in the years 1 to 9999", time.seconds))
-}
-
 fn service(text: String) -> Result<String, String> {
-    Ok(filter(text, SERVICE_CHARACTERS)?.unwrap_or_else(|| UNKNOWN_SERVICE.to_owned()))
+    Ok(named(text)?.unwrap_or_else(|| UNKNOWN_SERVICE.to_owned()))
+}
+
+fn named(text: String) -> Result<Option<String>, String> {
+    text::service_name(&text).map_err(|error| error.to_string())?;
+    Ok((!text.is_empty()).then_some(text))
 }
 
 fn level(number: i32) -> Result<Option<Level>, String> {
@@ -215,13 +201,6 @@ fn level(number: i32) -> Result<Option<Level>, String> {
         Ok(pb::Level::Fatal) => Ok(Some(Level::Fatal)),
         Err(_) => Err(format!("is {number}, which is no level")),
     }
-}
-
-fn name(text: &str) -> Result<(), String> {
-    if text.trim().is_empty() {
-        return Err("is empty: say in a few words what happened".to_owned());
-    }
-    at_most(text, NAME_CHARACTERS)
 }
 
 fn data(text: &str) -> Result<(), String> {
@@ -257,8 +236,11 @@ fn attributes(attributes: HashMap<String, String>) -> Result<Vec<(String, String
     Ok(pairs)
 }
 
-fn filter(text: String, most: usize) -> Result<Option<String>, String> {
-    at_most(&text, most)?;
+fn filter(text: String) -> Result<Option<String>, String> {
+    let characters = text.chars().count();
+    if characters > TEXT_CHARACTERS {
+        return Err(format!("has {characters} characters: at most {TEXT_CHARACTERS}"));
+    }
     Ok((!text.is_empty()).then_some(text))
 }
 
@@ -268,14 +250,6 @@ fn limit(limit: u32) -> Result<usize, String> {
         1..=LIMIT => Ok(limit as usize),
         _ => Err(format!("is {limit}: 1 to {LIMIT}")),
     }
-}
-
-fn at_most(text: &str, characters: usize) -> Result<(), String> {
-    // A character has at least one byte: only longer texts have to be counted.
-    if text.len() > characters && text.chars().count() > characters {
-        return Err(format!("has {} characters: at most {characters}", text.chars().count()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

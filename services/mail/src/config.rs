@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lettre::message::Mailbox;
 use weft_runtime::config::{ConfigError, SecretString, Settings};
+use weft_values::text;
 
 use crate::address;
 
@@ -104,7 +105,7 @@ fn from(settings: &Settings) -> Result<Mailbox, ConfigError> {
     let address = address::mailbox("it", &text)
         .map_err(|error| invalid("FROM_ADDRESS", text.escape_debug().to_string(), WANTED, &error.reason))?;
     let name = settings.text("FROM_NAME");
-    if let Some(name) = name.as_ref().filter(|name| address::has_break(name)) {
+    if let Some(name) = name.as_ref().filter(|name| text::one_line(name).is_err()) {
         return Err(invalid("FROM_NAME", name.escape_debug().to_string(), "a name", "it has a line break"));
     }
     Ok(Mailbox::new(name.or(address.name), address.email))

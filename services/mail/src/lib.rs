@@ -4,6 +4,8 @@
 pub mod address;
 pub mod app;
 pub mod config;
+#[cfg(test)]
+mod fuzz;
 pub mod grpc;
 pub mod message;
 pub mod metrics;

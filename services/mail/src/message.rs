@@ -5,15 +5,14 @@ use lettre::Message;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
+use weft_values::text;
 
-use crate::address::has_break;
 use crate::template::Rendered;
 use crate::validate::{Invalid, Order};
 
 /// The template of what a person writes to another; every other mail is a machine's (RFC 3834).
 const BY_A_PERSON: &str = "message";
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
-const MAX_SUBJECT_CHARS: usize = 512;
 
 /// A mail that is ready to go.
 #[derive(Debug, Clone)]
@@ -65,15 +64,7 @@ impl Sender {
 }
 
 fn check_subject(subject: &str) -> Result<(), Invalid> {
-    let chars = subject.chars().count();
-    if chars > MAX_SUBJECT_CHARS {
-        let reason = format!("the subject has {chars} characters: at most {MAX_SUBJECT_CHARS} are taken");
-        return Err(Invalid::new("values", reason));
-    }
-    if has_break(subject) {
-        return Err(Invalid::new("values", "the subject has a line break or another control character"));
-    }
-    Ok(())
+    text::subject(subject).map_err(|error| Invalid::new("values", error.reason()))
 }
 
 /// Always encoded, never as it is: no line of a value is then a line of SMTP.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lettre::message::Mailbox;
 use uuid::Uuid;
 use weft_proto::weft::mail::v1::SendRequest;
+use weft_values::id;
 
 use crate::address;
 
@@ -61,20 +62,12 @@ pub fn order(request: SendRequest) -> Result<Order, Invalid> {
         return Err(Invalid::new("values", reason));
     }
     Ok(Order {
-        id: uuid(&id)?,
+        id: id::parse(&id).map_err(|error| Invalid::new("id", error.reason()))?,
         template,
         to: address::mailbox("to", &to)?,
         reply_to: (!reply_to.is_empty()).then(|| address::mailbox("reply_to", &reply_to)).transpose()?,
         values: values.into_iter().collect(),
     })
-}
-
-fn uuid(text: &str) -> Result<Uuid, Invalid> {
-    match Uuid::parse_str(text) {
-        Ok(id) if !id.is_nil() => Ok(id),
-        Ok(_) => Err(Invalid::new("id", "it is the nil UUID: every mail wants an id of its own")),
-        Err(_) => Err(Invalid::new("id", "it is no UUID")),
-    }
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl LogService for Logger {
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Panic => panic!("on purpose"),
         }
-        Ok(Response::new(WriteResponse { created: true }))
+        Ok(Response::new(WriteResponse { created: true, conflict: false }))
     }
 
     async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {

@@ -25,7 +25,7 @@ impl Accounts {
         let (mut account, session_id) = self.signed_in(caller).await?;
         password::check_given("current_password", current.expose_secret())?;
         password::check_new("new_password", new.expose_secret())?;
-        let failures = failures_key(&Email::parse(&account.user.email)?, CHANGE);
+        let failures = failures_key(&Email::known(&account.user.email)?, CHANGE);
         let before = self.store.failures(&failures).await?;
         if let Some(wait) = before.and_then(|failures| failures.wait(self.now())) {
             return Err(AccountError::TooOften(wait));

@@ -1,16 +1,15 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 use weft_mesh::Caller;
+use weft_values::text;
 
 use super::{AccountError, Accounts, Invalid};
 use crate::email::Email;
 use crate::outbox::Letter;
-use crate::password;
+use crate::password::{self, Verdict};
 use crate::session::Session;
 use crate::store::Deactivation;
 use crate::user::{Account, Role, User};
-
-const LONGEST_NAME: usize = 128;
 
 /// A person to be added.
 #[derive(Debug)]
@@ -41,47 +40,53 @@ impl Accounts {
     /// Adds a person, and says whether that is new.
     ///
     /// # Errors
-    /// When the caller is no admin, a field is wrong, or somebody else has the address or the id.
+    /// When the caller is no admin, a field is wrong, somebody else has the address, or the id was used with other content.
     pub async fn create_user(
         &self,
         caller: Option<&Caller>,
         new: NewUser,
     ) -> Result<(User, bool), AccountError> {
         let admin = self.admin(caller).await?;
-        let NewUser { id, email, first_name, last_name, password, role } = new;
-        let email = Email::parse(&email)?;
-        check_name("first_name", &first_name)?;
-        check_name("last_name", &last_name)?;
-        password::check_new("password", password.expose_secret())?;
-        if let Some(found) = self.created_before(id, &email).await? {
+        let email = Email::parse(&new.email)?;
+        check_name("first_name", &new.first_name)?;
+        check_name("last_name", &new.last_name)?;
+        password::check_new("password", new.password.expose_secret())?;
+        if let Some(found) = self.created_before(&new, &email).await? {
             return Ok((found, false));
         }
         let now = self.now();
         let user = User {
-            id,
+            id: new.id,
             email: email.as_str().to_owned(),
-            first_name,
-            last_name,
-            role,
+            first_name: new.first_name.clone(),
+            last_name: new.last_name.clone(),
+            role: new.role,
             active: true,
             created_at: now,
             updated_at: now,
         };
-        let account = Account { user, password_hash: self.hasher.hash(&password).await? };
+        let account = Account { user, password_hash: self.hasher.hash(&new.password).await? };
         let letters = [self.entry(&account.user, None, &format!("was created by {}", admin.email))];
         if self.store.insert_account(&account, &letters).await? {
             self.wake.all();
             return Ok((account.user, true));
         }
         // Somebody was faster: this call's twin, or another.
-        let found = self.created_before(id, &email).await?;
+        let found = self.created_before(&new, &email).await?;
         found.map(|user| (user, false)).ok_or(AccountError::Taken("email"))
     }
 
-    async fn created_before(&self, id: Uuid, email: &Email) -> Result<Option<User>, AccountError> {
-        if let Some(Account { user, .. }) = self.store.account_by_id(id).await? {
-            let same = user.email.to_lowercase() == email.folded();
-            return if same { Ok(Some(user)) } else { Err(AccountError::Taken("id")) };
+    /// The person of this id, if everything about them is as in the call.
+    async fn created_before(&self, new: &NewUser, email: &Email) -> Result<Option<User>, AccountError> {
+        if let Some(Account { user, password_hash }) = self.store.account_by_id(new.id).await? {
+            let same = user.email == email.as_str()
+                && user.first_name == new.first_name
+                && user.last_name == new.last_name
+                && user.role == new.role;
+            // The password last: its check is the only one that costs.
+            let same =
+                same && self.hasher.verify(&new.password, Some(&password_hash)).await? != Verdict::Wrong;
+            return if same { Ok(Some(user)) } else { Err(AccountError::OtherContent) };
         }
         match self.store.account_by_email(email.as_str()).await? {
             Some(_) => Err(AccountError::Taken("email")),
@@ -129,11 +134,5 @@ impl Accounts {
 }
 
 fn check_name(field: &'static str, name: &str) -> Result<(), Invalid> {
-    if name.chars().count() > LONGEST_NAME {
-        return Err(Invalid { field, reason: "it has more than 128 characters" });
-    }
-    if name.chars().any(char::is_control) {
-        return Err(Invalid { field, reason: "it has a control character" });
-    }
-    Ok(())
+    text::person_name(name).map_err(|error| Invalid { field, reason: error.reason() })
 }

@@ -141,7 +141,7 @@ impl Accounts {
 /// What can't be right is refused before any work is spent on it; none of this depends on who exists.
 fn check(sign_in: SignIn) -> Result<Attempt, Invalid> {
     let SignIn { email, password, client_address, user_agent } = sign_in;
-    let email = Email::parse(&email)?;
+    let email = Email::known(&email)?;
     password::check_given("password", password.expose_secret())?;
     let not_an_address = Invalid { field: "client_address", reason: "it is no IP address" };
     let address = address_key(&client_address).ok_or(not_an_address)?;

@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use tonic::Status;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1 as pb;
+use weft_values::id;
+use weft_values::time::to_proto;
 
 use super::status::invalid;
 use crate::accounts::{Invalid, Tokens};
@@ -17,15 +18,6 @@ const USUAL_LIMIT: u32 = 100;
 const HIGHEST_LIMIT: u32 = 1_000;
 /// More than any address.
 const LONGEST_CURSOR: usize = 1_024;
-
-fn time(time: Timestamp) -> prost_types::Timestamp {
-    // Of a time before 1970 jiff's parts are both negative.
-    let nanos = time.as_nanosecond();
-    prost_types::Timestamp {
-        seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default(),
-        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or_default(),
-    }
-}
 
 pub(super) fn user(user: User) -> pb::User {
     let User { id, email, first_name, last_name, role, active, created_at, updated_at } = user;
@@ -40,8 +32,8 @@ pub(super) fn user(user: User) -> pb::User {
         last_name,
         active,
         role: role.into(),
-        created_at: Some(time(created_at)),
-        updated_at: Some(time(updated_at)),
+        created_at: Some(to_proto(created_at)),
+        updated_at: Some(to_proto(updated_at)),
     }
 }
 
@@ -50,9 +42,9 @@ pub(super) fn session(session: Session, current: Uuid) -> pb::Session {
         session;
     pb::Session {
         id: id.to_string(),
-        created_at: Some(time(created_at)),
-        last_used_at: Some(time(last_used_at)),
-        expires_at: Some(time(expires_at)),
+        created_at: Some(to_proto(created_at)),
+        last_used_at: Some(to_proto(last_used_at)),
+        expires_at: Some(to_proto(expires_at)),
         client_address,
         user_agent,
         current: id == current,
@@ -63,16 +55,15 @@ pub(super) fn tokens(tokens: Tokens) -> pb::Tokens {
     let Tokens { access, access_expires_at, refresh, session } = tokens;
     pb::Tokens {
         access_token: access.expose_secret().to_owned(),
-        access_expires_at: Some(time(access_expires_at)),
+        access_expires_at: Some(to_proto(access_expires_at)),
         refresh_token: refresh.expose_secret().to_owned(),
-        session_expires_at: Some(time(session.expires_at)),
+        session_expires_at: Some(to_proto(session.expires_at)),
         session_id: session.id.to_string(),
     }
 }
 
 pub(super) fn id(field: &'static str, text: &str) -> Result<Uuid, Status> {
-    let id = Uuid::parse_str(text).ok().filter(|id| !id.is_nil());
-    id.ok_or_else(|| invalid(Invalid { field, reason: "it wants a UUID" }))
+    id::parse(text).map_err(|error| invalid(Invalid { field, reason: error.reason() }))
 }
 
 pub(super) fn role(role: i32) -> Result<Role, Status> {
@@ -120,11 +111,5 @@ mod tests {
         assert!(limit(1_001).is_err());
         assert_eq!((role(0).unwrap(), role(2).unwrap()), (Role::User, Role::Admin));
         assert!(role(3).is_err());
-    }
-
-    #[test]
-    fn a_time_before_1970_goes_out_as_the_protocol_wants_it() {
-        let early = time(Timestamp::from_millisecond(-1).unwrap());
-        assert_eq!((early.seconds, early.nanos), (-1, 999_000_000));
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn refused(error: AccountError) -> Status {
         AccountError::WrongPassword | AccountError::NotAdmin => Status::permission_denied(message),
         AccountError::NotFound(_) => Status::not_found(message),
         AccountError::Taken(_) => Status::already_exists(message),
-        AccountError::LastAdmin => Status::failed_precondition(message),
+        AccountError::OtherContent | AccountError::LastAdmin => Status::failed_precondition(message),
         AccountError::TooOften(wait) => wait_for(Code::ResourceExhausted, message, wait),
         AccountError::Hash(HashError::Busy) => wait_for(Code::ResourceExhausted, message, SOON),
         AccountError::NotReady => wait_for(Code::Unavailable, message, SOON),

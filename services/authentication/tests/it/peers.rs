@@ -108,7 +108,7 @@ impl LogService for Face {
         let trace = trace(&request);
         let entry = request.into_inner().entry.unwrap_or_default();
         self.0.entries.lock().unwrap().push((entry, trace));
-        Ok(Response::new(WriteResponse { created: true }))
+        Ok(Response::new(WriteResponse { created: true, conflict: false }))
     }
 
     async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {

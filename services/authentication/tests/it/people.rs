@@ -21,13 +21,19 @@ async fn an_email_is_one_persons_whatever_its_case_and_a_repeat_creates_nobody()
             (&new.id, &new.email, Role::User, true)
         );
     }
-    for taken in [
-        new_user("АДА@пример.РФ"),
-        new_user(&ADMIN.to_uppercase()),
-        CreateUserRequest { email: "other@example.com".into(), ..new.clone() },
-    ] {
+    for taken in [new_user("АДА@пример.РФ"), new_user(&ADMIN.to_uppercase())] {
         let refused = client.create_user(on_behalf(&admin, taken)?).await.unwrap_err();
         assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    }
+    for other in [
+        CreateUserRequest { email: "other@example.com".into(), ..new.clone() },
+        CreateUserRequest { first_name: "Other".into(), ..new.clone() },
+        CreateUserRequest { last_name: "Other".into(), ..new.clone() },
+        CreateUserRequest { role: Role::Admin.into(), ..new.clone() },
+        CreateUserRequest { password: format!("{PASSWORD}!"), ..new.clone() },
+    ] {
+        let refused = client.create_user(on_behalf(&admin, other)?).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     }
     client.sign_in(sign_in("ада@пример.рф", PASSWORD)).await?;
     Ok(())
@@ -42,6 +48,9 @@ async fn a_new_user_with_a_wrong_field_is_refused_with_the_fields_name() -> Resu
     for (field, wrong) in [
         ("id", CreateUserRequest { id: "7".into(), ..good.clone() }),
         ("email", CreateUserRequest { email: "a@b\r\nBcc: c@d".into(), ..good.clone() }),
+        ("email", CreateUserRequest { email: format!("{}@b.c", "ü".repeat(40)), ..good.clone() }),
+        ("email", CreateUserRequest { email: format!("a@{}.c", "x".repeat(64)), ..good.clone() }),
+        ("id", CreateUserRequest { id: uuid::Uuid::nil().to_string(), ..good.clone() }),
         ("first_name", CreateUserRequest { first_name: "x".repeat(10_000), ..good.clone() }),
         ("last_name", CreateUserRequest { last_name: "a\nb".into(), ..good.clone() }),
         ("password", CreateUserRequest { password: "passwordpassword".into(), ..good.clone() }),

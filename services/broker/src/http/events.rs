@@ -1,5 +1,7 @@
 //! `POST /v1/events`: one event, or up to 1,000, each with a result of its own.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -17,6 +19,9 @@ use utoipa::openapi::{KnownFormat, Ref, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 use weft_events::Event;
+use weft_mesh::Caller;
+use weft_values::id;
+use weft_values::key::{Key, Operation, Scope};
 
 use super::handle::{Log, SOURCE, check_name};
 use crate::app::App;
@@ -46,7 +51,7 @@ struct NewEvent {
     _rest: Rest,
 }
 
-/// An id may be left out, but null is none.
+/// The id may be left out, but null is not an id.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
     Uuid::deserialize(deserializer).map(Some)
 }
@@ -64,11 +69,14 @@ enum EventStatus {
 }
 
 /// What became of one event.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct EventResult {
-    /// The event's id; null where one that was rejected has none.
+    /// The item's id as the client gave it, else the event's; null where a rejected item has none.
     #[schema(required = true)]
     id: Option<Uuid>,
+    /// The id of the event, and of the entry or mail that it becomes; null where the item is rejected.
+    #[schema(required = true)]
+    event_id: Option<Uuid>,
     status: EventStatus,
     /// What is wrong, for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,69 +107,143 @@ pub(super) struct EventResults {
     ))]
 pub(super) async fn post(
     State(app): State<App>,
-    _caller: SignedIn,
+    SignedIn(caller): SignedIn,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<EventResults>), Problem> {
-    let id = idempotency::id(request.headers(), &*app.clock)?;
+    let key = idempotency::key(request.headers())?;
     let (parts, body) = request.into_parts();
     let bytes = body::bytes(&parts.headers, body).await?;
+    let reader = Reader { app: &app, caller: &caller, key: key.as_ref() };
     let results = if bytes.trim_ascii_start().starts_with(b"[") {
-        many(&app, id, &bytes).await?
+        many(&reader, &bytes).await?
     } else {
-        let event = event(&app, id, &bytes).map_err(|(_, error)| error)?;
-        publish(&app, &event, Instant::now() + app.publish_timeout).await?;
-        vec![result(&event.id, Ok(()))]
+        let item = reader.item("", None, &bytes).map_err(|(_, error)| error)?;
+        publish(&app, &item, Instant::now() + app.publish_timeout).await?;
+        vec![result(&item, Ok(()))]
     };
     Ok((StatusCode::ACCEPTED, Json(EventResults { results })))
 }
 
-async fn many(app: &App, id: Uuid, bytes: &[u8]) -> Result<Vec<EventResult>, ApiError> {
+async fn many(reader: &Reader<'_>, bytes: &[u8]) -> Result<Vec<EventResult>, ApiError> {
     let items: Vec<Box<RawValue>> = body::parse(bytes)?;
     if items.is_empty() || items.len() > MOST {
         let count = items.len();
         return Err(ApiError::bad_request(format!("the body has {count} events, but wants 1 to {MOST}")));
     }
-    let deadline = Instant::now() + app.publish_timeout * BATCH_TIMEOUT;
-    let published = items.into_iter().enumerate().map(|(index, item)| async move {
-        // One key stands for all of them: a repeat of the request makes the same ids.
-        let id = Uuid::new_v5(&id, &index.to_be_bytes());
-        match event(app, id, item.get().as_bytes()) {
-            Ok(event) => result(&event.id, publish(app, &event, deadline).await),
-            Err((id, error)) => rejected(id, &error),
+    let (app, deadline) = (reader.app, Instant::now() + reader.app.publish_timeout * BATCH_TIMEOUT);
+    let published = reader.items(&items).into_iter().map(|answer| async move {
+        match answer {
+            Answer::Publish(item) => Ok(result(&item, publish(app, &item, deadline).await)),
+            Answer::SameAs(first) => Err(first),
+            Answer::Rejected(id, error) => Ok(rejected(id, &error)),
         }
     });
-    Ok(stream::iter(published).buffered(AT_ONCE).collect().await)
+    let answered: Vec<Result<EventResult, usize>> = stream::iter(published).buffered(AT_ONCE).collect().await;
+    let first = |index: &usize| answered.get(*index).and_then(|answer| answer.clone().ok());
+    Ok(answered.iter().filter_map(|answer| answer.clone().map_or_else(|index| first(&index), Some)).collect())
 }
 
-/// An event that somebody will be able to handle, else the id it came with and what is wrong.
-fn event(app: &App, id: Uuid, bytes: &[u8]) -> Result<Event, (Option<Uuid>, ApiError)> {
-    let event: NewEvent = body::parse(bytes).map_err(|error| (None, error))?;
-    let given = event.id;
-    let id = given.unwrap_or(id);
-    let data = data(&event.r#type, event.data).map_err(|error| (given, error))?;
-    if id.is_nil() {
-        return Err((given, ApiError::bad_request("id is the nil UUID, which stands for none")));
+/// An event to publish.
+struct Item {
+    /// The id that the client gave.
+    given: Option<Uuid>,
+    id: Uuid,
+    event: Event,
+}
+
+/// How an item of a batch is answered.
+enum Answer {
+    /// With what becomes of its event.
+    Publish(Item),
+    /// As this item before it, which has the same id and content.
+    SameAs(usize),
+    /// With what is wrong.
+    Rejected(Option<Uuid>, ApiError),
+}
+
+/// Reads the items of one request.
+struct Reader<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    key: Option<&'a Key>,
+}
+
+impl Reader<'_> {
+    /// The items of a batch. Of two with one id, the second is the first again or a conflict.
+    fn items(&self, items: &[Box<RawValue>]) -> Vec<Answer> {
+        let mut seen: HashMap<Uuid, (usize, Uuid)> = HashMap::new();
+        let each = items.iter().enumerate().map(|(index, item)| {
+            let item = match self.item(&format!("[{index}]."), Some(index), item.get().as_bytes()) {
+                Ok(item) => item,
+                Err((given, error)) => return Answer::Rejected(given, error),
+            };
+            let Some(given) = item.given else { return Answer::Publish(item) };
+            let (first, id) = *seen.entry(given).or_insert((index, item.id));
+            match (first == index, id == item.id) {
+                (true, _) => Answer::Publish(item),
+                (false, true) => Answer::SameAs(first),
+                (false, false) => {
+                    let error =
+                        format!("[{index}].id: conflict: [{first}] has the same id and other content");
+                    Answer::Rejected(Some(given), ApiError::bad_request(error))
+                }
+            }
+        });
+        each.collect()
     }
-    Ok(Event {
-        id: id.to_string(),
-        kind: event.r#type,
-        source: SOURCE.to_owned(),
-        time: app.clock.now(),
-        data,
-    })
+
+    /// An event that its consumer will be able to handle, else the id that the item has and what is wrong.
+    fn item(
+        &self,
+        place: &str,
+        index: Option<usize>,
+        bytes: &[u8],
+    ) -> Result<Item, (Option<Uuid>, ApiError)> {
+        let NewEvent { r#type: kind, data, id: given, _rest } =
+            body::parse(bytes).map_err(|error| (None, error))?;
+        if let Some(Err(error)) = given.map(id::check) {
+            return Err((given, ApiError::invalid(&format!("{place}id"), error)));
+        }
+        let data = data_of(&kind, data).map_err(|error| (given, error))?;
+        let id = self.id(given, index, &kind, &data);
+        let (source, time) = (SOURCE.to_owned(), self.app.clock.now());
+        let event = Event { id: id.to_string(), kind, source, time, data: data.json };
+        Ok(Item { given, id, event })
+    }
+
+    /// The item's id stands for the item, else the request's key together with the item's place; else the id is new.
+    fn id(&self, given: Option<Uuid>, index: Option<usize>, kind: &str, data: &Data) -> Uuid {
+        let given = given.map(|id| id.to_string());
+        let (key, index) = match (&given, self.key) {
+            (Some(id), _) => (id.as_str(), None),
+            (None, Some(key)) => (key.as_str(), index),
+            (None, None) => return self.app.clock.new_id(),
+        };
+        let content: Vec<&str> = [kind].into_iter().chain(data.fields.iter().map(String::as_str)).collect();
+        Scope { caller: Some(&self.caller.user), operation: Operation::Event, key, index }
+            .id_of_content(&content)
+    }
+}
+
+/// An event's data, as JSON and as the fields that make its content.
+struct Data {
+    json: Vec<u8>,
+    fields: Vec<String>,
 }
 
 /// Refuses here what the listener would have to refuse after the event was acknowledged.
-fn data(kind: &str, data: Value) -> Result<Vec<u8>, ApiError> {
+fn data_of(kind: &str, data: Value) -> Result<Data, ApiError> {
     if LOG_TYPES.contains(&kind) {
         let log: Log = read(data)?;
         check_name("data.name", &log.name)?;
-        return Ok(serde_json::to_vec(&log).unwrap_or_default());
+        let json = serde_json::to_vec(&log).unwrap_or_default();
+        return Ok(Data { json, fields: vec![log.name, log.data] });
     }
     if kind == mail::EVENT {
         let mail: Mail = read(data)?;
         mail.check("data")?;
-        return Ok(serde_json::to_vec(&mail).unwrap_or_default());
+        let json = serde_json::to_vec(&mail).unwrap_or_default();
+        return Ok(Data { json, fields: vec![mail.from, mail.to, mail.subject, mail.message] });
     }
     Err(ApiError::bad_request(format!(
         "nobody handles events of this type; there are {} and {}",
@@ -178,23 +260,25 @@ fn read<T: DeserializeOwned>(data: Value) -> Result<T, ApiError> {
     })
 }
 
-async fn publish(app: &App, event: &Event, deadline: Instant) -> Result<(), ApiError> {
-    app.publisher.publish(event, deadline).await.map_err(|error| upstream::events(&error))
+async fn publish(app: &App, item: &Item, deadline: Instant) -> Result<(), ApiError> {
+    app.publisher.publish(&item.event, deadline).await.map_err(|error| upstream::events(&error))
 }
 
-fn result(id: &str, published: Result<(), ApiError>) -> EventResult {
-    let id = id.parse().ok();
-    match published {
-        Ok(()) => EventResult { id, status: EventStatus::Accepted, detail: None },
+fn result(item: &Item, published: Result<(), ApiError>) -> EventResult {
+    let id = Some(item.given.unwrap_or(item.id));
+    let (status, detail) = match published {
+        Ok(()) => (EventStatus::Accepted, None),
         Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => {
-            EventResult { id, status: EventStatus::Unavailable, detail: Some(error.message.into_owned()) }
+            (EventStatus::Unavailable, Some(error.message.into_owned()))
         }
-        Err(error) => rejected(id, &error),
-    }
+        Err(error) => return rejected(id, &error),
+    };
+    EventResult { id, event_id: Some(item.id), status, detail }
 }
 
 fn rejected(id: Option<Uuid>, error: &ApiError) -> EventResult {
-    EventResult { id, status: EventStatus::Rejected, detail: Some(error.message.to_string()) }
+    let detail = Some(error.message.to_string());
+    EventResult { id, event_id: None, status: EventStatus::Rejected, detail }
 }
 
 /// The body: one event, or several. Each of several is judged alone, so the description says nothing of their shape that it
@@ -209,7 +293,7 @@ impl PartialSchema for Events {
             let id = ObjectBuilder::new()
                 .schema_type(Type::String)
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
-                .description(Some("Made by the caller; a repeat with it is the same event"));
+                .description(Some("Made by the caller, not the nil UUID; a repeat with the same id and content is the same event"));
             ObjectBuilder::new()
                 .property("type", kinds)
                 .property("data", Ref::from_schema_name(data))
@@ -245,19 +329,25 @@ mod tests {
 
     #[test]
     fn data_is_what_the_listener_can_handle() {
-        let log = data("log.ERROR", json!({"name": "n", "data": "d", "more": 1})).unwrap();
-        assert_eq!(String::from_utf8(log).unwrap(), r#"{"name":"n","data":"d"}"#);
+        let log = data_of("log.ERROR", json!({"name": "n", "data": "d", "more": 1})).unwrap();
+        assert_eq!(String::from_utf8(log.json).unwrap(), r#"{"name":"n","data":"d"}"#);
         let mail = json!({"from": "a@b.c", "to": "d@e.f", "subject": "s", "message": "m"});
-        assert_eq!(serde_json::from_slice::<Value>(&data("mail.send", mail.clone()).unwrap()).unwrap(), mail);
+        let data = data_of("mail.send", mail.clone()).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&data.json).unwrap(), mail);
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        let said = |kind: &str, value: Value| data(kind, value).unwrap_err().message.into_owned();
+        let said = |kind: &str, value: Value| {
+            data_of(kind, value).map(|data| data.fields).unwrap_err().message.into_owned()
+        };
         assert!(said("log.INFO", json!({"name": 5})).starts_with("the event's data.name is wrong"));
-        assert!(said("log.INFO", json!({"name": " "})).starts_with("data.name is empty"));
+        assert!(said("log.INFO", json!({"name": " "})).starts_with("data.name: the name is empty"));
         assert!(said("log.INFO", json!("text")).contains("an object with name and data"));
-        assert!(said("mail.send", json!({"from": "a@b.c", "to": "x"})).starts_with("data.to has no @"));
+        assert!(
+            said("mail.send", json!({"from": "a@b.c", "to": "x"}))
+                .starts_with("data.to: invalid email address: it has no @")
+        );
         assert!(said("log.LOUD", json!({})).contains("log.WARNING"));
     }
 }

@@ -12,7 +12,10 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 use weft_events::Event;
+use weft_mesh::Caller;
 use weft_proto::weft::log::v1::Level;
+use weft_values::key::{Key, Operation};
+use weft_values::text;
 
 use super::sign_in::{self, Credentials, SignInData};
 use crate::app::App;
@@ -89,16 +92,18 @@ impl Severity {
     }
 }
 
-/// The id under which something was taken.
+/// What was accepted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Accepted {
+    /// The id of the event, and of the entry or mail that it becomes.
     id: Uuid,
 }
 
 /// Does what `action` says: `auth`, `log`, `event` or `mail`.
 ///
 /// `auth` answers 202 with the user, an access token, and a session in a cookie that no script sees. `log`, `event` and `mail`
-/// need a signed-in user, unless the Stack opens them (`spec.openActions`).
+/// need a signed-in user, unless the Stack opens them (`spec.openActions`). An access token that comes with an open action is
+/// checked too.
 #[utoipa::path(post, path = "/handle", tag = "broker",
     params(idempotency::Header),
     request_body = Payload,
@@ -107,8 +112,9 @@ pub(super) struct Accepted {
         (status = 202, description = "Done: stored, or confirmed by RabbitMQ; for `auth`, signed in",
             body = inline(Handled), headers(("Set-Cookie" = String, description = "For `auth`: the session"))),
         (status = 400, description = "The body is none that is wanted"),
-        (status = 401, description = "`invalid credentials`, or nobody is signed in"),
+        (status = 401, description = "`invalid credentials`, nobody is signed in, or the access token is not valid"),
         (status = 403, description = "A page of another origin sent it"),
+        (status = 422, description = "For `log` of a signed-in user: the idempotency key was used before with other content"),
         (status = 502, description = "The service behind it failed"),
         (status = 503, description = "The service behind it, or RabbitMQ, can't be reached in time"),
     ))]
@@ -117,20 +123,21 @@ pub(super) async fn post(
     client: Client,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let id = idempotency::id(request.headers(), &*app.clock)?;
+    let key = idempotency::key(request.headers())?;
     let (parts, body) = request.into_parts();
     let payload: Payload = body::read_json(&parts.headers, body).await?;
     match payload.action.as_str() {
         "log" => {
-            signed_in::require(&app, &parts.headers, Action::Log).await?;
+            let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
             let log = payload.log.ok_or_else(|| lacks("log"))?;
             let name = log.name.clone();
-            app.write(id, Level::Info, log.name, log.data).await?;
+            store_log(&app, caller.as_ref(), key, log).await?;
             Ok(success(StatusCode::ACCEPTED, format!("Processed payload via RPC:{name}")))
         }
         "event" => {
-            signed_in::require(&app, &parts.headers, Action::Event).await?;
-            publish_log(&app, id, payload.event.ok_or_else(|| lacks("event"))?).await?;
+            let caller = signed_in::require(&app, &parts.headers, Action::Event).await?;
+            let event = payload.event.ok_or_else(|| lacks("event"))?;
+            let id = publish_log(&app, caller.as_ref(), key, event).await?;
             Ok(success_with(StatusCode::ACCEPTED, "logged via RabbitMQ", Accepted { id }))
         }
         "auth" => {
@@ -140,13 +147,21 @@ pub(super) async fn post(
             sign_in::sign_in(&app, client, &parts.headers, credentials).await
         }
         "mail" => {
-            signed_in::require(&app, &parts.headers, Action::Mail).await?;
+            let caller = signed_in::require(&app, &parts.headers, Action::Mail).await?;
             let mail = payload.mail.ok_or_else(|| {
                 ApiError::bad_request(
                     "action mail needs the field mail, an object with from, to, subject and message",
                 )
             })?;
             mail.check("mail")?;
+            let Mail { from, to, subject, message, _rest } = &mail;
+            let id = idempotency::id_of_content(
+                &*app.clock,
+                caller.as_ref(),
+                Operation::Mail,
+                key.as_ref(),
+                &[from, to, subject, message],
+            );
             publish(&app, id, mail::EVENT, &mail).await?;
             Ok(success_with(StatusCode::ACCEPTED, format!("Message sent to {}", mail.to), Accepted { id }))
         }
@@ -154,10 +169,35 @@ pub(super) async fn post(
     }
 }
 
-async fn publish_log(app: &App, id: Uuid, event: EventPayload) -> Result<(), ApiError> {
+/// Has the logger store an entry. Of a signed-in caller the logger compares a repeat with what it has.
+pub(super) async fn store_log(
+    app: &App,
+    caller: Option<&Caller>,
+    key: Option<Key>,
+    log: Log,
+) -> Result<(), ApiError> {
+    let Log { name, data, _rest } = log;
+    let (clock, operation, key) = (&*app.clock, Operation::Log, key.as_ref());
+    let id = match caller {
+        Some(caller) => idempotency::id(clock, caller, operation, key),
+        None => idempotency::id_of_content(clock, None, operation, key, &[&name, &data]),
+    };
+    app.write(id, Level::Info, name, data).await
+}
+
+async fn publish_log(
+    app: &App,
+    caller: Option<&Caller>,
+    key: Option<Key>,
+    event: EventPayload,
+) -> Result<Uuid, ApiError> {
     let EventPayload { name, data, severity, _rest } = event;
     check_name("event.name", &name)?;
-    publish(app, id, severity.routing_key(), &json!({ "name": name, "data": data })).await
+    let kind = severity.routing_key();
+    let (operation, content) = (Operation::Event, [kind, &name, &data]);
+    let id = idempotency::id_of_content(&*app.clock, caller, operation, key.as_ref(), &content);
+    publish(app, id, kind, &json!({ "name": name, "data": data })).await?;
+    Ok(id)
 }
 
 async fn publish<T: Serialize>(app: &App, id: Uuid, kind: &str, data: &T) -> Result<(), ApiError> {
@@ -171,15 +211,7 @@ async fn publish<T: Serialize>(app: &App, id: Uuid, kind: &str, data: &T) -> Res
 
 /// Refuses here what the listener would have to refuse after the event was acknowledged.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
-    const LONGEST: usize = 256;
-    // Control characters name nothing either.
-    if name.chars().all(|c| c.is_whitespace() || c.is_control()) {
-        return Err(ApiError::bad_request(format!("{field} is empty: an entry needs a name")));
-    }
-    if name.chars().count() > LONGEST {
-        return Err(ApiError::bad_request(format!("{field} has more than {LONGEST} characters")));
-    }
-    Ok(())
+    text::entry_name(name).map_err(|error| ApiError::invalid(field, error))
 }
 
 pub(super) fn lacks(field: &str) -> ApiError {

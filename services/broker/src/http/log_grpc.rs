@@ -4,9 +4,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
-use weft_proto::weft::log::v1::Level;
 
-use super::handle::{LogAction, Payload, lacks};
+use super::handle::{LogAction, Payload, lacks, store_log};
 use crate::app::App;
 use crate::open::Action;
 use crate::reply::{ApiError, Envelope, success};
@@ -20,20 +19,21 @@ use crate::{body, idempotency, signed_in};
     responses(
         (status = 202, description = "`logged`: the logger has stored it", body = Envelope),
         (status = 400, description = "The body is none that is wanted"),
-        (status = 401, description = "Not signed in, and the Stack has not opened `log`"),
+        (status = 401, description = "Not signed in, and the Stack has not opened `log`; or the access token is not valid"),
         (status = 403, description = "A page of another origin sent it"),
+        (status = 422, description = "The idempotency key of a signed-in user was used before with other content"),
         (status = 502, description = "The logger failed"),
         (status = 503, description = "The logger can't be reached in time"),
     ))]
 pub(super) async fn post(State(app): State<App>, request: Request<Body>) -> Result<Response, ApiError> {
-    let id = idempotency::id(request.headers(), &*app.clock)?;
+    let key = idempotency::key(request.headers())?;
     let (parts, body) = request.into_parts();
     let payload: Payload = body::read_json(&parts.headers, body).await?;
     if payload.action != "log" {
         return Err(ApiError::bad_request("unknown action"));
     }
-    signed_in::require(&app, &parts.headers, Action::Log).await?;
+    let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
     let log = payload.log.ok_or_else(|| lacks("log"))?;
-    app.write(id, Level::Info, log.name, log.data).await?;
+    store_log(&app, caller.as_ref(), key, log).await?;
     Ok(success(StatusCode::ACCEPTED, "logged"))
 }

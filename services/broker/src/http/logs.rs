@@ -138,11 +138,15 @@ fn read_level(value: &str) -> Result<Level, ApiError> {
 
 fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
     let time: Timestamp = value.parse().map_err(|error| {
+        // In a query a `+` stands for a space.
+        let hint = if value.contains(' ') { " (write `+` as %2B in a query)" } else { "" };
         ApiError::bad_request(format!(
-            "{name} is `{value}`, but wants a time such as 2026-01-31T12:00:00Z: {error}"
+            "{name}: invalid time `{value}`; expected one such as 2026-01-31T12:00:00Z{hint}: {error}"
         ))
     })?;
-    Ok(prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() })
+    let time = weft_values::time::to_proto(time);
+    weft_values::time::to_ms(&time).map_err(|error| ApiError::invalid(name, error))?;
+    Ok(time)
 }
 
 impl From<Entry> for LogEntry {
@@ -175,14 +179,27 @@ mod tests {
             );
         }
         for time in ["yesterday", "2026-01-31", "+10000-01-01T00:00:00Z"] {
-            assert!(
-                refused(Filters { from: Some(time.into()), ..Filters::default() }).starts_with("from is")
-            );
+            assert!(refused(Filters { from: Some(time.into()), ..Filters::default() }).starts_with("from: "));
         }
         for id in ["", "abc", &"A".repeat(32), &"0".repeat(32)] {
             let filters = Filters { trace_id: Some(id.into()), ..Filters::default() };
             assert!(refused(filters).starts_with("trace_id wants"));
         }
+    }
+
+    #[test]
+    fn a_time_before_1970_with_a_fraction_is_a_time() {
+        let time = read_time("from", "1969-12-31T23:59:59.5Z").unwrap();
+        assert_eq!((time.seconds, time.nanos), (-1, 500_000_000));
+    }
+
+    #[test]
+    fn an_unescaped_plus_is_explained() {
+        // As it arrives from `from=2026-01-31T12:00:00+01:00`.
+        let error = read_time("from", "2026-01-31T12:00:00 01:00").unwrap_err();
+        assert!(error.message.contains("%2B"), "{}", error.message);
+        assert!(read_time("from", "2026-01-31T12:00:00+01:00").is_ok());
+        assert!(!read_time("from", "yesterday").unwrap_err().message.contains("%2B"));
     }
 
     #[test]

@@ -6,9 +6,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{CreateUserRequest, DeactivateUserRequest, ListUsersRequest};
+use weft_values::key::Operation;
+use weft_values::text;
 
 use super::sessions::uuid;
 use super::{query, read_limit};
@@ -19,8 +22,6 @@ use crate::reply::{ApiError, Problem};
 use crate::signed_in::{Admin, on_behalf};
 use crate::user::{Role, User};
 use crate::{idempotency, upstream};
-
-const LONGEST_NAME: usize = 128;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,10 +46,10 @@ pub(super) struct NewUser {
     #[schema(schema_with = mail::address_schema)]
     email: String,
     #[serde(default)]
-    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
     first_name: String,
     #[serde(default)]
-    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
     last_name: String,
     /// None of the common ones.
     #[schema(min_length = 15, max_length = 256)]
@@ -89,7 +90,7 @@ pub(super) async fn list(
     Ok(Json(Users { items, next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()) }))
 }
 
-/// Creates a user. A repeat with the same `Idempotency-Key` is no second one.
+/// Creates a user. A repeat with the same `Idempotency-Key` and the same content answers as the first time.
 #[utoipa::path(post, path = "/v1/users", operation_id = "create_user", tag = "users",
     params(idempotency::Header),
     request_body = NewUser,
@@ -100,6 +101,7 @@ pub(super) async fn list(
         (status = 401, description = "Nobody is signed in"),
         (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
         (status = 409, description = "Another user has this email"),
+        (status = 422, description = "The idempotency key was used before with other content"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -108,7 +110,8 @@ pub(super) async fn create(
     Admin(caller): Admin,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<User>), Problem> {
-    let id = idempotency::id(request.headers(), &*app.clock)?.to_string();
+    let key = idempotency::key(request.headers())?;
+    let id = idempotency::id(&*app.clock, &caller, Operation::Users, key.as_ref()).to_string();
     let NewUser { email, first_name, last_name, password, role, _rest } = body::json(request).await?;
     check_address("email", &email)?;
     check_personal_name("first_name", &first_name)?;
@@ -117,8 +120,16 @@ pub(super) async fn create(
     let role = weft_proto::weft::auth::v1::Role::from(role).into();
     let user = CreateUserRequest { id, email, first_name, last_name, password, role };
     let reply = app.authentication.clone().create_user(on_behalf(&caller, user)?).await;
-    let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
+    let user = reply.map_err(|status| not_created(&status))?.into_inner().user;
     Ok((StatusCode::CREATED, Json(user.try_into()?)))
+}
+
+fn not_created(status: &Status) -> ApiError {
+    match status.code() {
+        // Another user has the id, which only an idempotency key can repeat.
+        Code::FailedPrecondition => idempotency::conflict(),
+        _ => upstream::authentication(status),
+    }
 }
 
 /// Refuses a user from now on, and ends all of their sessions.
@@ -160,13 +171,7 @@ pub(super) fn check_new_password(field: &str, password: &str) -> Result<(), ApiE
 }
 
 fn check_personal_name(field: &str, name: &str) -> Result<(), ApiError> {
-    if name.chars().count() > LONGEST_NAME {
-        return Err(ApiError::bad_request(format!("{field} has more than {LONGEST_NAME} characters")));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(ApiError::bad_request(format!("{field} has a line break or another control character")));
-    }
-    Ok(())
+    text::person_name(name).map_err(|error| ApiError::invalid(field, error))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Authentication, as far as the broker sees it: its interface, with answers that tests know.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -26,7 +27,7 @@ pub(crate) struct Seen {
     pub(crate) sign_ins: Mutex<Vec<SignInRequest>>,
     pub(crate) sign_outs: Mutex<Vec<(Option<Caller>, SignOutRequest)>>,
     pub(crate) key_fetches: Mutex<u32>,
-    created: Mutex<Vec<String>>,
+    created: Mutex<HashMap<String, CreateUserRequest>>,
     /// Of the keys that it tells.
     pub(crate) seeds: Mutex<Vec<u8>>,
 }
@@ -156,7 +157,10 @@ impl AuthService for Authentication {
         if request.email == EMAIL {
             return Err(Status::already_exists("another user has this email"));
         }
-        self.0.created.lock().unwrap().push(request.id.clone());
+        let id = request.id.clone();
+        if self.0.created.lock().unwrap().entry(id).or_insert_with(|| request.clone()) != &request {
+            return Err(Status::failed_precondition("a user of this id exists with other content"));
+        }
         let user = user(&request.email).map(|user| User { id: request.id, ..user });
         Ok(Response::new(CreateUserResponse { user, created: true }))
     }
@@ -167,7 +171,7 @@ impl AuthService for Authentication {
     ) -> Result<Response<DeactivateUserResponse>, Status> {
         admin(&request)?;
         let id = request.into_inner().user_id;
-        if id != USER && !self.0.created.lock().unwrap().contains(&id) {
+        if id != USER && !self.0.created.lock().unwrap().contains_key(&id) {
             return Err(Status::not_found("there is no such user"));
         }
         let user = user(EMAIL).map(|user| User { id, active: false, ..user });

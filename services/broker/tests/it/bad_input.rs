@@ -48,5 +48,45 @@ async fn a_thousand_headers_are_431_and_doubled_fields_400() {
     assert_eq!(refused.status, 400);
     assert!(refused.body["message"].as_str().unwrap().contains("duplicate field"), "{refused:?}");
     let twice = rig.get("/v1/users/me").bearer_auth("a").header("authorization", "Bearer b");
-    reply(twice).await.is_problem(401, "not valid here");
+    reply(twice).await.is_problem(401, "expected one header");
+}
+
+#[tokio::test]
+async fn another_scheme_than_bearer_is_told_from_an_expired_token() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let basic = reply(rig.get("/v1/users/me").header("authorization", "Basic YTpi")).await;
+    basic.is_problem(401, "scheme Bearer");
+    assert!(!basic.body["detail"].as_str().unwrap().contains("expired"), "{basic:?}");
+    assert_eq!(basic.header("www-authenticate"), "Bearer");
+}
+
+#[tokio::test]
+async fn what_a_service_behind_would_refuse_is_refused_at_the_door() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let nil = uuid::Uuid::nil();
+    let log = json!({"action": "log", "log": {"name": "n"}});
+    let event = json!({"action": "event", "event": {"name": "n"}});
+    for body in [log, event] {
+        let refused = reply(rig.post("/handle", &body).header("idempotency-key", nil.to_string())).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(
+            refused.body["message"].as_str().unwrap().starts_with("Idempotency-Key: the nil UUID"),
+            "{refused:?}"
+        );
+    }
+    for to in [format!("{}@example.com", "ü".repeat(40)), format!("a@{}.com", "x".repeat(64))] {
+        let mail = json!({"from": "a@b.c", "to": to, "subject": "s", "message": "m"});
+        let refused = rig.as_user(rig.post("/handle", &json!({"action": "mail", "mail": mail}))).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        let said = refused.body["message"].as_str().unwrap();
+        assert!(said.starts_with("mail.to: invalid email address") && said.contains("octets"), "{said}");
+        let user = json!({"email": to, "password": crate::authentication::PASSWORD});
+        rig.as_admin(rig.post("/v1/users", &user)).await.is_problem(400, "email: invalid email address");
+    }
+    for (from, part) in [("2026-01-31T12:00:00+01:00", "%2B"), ("-000001-01-01T00:00:00Z", "years 1 to 9999")]
+    {
+        rig.as_user(rig.get(&format!("/v1/logs?from={from}"))).await.is_problem(400, part);
+    }
+    let early = rig.as_user(rig.get("/v1/logs?from=1969-12-31T23:59:59.5Z")).await;
+    assert_eq!(early.status, 200, "{early:?}");
 }

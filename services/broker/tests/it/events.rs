@@ -8,7 +8,7 @@ use weft_runtime::clock;
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::metrics::Metrics;
 
-use crate::authentication::{SESSION, USER};
+use crate::authentication::{SESSION, USER, forged};
 use crate::rig::{Rig, reply};
 
 /// Takes every event, and does with it what it is told.
@@ -49,13 +49,11 @@ async fn a_mail_is_an_event_of_its_own_type_for_who_is_signed_in() {
     let (mut mails, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Mail, || Outcome::Done);
     let action = json!({"action": "mail", "mail": mail()});
     assert_eq!(reply(rig.post("/handle", &action)).await.status, 401);
-    let sent = rig.as_user(rig.post("/handle", &action).header("idempotency-key", USER)).await;
+    let sent = rig.as_user(rig.post("/handle", &action).header("idempotency-key", "a mail")).await;
     assert_eq!((sent.status, &sent.body["message"]), (202, &json!("Message sent to you@example.com")));
     let event = mails.recv().await.unwrap();
-    assert_eq!(
-        (event.id.as_str(), event.kind.as_str(), event.source.as_str()),
-        (USER, "mail.send", "broker")
-    );
+    assert_eq!(event.id, sent.body["data"]["id"]);
+    assert_eq!((event.kind.as_str(), event.source.as_str()), ("mail.send", "broker"));
     assert_eq!(event.json::<Value>().unwrap(), mail());
     let mut injected = mail();
     injected["subject"] = json!("Hi\r\nBcc: x@y.z");
@@ -70,12 +68,12 @@ async fn events_are_published_and_each_has_its_result() {
     let (mut logs, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
     let one = json!({"type": "log.WARNING", "data": {"name": "n", "data": "d"}, "id": SESSION});
     let single = rig.as_user(rig.post("/v1/events", &one)).await;
+    let event = logs.recv().await.unwrap();
     assert_eq!(
         (single.status, &single.body),
-        (202, &json!({"results": [{"id": SESSION, "status": "accepted"}]}))
+        (202, &json!({"results": [{"id": SESSION, "event_id": event.id, "status": "accepted"}]}))
     );
-    let event = logs.recv().await.unwrap();
-    assert_eq!((event.id.as_str(), event.kind.as_str()), (SESSION, "log.WARNING"));
+    assert_eq!(event.kind, "log.WARNING");
 
     let many = json!([one, {"type": "log.LOUD", "data": {}}, 5, {"type": "mail.send", "data": mail()}]);
     let several = rig.as_user(rig.post("/v1/events", &many)).await;
@@ -104,7 +102,7 @@ async fn a_single_event_that_fails_is_an_error() {
         (json!(5), "an object with type and data"),
         (json!({"type": "log.INFO"}), "missing field `data`"),
         (json!({"type": "x", "data": {}}), "nobody handles"),
-        (json!({"type": "log.INFO", "data": {"name": ""}}), "data.name is empty"),
+        (json!({"type": "log.INFO", "data": {"name": ""}}), "data.name: the name is empty"),
         (json!({"type": "log.INFO", "data": {"name": "n"}, "id": "x"}), "field id"),
         (json!({"type": "log.INFO", "data": {"name": "n"}, "id": uuid::Uuid::nil()}), "nil UUID"),
     ] {
@@ -116,6 +114,107 @@ async fn a_single_event_that_fails_is_an_error() {
     assert_eq!(away.header("retry-after"), "1");
     let both = rig.as_user(rig.post("/v1/events", &json!([good, good]))).await;
     assert_eq!((both.status, &both.body["results"][1]["status"]), (202, &json!("unavailable")));
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_caller_operation_and_content() {
+    let rig = Rig::with_rabbitmq().await;
+    let (mut logs, _logs) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
+    let (mut mails, _mails) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Mail, || Outcome::Done);
+    let log = |path: &str, data: &str| {
+        let body = json!({"action": "log", "log": {"name": "n", "data": data}});
+        rig.post(path, &body).header("idempotency-key", "order-17")
+    };
+    let stored = || rig.entries.lock().unwrap().len();
+
+    // A signed-in caller: the logger compares.
+    let first = rig.as_user(log("/handle", "first")).await;
+    let again = rig.as_user(log("/handle", "first")).await;
+    assert_eq!((first.status, &first.body, stored()), (202, &again.body, 1));
+    assert_eq!(
+        (rig.as_user(log("/log-grpc", "first")).await.status, stored()),
+        (202, 1),
+        "the same operation"
+    );
+    for path in ["/handle", "/log-grpc"] {
+        let refused = rig.as_user(log(path, "second")).await;
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert!(
+            refused.body["message"].as_str().unwrap().starts_with("Idempotency-Key: conflict"),
+            "{refused:?}"
+        );
+    }
+    // Nobody: other content is another entry.
+    for (data, count) in [("first", 2), ("first", 2), ("second", 3)] {
+        assert_eq!((reply(log("/handle", data)).await.status, stored()), (202, count), "{data}");
+    }
+    let refused =
+        reply(log("/handle", "first").bearer_auth(forged(1, |_, claims| claims["exp"] = json!(1)))).await;
+    assert_eq!(refused.status, 401, "a token that comes with it is checked: {refused:?}");
+
+    // Events and mails: other content, another event.
+    let event = |data: &str| {
+        let body = json!({"action": "event", "event": {"name": "n", "data": data}});
+        rig.post("/handle", &body).header("idempotency-key", "order-17")
+    };
+    let mut ids = std::collections::BTreeSet::new();
+    for (caller, data, new) in
+        [(true, "first", true), (true, "first", false), (true, "second", true), (false, "first", true)]
+    {
+        let sent = if caller { rig.as_user(event(data)).await } else { reply(event(data)).await };
+        let id = logs.recv().await.unwrap().id;
+        assert_eq!((sent.status, &sent.body["data"]["id"]), (202, &json!(id)));
+        assert_eq!(ids.insert(id), new, "{caller} {data}");
+    }
+    let send = |message: &str| {
+        let mut mail = mail();
+        mail["message"] = json!(message);
+        rig.post("/handle", &json!({"action": "mail", "mail": mail})).header("idempotency-key", "order-17")
+    };
+    for (message, new) in [("first", true), ("first", false), ("second", true)] {
+        assert_eq!(rig.as_user(send(message)).await.status, 202);
+        assert_eq!(ids.insert(mails.recv().await.unwrap().id), new, "{message}");
+    }
+    assert!(
+        rig.entries.lock().unwrap().iter().all(|entry| !ids.contains(&entry.id)),
+        "log and event share an id"
+    );
+}
+
+#[tokio::test]
+async fn one_id_twice_in_a_batch_is_the_same_event_or_a_conflict() {
+    let rig = Rig::with_rabbitmq().await;
+    let (mut logs, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
+    let item = |data: &str| json!({"type": "log.INFO", "data": {"name": "n", "data": data}, "id": SESSION});
+    let wrong = json!({"type": "log.INFO", "data": {"name": ""}, "id": USER});
+    let right = json!({"type": "log.INFO", "data": {"name": "last"}, "id": USER});
+    let nil = json!({"type": "log.INFO", "data": {"name": "n"}, "id": uuid::Uuid::nil()});
+    let batch = json!([item("first"), item("second"), item("first"), wrong, right, nil]);
+    let sent = rig.as_user(rig.post("/v1/events", &batch)).await;
+    let results = sent.body["results"].as_array().unwrap();
+    let statuses: Vec<&str> = results.iter().map(|result| result["status"].as_str().unwrap()).collect();
+    assert_eq!(
+        statuses,
+        ["accepted", "rejected", "accepted", "rejected", "accepted", "rejected"],
+        "{sent:?}"
+    );
+    assert!(results[1]["detail"].as_str().unwrap().starts_with("[1].id: conflict"), "{sent:?}");
+    assert!(results[5]["detail"].as_str().unwrap().starts_with("[5].id: the nil UUID"), "{sent:?}");
+    assert_eq!((&results[0], results[0]["id"].as_str()), (&results[2], Some(SESSION)));
+    let mut published = [logs.recv().await.unwrap(), logs.recv().await.unwrap()].map(|event| event.id);
+    published.sort_unstable();
+    let mut told = [&results[0], &results[4]].map(|result| result["event_id"].as_str().unwrap().to_owned());
+    told.sort_unstable();
+    assert_eq!(published, told);
+
+    // In another request, other content under the same id is another event, and the same content the same.
+    let mut ids = std::collections::BTreeSet::from(told);
+    for (data, new) in [("first", false), ("second", true), ("second", false)] {
+        let sent = rig.as_user(rig.post("/v1/events", &json!([item(data)]))).await;
+        let id = logs.recv().await.unwrap().id;
+        assert_eq!(sent.body["results"][0]["event_id"], json!(id), "the batch published one of them twice");
+        assert_eq!(ids.insert(id), new, "{data}");
+    }
 }
 
 fn actions() -> [(&'static str, Value); 4] {

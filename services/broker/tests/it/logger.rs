@@ -17,11 +17,15 @@ impl LogService for Logger {
     async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
         let entry = request.into_inner().entry.unwrap();
         let mut entries = self.0.lock().unwrap();
-        let created = entries.iter().all(|other| other.id != entry.id);
+        let stored = entries.iter().find(|other| other.id == entry.id);
+        if stored.is_some_and(|stored| (&stored.name, &stored.data) != (&entry.name, &entry.data)) {
+            return Err(Status::already_exists("other content"));
+        }
+        let created = stored.is_none();
         if created {
             entries.push(entry);
         }
-        Ok(Response::new(WriteResponse { created }))
+        Ok(Response::new(WriteResponse { created, conflict: false }))
     }
 
     async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {

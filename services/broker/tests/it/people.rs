@@ -1,8 +1,8 @@
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use weft_devstack::ServiceOptions;
 
-use crate::authentication::{EMAIL, PASSWORD, SESSION, USER};
+use crate::authentication::{EMAIL, PASSWORD, USER};
 use crate::rig::{Rig, reply};
 
 const NOBODY: &str = "0191d4b0-7d2a-7c3e-8f00-00000000000f";
@@ -18,8 +18,13 @@ async fn admins_and_nobody_else_manage_users() {
     let page = rig.as_admin(rig.get("/v1/users?limit=1")).await;
     assert_eq!((page.status, &page.body["next_cursor"]), (200, &json!("next")));
     assert_eq!(rig.as_admin(rig.get("/v1/users")).await.body["next_cursor"], json!(null));
-    let created = rig.as_admin(rig.post("/v1/users", &new).header("idempotency-key", SESSION)).await;
-    assert_eq!((created.status, &created.body["id"]), (201, &json!(SESSION)));
+    let create = |new: &Value| rig.post("/v1/users", new).header("idempotency-key", "bob");
+    let created = rig.as_admin(create(&new)).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    assert_eq!(rig.as_admin(create(&new)).await.body["id"], created.body["id"]);
+    let mut other = new.clone();
+    other["first_name"] = json!("Rob");
+    rig.as_admin(create(&other)).await.is_problem(422, "Idempotency-Key: conflict");
     let mut taken = new.clone();
     taken["email"] = json!(EMAIL);
     rig.as_admin(rig.post("/v1/users", &taken)).await.is_problem(409, "another user");

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use weft_events::{Handler, Outcome};
 use weft_mesh::Channel;
 use weft_proto::weft::log::v1::{Entry, Level, WriteRequest, log_service_client::LogServiceClient};
+use weft_values::text;
 
 use super::{About, outcome, typed};
 
@@ -32,9 +33,7 @@ pub(crate) fn handler(logger: LogServiceClient<Channel>) -> impl Handler {
 fn entry(about: About, payload: Payload) -> Result<Entry, String> {
     let Payload { name, data } = payload;
     let level = level(&about.kind)?;
-    if name.is_empty() {
-        return Err("the data's field `name` is empty".into());
-    }
+    text::entry_name(&name).map_err(|error| format!("the data's field `name`: {error}"))?;
     Ok(Entry {
         id: about.effect_id().to_string(),
         time: Some(about.time),
@@ -89,7 +88,7 @@ mod tests {
         assert!(reason("log.INFO", r#"{"name":"n","data":{}}"#).contains("`data`"));
         assert!(reason("log.INFO", r#"{"name":"n","data":null}"#).contains("`data`"));
         assert!(reason("log.INFO", r#"{"name":"n"}"#).contains("`data`"));
-        assert!(reason("log.INFO", r#"{"name":"","data":"d"}"#).contains("`name` is empty"));
+        assert!(reason("log.INFO", r#"{"name":"","data":"d"}"#).contains("`name`: the name is empty"));
         assert!(reason("log.INFO", "[]").contains("wanted shape"));
         assert!(reason("log.LOUD", r#"{"name":"n","data":"d"}"#).contains("log.LOUD"));
     }

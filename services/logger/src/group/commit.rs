@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Waiting;
+use super::{Waiting, Written};
 use crate::metrics::Metrics;
 use crate::store::{Cause, Inserted, LogStore, StoreError};
 use crate::trace::{DatabaseSpan, DatabaseSpans};
@@ -58,13 +58,14 @@ pub(super) async fn run(
     }
 }
 
-/// For each entry whether it is new, or the first refusal.
-fn answer(entries: impl Iterator<Item = Inserted>) -> Result<Vec<bool>, StoreError> {
+/// What became of each entry, or the first refusal.
+fn answer(entries: impl Iterator<Item = Inserted>) -> Result<Vec<Written>, StoreError> {
     // Takes all of them, so that the next call's outcomes are in place.
     let entries: Vec<Inserted> = entries.collect();
     let each = entries.into_iter().map(|inserted| match inserted {
-        Inserted::Created => Ok(true),
-        Inserted::AlreadyThere => Ok(false),
+        Inserted::Created => Ok(Written::Created),
+        Inserted::AlreadyThere => Ok(Written::Repeated),
+        Inserted::Conflict => Ok(Written::Conflict),
         Inserted::Refused(cause) => {
             let error = StoreError::Failed(cause);
             tracing::error!(error = &error as &dyn std::error::Error, "the store refused an entry");

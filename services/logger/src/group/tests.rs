@@ -32,7 +32,7 @@ async fn settle() {
     }
 }
 
-fn write(writer: &Writer, entries: Vec<Entry>) -> JoinHandle<Result<Vec<bool>, WriteError>> {
+fn write(writer: &Writer, entries: Vec<Entry>) -> JoinHandle<Result<Vec<Written>, WriteError>> {
     let writer = writer.clone();
     tokio::spawn(async move { writer.write(entries).await })
 }
@@ -50,7 +50,7 @@ async fn what_arrives_during_an_insert_shares_the_next_one_in_order() {
     assert_eq!(store.groups(), [1], "the first does not wait for company");
     store.gate.add_permits(2);
     for call in calls {
-        assert_eq!(call.await.unwrap().unwrap(), [true]);
+        assert_eq!(call.await.unwrap().unwrap(), [Written::Created]);
     }
     assert_eq!(store.groups(), [1, 4]);
     assert_eq!(store.ids(), (1..=5).map(|n| entry(n).id).collect::<Vec<_>>());
@@ -60,7 +60,7 @@ async fn what_arrives_during_an_insert_shares_the_next_one_in_order() {
 async fn under_load(
     store: &Arc<FakeStore>,
     linger: Duration,
-) -> (Writer, Vec<JoinHandle<Result<Vec<bool>, WriteError>>>) {
+) -> (Writer, Vec<JoinHandle<Result<Vec<Written>, WriteError>>>) {
     let (writer, _task) = start(store, GroupConfig { linger, ..one_at_a_time() });
     let mut calls = vec![write(&writer, vec![entry(1)])];
     settle().await;
@@ -83,7 +83,7 @@ async fn under_load_callers_who_were_just_answered_share_the_group_of_those_who_
     assert_eq!(store.groups(), [1, 16], "the call that waited goes with the others");
     calls.extend((19..=30).map(|n| write(&writer, vec![entry(n)])));
     for call in calls {
-        assert_eq!(call.await.unwrap().unwrap(), [true]);
+        assert_eq!(call.await.unwrap().unwrap(), [Written::Created]);
     }
     assert_eq!(store.groups(), [1, 16, 13]);
 }
@@ -94,7 +94,7 @@ async fn callers_who_do_not_come_back_are_waited_for_a_moment_only() {
     let (_writer, calls) = under_load(&store, Duration::from_millis(20)).await;
     store.gate.add_permits(2);
     for call in calls {
-        assert_eq!(call.await.unwrap().unwrap(), [true]);
+        assert_eq!(call.await.unwrap().unwrap(), [Written::Created]);
     }
     assert_eq!(store.groups(), [1, 16, 1]);
 }
@@ -111,7 +111,7 @@ async fn a_group_is_bounded_and_keeps_a_calls_entries_together() {
     store.gate.add_permits(10);
     first.await.unwrap().unwrap();
     for (call, count) in calls.into_iter().zip([3, 2, 9]) {
-        assert_eq!(call.await.unwrap().unwrap(), vec![true; count]);
+        assert_eq!(call.await.unwrap().unwrap(), vec![Written::Created; count]);
     }
     assert_eq!(store.groups(), [1, 3, 2, 9]);
 }
@@ -131,9 +131,29 @@ async fn a_repeat_is_told_from_a_new_entry_and_a_refused_one_harms_no_other() {
     store.gate.add_permits(2);
     before.await.unwrap().unwrap();
     let [repeat, refused, new] = calls.map(|call| async { call.await.unwrap() });
-    assert_eq!(repeat.await.unwrap(), [false, true]);
+    assert_eq!(repeat.await.unwrap(), [Written::Repeated, Written::Created]);
     assert!(matches!(refused.await, Err(WriteError::Store(StoreError::Failed(_)))));
-    assert_eq!(new.await.unwrap(), [true]);
+    assert_eq!(new.await.unwrap(), [Written::Created]);
+}
+
+#[tokio::test]
+async fn a_conflict_harms_no_other_entry_of_its_group_or_call() {
+    let store = Arc::new(FakeStore::gated());
+    let (writer, _task) = start(&store, one_at_a_time());
+    let before = write(&writer, vec![entry(1)]);
+    settle().await;
+    let other = Entry { data: "other".into(), ..entry(1) };
+    let later = Entry { time_ms: 5, ..entry(1) };
+    let calls =
+        [write(&writer, vec![other, entry(2)]), write(&writer, vec![later]), write(&writer, vec![entry(3)])];
+    settle().await;
+    store.gate.add_permits(2);
+    before.await.unwrap().unwrap();
+    let [mixed, repeat, new] = calls.map(|call| async { call.await.unwrap().unwrap() });
+    assert_eq!(mixed.await, [Written::Conflict, Written::Created]);
+    assert_eq!(repeat.await, [Written::Repeated]);
+    assert_eq!(new.await, [Written::Created]);
+    assert_eq!(store.groups(), [1, 4], "all of them in one insert");
 }
 
 #[tokio::test]
@@ -144,7 +164,7 @@ async fn an_insert_that_fails_fails_its_calls_and_no_later_one() {
     let outcome = writer.write(vec![entry(1)]).await;
     assert!(matches!(outcome, Err(WriteError::Store(StoreError::Unavailable(_)))));
     *store.fail.lock().unwrap() = None;
-    assert_eq!(writer.write(vec![entry(1)]).await.unwrap(), [true]);
+    assert_eq!(writer.write(vec![entry(1)]).await.unwrap(), [Written::Created]);
 }
 
 #[tokio::test]
@@ -191,7 +211,7 @@ async fn what_waits_is_bounded_and_room_comes_back() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert_eq!(writer.write(vec![large(3)]).await.unwrap(), [true]);
+    assert_eq!(writer.write(vec![large(3)]).await.unwrap(), [Written::Created]);
     assert_eq!(store.ids().len(), 3);
 }
 

@@ -16,6 +16,10 @@ pub(super) fn invalid(error: Invalid) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
+pub(super) fn conflict() -> Status {
+    Status::already_exists("an entry of this id with other content is stored; use a new id for another entry")
+}
+
 pub(super) fn unwritten(error: WriteError) -> Status {
     match error {
         WriteError::Full => {

@@ -11,13 +11,16 @@ mod filter;
 mod schema;
 pub mod users;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use mongodb::options::{Acknowledgment, ClientOptions, ServerAddress, WriteConcern};
+use mongodb::options::{
+    Acknowledgment, ClientOptions, ReadPreference, SelectionCriteria, ServerAddress, WriteConcern,
+};
 use mongodb::{Client, Collection};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
@@ -107,13 +110,13 @@ impl LogStore for MongoStore {
         detached(&self.inserts, self.config.insert_timeout, async move {
             let documents: Vec<RawDocumentBuf> = entries.iter().map(document::encode).collect();
             drop(entries);
-            match insert_once(&collection, &documents).await {
+            let outcome = match insert_once(&collection, &documents).await {
                 // The connection was a dead one. Ids make a repeat safe.
-                Err(error) if error::connection_lost(&error) => {
-                    error::inserted(documents.len(), insert_once(&collection, &documents).await)
-                }
-                outcome => error::inserted(documents.len(), outcome),
-            }
+                Err(error) if error::connection_lost(&error) => insert_once(&collection, &documents).await,
+                outcome => outcome,
+            };
+            let inserted = error::inserted(documents.len(), outcome)?;
+            compare(&collection, &documents, inserted).await.map_err(error::classify)
         })
         .await
     }
@@ -162,6 +165,35 @@ async fn insert_once(
     documents: &[RawDocumentBuf],
 ) -> mongodb::error::Result<()> {
     collection.insert_many(documents).ordered(false).await.map(drop)
+}
+
+/// Tells a repeat, whose content is that of the stored entry, from a conflict. An id that is not found was deleted by retention
+/// since, and stays a repeat.
+async fn compare(
+    collection: &Collection<RawDocumentBuf>,
+    documents: &[RawDocumentBuf],
+    mut inserted: Vec<Inserted>,
+) -> mongodb::error::Result<Vec<Inserted>> {
+    let mut repeats: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, document) in documents.iter().enumerate() {
+        if matches!(inserted.get(index), Some(Inserted::AlreadyThere)) {
+            repeats.entry(document.get_str("_id")?).or_default().push(index);
+        }
+    }
+    for filter in filter::of_ids(repeats.keys().copied().collect()) {
+        let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+        let found = collection.find(filter).batch_size(REPLY_DOCUMENTS).selection_criteria(primary);
+        let mut found = found.await?;
+        while let Some(stored) = found.try_next().await? {
+            for index in repeats.get(stored.get_str("_id")?).into_iter().flatten() {
+                let same = |document| document::same_content(document, &stored);
+                if !documents.get(*index).is_some_and(same) {
+                    inserted[*index] = Inserted::Conflict;
+                }
+            }
+        }
+    }
+    Ok(inserted)
 }
 
 async fn find(

@@ -1,3 +1,5 @@
+use weft_values::time::RANGE_MS;
+
 use super::*;
 
 const NOW: i64 = 1_764_000_000_123;
@@ -59,8 +61,8 @@ fn control_characters_are_data() {
 #[test]
 fn times_outside_the_years_1_to_9999_are_refused() {
     let at = |seconds, nanos| write(|e| e.time = Some(Timestamp { seconds, nanos }));
-    assert_eq!(at(-62_135_596_800, 0).unwrap().time_ms, *TIME_RANGE_MS.start());
-    assert_eq!(at(253_402_300_799, 999_999_999).unwrap().time_ms, *TIME_RANGE_MS.end());
+    assert_eq!(at(-62_135_596_800, 0).unwrap().time_ms, *RANGE_MS.start());
+    assert_eq!(at(253_402_300_799, 999_999_999).unwrap().time_ms, *RANGE_MS.end());
     assert_eq!(at(-1, 999_999_999).unwrap().time_ms, -1, "rounded down");
     for (seconds, nanos) in [
         (253_402_300_800, 0),
@@ -138,4 +140,37 @@ fn a_query_is_checked_too() {
     assert_eq!(wrong(pb::QueryRequest { trace_id: "x".into(), ..none() }), "trace_id");
     assert_eq!(wrong(pb::QueryRequest { to: moment(i64::MAX), ..none() }), "to");
     assert_eq!(wrong(pb::QueryRequest { from: moment(2), to: moment(1), ..none() }), "from");
+}
+
+/// What the broker lets in is checked by `weft_values` alone: whatever that accepts, must be accepted here too.
+#[test]
+fn accepts_whatever_the_broker_lets_in() {
+    let mut texts: Vec<String> = (0..=0x24ff_u32).filter_map(char::from_u32).map(String::from).collect();
+    texts.extend(["\u{200b}", "\u{feff}", "\u{fffe}", "\u{10ffff}", "a\0", " a "].map(str::to_owned));
+    texts.extend([text::ENTRY_NAME, text::ENTRY_NAME + 1].map(|length| "\u{10ffff}".repeat(length)));
+    let (mut accepted, mut refused) = (0, 0);
+    for name in texts {
+        let valid = text::entry_name(&name).is_ok();
+        assert_eq!(write(|e| e.name = name.clone()).is_ok(), valid, "{name:?}");
+        accepted += usize::from(valid);
+        refused += usize::from(!valid);
+    }
+    assert!(accepted > 9_000 && refused > 80, "{accepted} {refused}");
+    for time in ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999999Z", "9999-12-30T22:00:00Z"] {
+        let time = time::to_proto(time.parse().unwrap());
+        assert!(
+            write(|e| e.time = Some(time)).is_ok()
+                && query(pb::QueryRequest { from: Some(time), ..pb::QueryRequest::default() }).is_ok()
+        );
+    }
+    for key in ["x", "~", "0191d4b0-7d2a-7c3e-8f00-000000000001", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
+        let key = weft_values::key::Key::parse(key).unwrap();
+        let scope = weft_values::key::Scope {
+            caller: None,
+            operation: weft_values::key::Operation::Log,
+            key: key.as_str(),
+            index: None,
+        };
+        assert!(write(|e| e.id = scope.id().to_string()).is_ok());
+    }
 }

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use prost_types::Timestamp;
+use tonic::Code;
 use uuid::Uuid;
 use weft_devstack::ServiceOptions;
 use weft_proto::logs::log_service_client::LogServiceClient as OriginalClient;
@@ -32,15 +33,42 @@ async fn an_entry_comes_back_as_it_was_written() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_repeat_is_no_second_entry_and_changes_nothing() -> Result<()> {
+async fn a_repeat_with_the_same_content_is_no_second_entry() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let first = Entry { attributes: [("k".to_owned(), "v".to_owned())].into(), ..entry("first") };
+    assert!(client.write(write(first.clone())).await?.into_inner().created);
+    let later = Some(Timestamp { seconds: 5, nanos: 0 });
+    let repeat =
+        Entry { id: first.id.to_uppercase(), time: later, trace_id: "a".repeat(32), ..first.clone() };
+    let repeated = client.write(write(repeat)).await?.into_inner();
+    assert!(!repeated.created && !repeated.conflict);
+    assert_eq!(rig.all(QueryRequest::default()).await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repeat_with_other_content_is_a_conflict_and_changes_nothing() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let first = entry("first");
-    assert!(client.write(write(first.clone())).await?.into_inner().created);
-    let repeat = Entry { name: "other".to_owned(), id: first.id.to_uppercase(), ..first.clone() };
-    assert!(!client.write(write(repeat)).await?.into_inner().created);
-    let all = rig.all(QueryRequest::default()).await?;
-    assert_eq!((all.len(), all[0].name.as_str()), (1, "first"));
+    client.write(write(first.clone())).await?;
+    let other = Entry { data: "other".to_owned(), ..first.clone() };
+    let refused = client.write(write(other.clone())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    let entries = vec![entry("before"), other, entry("after"), first.clone()];
+    // One id twice in one call is still invalid.
+    let both = WriteManyRequest { entries: entries.clone(), traceparents: vec![] };
+    assert_eq!(client.write_many(both).await.unwrap_err().code(), Code::InvalidArgument);
+    let many = WriteManyRequest { entries: entries[..3].to_vec(), traceparents: vec![] };
+    let results = client.write_many(many).await?.into_inner().results;
+    let told: Vec<_> = results.iter().map(|result| (result.created, result.conflict)).collect();
+    assert_eq!(told, [(true, false), (false, true), (true, false)]);
+    let stored = rig.all(QueryRequest::default()).await?;
+    let mut names: Vec<_> = stored.iter().map(|entry| (entry.name.as_str(), entry.data.as_str())).collect();
+    names.sort_unstable();
+    assert_eq!(names.len(), 3);
+    assert!(names.contains(&("first", first.data.as_str())), "{names:?}");
     Ok(())
 }
 

@@ -111,7 +111,7 @@ async fn insert(
     for (at, inserted) in places.into_iter().zip(error::inserted(documents.len(), outcome)?) {
         match inserted {
             Inserted::Created => restored.created += 1,
-            Inserted::AlreadyThere => restored.there += 1,
+            Inserted::AlreadyThere | Inserted::Conflict => restored.there += 1,
             Inserted::Refused(source) => return Err(ArchiveError::Refused { at, source }),
         }
     }

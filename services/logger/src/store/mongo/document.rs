@@ -68,6 +68,14 @@ pub(super) fn decode(document: &RawDocument) -> Result<Entry, DecodeError> {
     })
 }
 
+/// Whether both are entries with the same content.
+pub(super) fn same_content(one: &RawDocument, other: &RawDocument) -> bool {
+    match (decode(one), decode(other)) {
+        (Ok(one), Ok(other)) => one.same_content(&other),
+        _ => false,
+    }
+}
+
 fn pairs(document: &RawDocument) -> Result<Vec<(String, String)>, mongodb::bson::error::Error> {
     let Some(array) = document.get("attributes")?.and_then(|value| value.as_array()) else {
         return Ok(Vec::new());
@@ -81,14 +89,16 @@ fn pairs(document: &RawDocument) -> Result<Vec<(String, String)>, mongodb::bson:
 
 #[cfg(test)]
 mod tests {
+    use weft_values::time::RANGE_MS;
+
     use super::*;
-    use crate::entry::{Level, TIME_RANGE_MS};
+    use crate::entry::Level;
 
     #[test]
     fn an_entry_comes_back_as_it_was_stored() {
         let mut entry = Entry {
             id: Uuid::from_u128(7),
-            time_ms: *TIME_RANGE_MS.start(),
+            time_ms: *RANGE_MS.start(),
             received_ms: 5,
             service: "shop".into(),
             level: Level::Fatal,
@@ -101,6 +111,20 @@ mod tests {
         entry.trace_id = Some("0af7651916cd43dd8448eb211c80319c".into());
         entry.attributes = vec![("$a.b\0".into(), String::new()), ("http.method".into(), "GET".into())];
         assert_eq!(decode(&encode(&entry)).unwrap(), entry);
+    }
+
+    #[test]
+    fn content_is_everything_but_time_and_trace() {
+        let entry = crate::testing::entry(1);
+        let same = |other: Entry| same_content(&encode(&entry), &encode(&other));
+        let later = Entry { time_ms: 5, received_ms: 6, trace_id: Some("a".repeat(32)), ..entry.clone() };
+        assert!(same(later));
+        assert!(!same(Entry { name: "other".into(), ..entry.clone() }));
+        assert!(!same(Entry { data: "other".into(), ..entry.clone() }));
+        assert!(!same(Entry { service: "other".into(), ..entry.clone() }));
+        assert!(!same(Entry { level: Level::Error, ..entry.clone() }));
+        assert!(!same(Entry { attributes: vec![("k".into(), "v".into())], ..entry.clone() }));
+        assert!(!same_content(&encode(&entry), &RawDocumentBuf::new()));
     }
 
     #[test]

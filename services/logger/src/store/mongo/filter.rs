@@ -2,12 +2,13 @@
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use crate::entry::{Query, TIME_RANGE_MS};
+use crate::entry::Query;
 
 pub(super) fn of(query: &Query) -> Document {
     let Query { service, level, trace_id, text, from_ms, to_ms, limit: _, after } = query;
     // A document without a time is none of ours, so there is always a lower bound.
-    let mut time = doc! { "$gte": DateTime::from_millis(from_ms.unwrap_or(*TIME_RANGE_MS.start())) };
+    let mut time =
+        doc! { "$gte": DateTime::from_millis(from_ms.unwrap_or(*weft_values::time::RANGE_MS.start())) };
     if let Some(to_ms) = to_ms {
         time.insert("$lt", DateTime::from_millis(*to_ms));
     }
@@ -43,6 +44,16 @@ pub(super) fn received_before(before_ms: i64) -> Document {
     doc! { "created_at": { "$lt": DateTime::from_millis(before_ms) } }
 }
 
+/// Filters that together match these ids. A few are looked up one by one: FerretDB has an index for one id, and reads the whole
+/// collection for several at once.
+pub(super) fn of_ids(ids: Vec<&str>) -> Vec<Document> {
+    const ONE_BY_ONE: usize = 64;
+    match ids.len() {
+        0..=ONE_BY_ONE => ids.into_iter().map(|id| doc! { "_id": id }).collect(),
+        _ => vec![doc! { "_id": { "$in": ids } }],
+    }
+}
+
 /// A pattern that matches exactly this text, for PCRE (MongoDB) and RE2 (FerretDB) alike.
 fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 8);
@@ -64,6 +75,13 @@ mod tests {
     #[test]
     fn a_text_is_searched_for_as_it_stands() {
         assert_eq!(literal("a.b*[ü] \0_"), r"a\.b\*\[ü\] \x00\_");
+    }
+
+    #[test]
+    fn few_ids_are_looked_up_one_by_one_and_many_at_once() {
+        assert!(of_ids(vec![]).is_empty());
+        assert_eq!(of_ids(vec!["a", "b"]), [doc! { "_id": "a" }, doc! { "_id": "b" }]);
+        assert_eq!(of_ids(vec!["a"; 65]).len(), 1);
     }
 
     #[test]

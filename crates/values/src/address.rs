@@ -1,0 +1,161 @@
+//! Email addresses that SMTP can carry (RFC 5321, with RFC 6531's other scripts).
+
+use email_address::EmailAddress;
+
+use crate::Invalid;
+
+/// Maximum length in octets: what fits SMTP's path with its angle brackets (RFC 5321, 4.5.3.1.3).
+pub const MAX_OCTETS: usize = 254;
+/// Maximum length of the part before the @, in octets (RFC 5321, 4.5.3.1.1).
+pub const MAX_LOCAL_OCTETS: usize = 64;
+/// Maximum length of a label of the domain, in octets (RFC 1035, 2.3.4).
+pub const MAX_LABEL_OCTETS: usize = 63;
+
+/// One address, without a display name. Other scripts are valid on both sides of the @.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    local: String,
+    domain: String,
+}
+
+impl Address {
+    /// Reads an address. Quoted local parts and addresses of hosts in brackets are not accepted.
+    ///
+    /// # Errors
+    /// When the text is not exactly one address, or has a part that is too long for SMTP or DNS.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(Invalid(
+                "invalid email address: it has a line break, a space or a control character; expected one such as me@example.com",
+            ));
+        }
+        let (local, domain) = text
+            .rsplit_once('@')
+            .ok_or(Invalid("invalid email address: it has no @; expected one such as me@example.com"))?;
+        check_local(local)?;
+        let domain = check_domain(domain)?;
+        if local.len() + 1 + domain.len() > MAX_OCTETS {
+            return Err(Invalid("invalid email address: it is too long; expected at most 254 octets"));
+        }
+        Ok(Self { local: local.to_owned(), domain })
+    }
+
+    /// The part before the @, as it was given.
+    #[must_use]
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The domain in its ASCII form, which every server and resolver takes.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+}
+
+fn check_local(local: &str) -> Result<(), Invalid> {
+    if local.len() > MAX_LOCAL_OCTETS {
+        return Err(Invalid(
+            "invalid email address: the part before the @ is too long; expected at most 64 octets (UTF-8)",
+        ));
+    }
+    if local.contains('"') || !EmailAddress::is_valid_local_part(local) {
+        return Err(Invalid(
+            "invalid email address: the part before the @ is not valid; expected one such as me@example.com",
+        ));
+    }
+    Ok(())
+}
+
+fn check_domain(domain: &str) -> Result<String, Invalid> {
+    const WRONG: Invalid =
+        Invalid("invalid email address: the domain is not valid; expected one such as example.com");
+    let ascii = if domain.is_ascii() {
+        domain.to_owned()
+    } else {
+        idna::domain_to_ascii(domain).map_err(|_| WRONG)?
+    };
+    for label in ascii.split('.') {
+        if label.len() > MAX_LABEL_OCTETS {
+            return Err(Invalid(
+                "invalid email address: a part of the domain between two dots is too long; expected at most 63 octets",
+            ));
+        }
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if label.is_empty() || label.starts_with('-') || label.ends_with('-') || !label.bytes().all(valid) {
+            return Err(WRONG);
+        }
+    }
+    Ok(ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejected(text: &str) -> &'static str {
+        Address::parse(text).expect_err(text).reason()
+    }
+
+    #[test]
+    fn accepts_addresses_of_every_script() {
+        for text in [
+            "me@example.com",
+            "a.b+c_d-e@mail-1.example.com",
+            "o'hara/x=y@localhost",
+            "用户@例子.广告",
+            "иван@пример.рф",
+        ] {
+            let address = Address::parse(text).expect(text);
+            assert!(address.domain().is_ascii(), "{text}");
+            assert_eq!(Some(address.local()), text.split('@').next());
+        }
+        assert_eq!(Address::parse("ann@bücher.example").unwrap().domain(), "xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn lengths_are_in_octets_and_of_the_ascii_form() {
+        let label = |letters: usize| format!("a@{}.de", "x".repeat(letters));
+        assert!(Address::parse(&format!("{}@b.de", "ü".repeat(32))).is_ok());
+        assert!(rejected(&format!("{}@b.de", "ü".repeat(33))).contains("64 octets"));
+        assert!(Address::parse(&label(63)).is_ok());
+        assert!(rejected(&label(64)).contains("63 octets"));
+        // 59 letters in Unicode, more than 63 octets in ASCII.
+        assert!(rejected(&format!("a@{}ü.de", "x".repeat(58))).contains("63 octets"));
+        let whole = |local: usize| format!("{}@{}", "x".repeat(local), vec!["y".repeat(62); 3].join("."));
+        assert!(Address::parse(&whole(64)).is_ok());
+        let longer = format!("{}@{}.z", "x".repeat(64), vec!["y".repeat(62); 3].join("."));
+        assert!(rejected(&longer).contains("254 octets"));
+    }
+
+    #[test]
+    fn rejects_what_is_not_exactly_one_address() {
+        for text in [
+            "",
+            "me",
+            "@example.com",
+            "me@",
+            "a@b@example.com",
+            "a@b.c,d@e.f",
+            "a@b.c\r\nBcc: x@y.z",
+            "A <a@b.c>",
+            "<a@b.c>",
+            "a b@c.d",
+            "a..b@c.d",
+            ".a@b.c",
+            "a@b.c.",
+            "a@.b",
+            "a@-b.c",
+            "a@b-.c",
+            "a@b_c.d",
+            "a@[127.0.0.1]",
+            "\"a\"@b.c",
+            "\"a b\"@c.d",
+            "a\0@b.c",
+            "a\u{2028}@b.c",
+            "a@b\u{a0}.c",
+        ] {
+            assert!(rejected(text).contains("invalid email address"), "{text:?}");
+        }
+    }
+}

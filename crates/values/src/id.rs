@@ -1,0 +1,48 @@
+//! Ids that callers make.
+
+use uuid::Uuid;
+
+use crate::Invalid;
+
+/// Reads a UUID that is not the nil UUID.
+///
+/// # Errors
+/// When the text is empty, not a UUID, or the nil UUID.
+pub fn parse(text: &str) -> Result<Uuid, Invalid> {
+    match Uuid::try_parse(text) {
+        Ok(id) if id.is_nil() => Err(NIL),
+        Ok(id) => Ok(id),
+        Err(_) if text.is_empty() => Err(Invalid("the id is missing; expected a UUID")),
+        Err(_) => Err(Invalid("the id is not a UUID; expected a UUID")),
+    }
+}
+
+/// Checks a UUID that has been read already.
+///
+/// # Errors
+/// When the UUID is the nil UUID.
+pub fn check(id: Uuid) -> Result<Uuid, Invalid> {
+    if id.is_nil() { Err(NIL) } else { Ok(id) }
+}
+
+const NIL: Invalid = Invalid("the nil UUID is not allowed; expected a UUID that was made for this one item");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_everything_but_a_uuid_that_is_not_nil() {
+        assert_eq!(parse("0191D4B0-7d2a-7c3e-8f00-000000000001").unwrap().get_version_num(), 7);
+        for (text, part) in [
+            ("", "missing"),
+            ("7", "not a UUID"),
+            (&Uuid::nil().to_string(), "nil"),
+            (&"0".repeat(32), "nil"),
+        ] {
+            assert!(parse(text).unwrap_err().reason().contains(part), "{text}");
+        }
+        assert_eq!(check(Uuid::nil()), Err(NIL));
+        assert_eq!(check(Uuid::from_u128(1)), Ok(Uuid::from_u128(1)));
+    }
+}

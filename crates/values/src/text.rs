@@ -1,0 +1,103 @@
+//! Texts with bounds, counted in characters.
+
+use crate::Invalid;
+
+/// Maximum length of an entry's name, in characters.
+pub const ENTRY_NAME: usize = 256;
+/// Maximum length of a service's name, in characters.
+pub const SERVICE_NAME: usize = 128;
+/// Maximum length of a person's first or last name, in characters.
+pub const PERSON_NAME: usize = 128;
+/// Maximum length of a mail's subject, in characters.
+pub const SUBJECT: usize = 512;
+
+/// Checks the name of a log entry. Control characters are data like any other, but do not make a name by themselves.
+///
+/// # Errors
+/// When the name is blank or too long.
+pub fn entry_name(text: &str) -> Result<(), Invalid> {
+    if text.chars().all(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Invalid("the name is empty; expected a few words that say what happened"));
+    }
+    at_most(text, ENTRY_NAME, "the name is too long; expected at most 256 characters")
+}
+
+/// Checks the name of a service.
+///
+/// # Errors
+/// When the name is too long.
+pub fn service_name(text: &str) -> Result<(), Invalid> {
+    at_most(text, SERVICE_NAME, "the service name is too long; expected at most 128 characters")
+}
+
+/// Checks the first or last name of a person.
+///
+/// # Errors
+/// When the name is too long or has more than one line.
+pub fn person_name(text: &str) -> Result<(), Invalid> {
+    one_line(text)?;
+    at_most(text, PERSON_NAME, "the name is too long; expected at most 128 characters")
+}
+
+/// Checks the subject of a mail.
+///
+/// # Errors
+/// When the subject is too long or has more than one line.
+pub fn subject(text: &str) -> Result<(), Invalid> {
+    one_line(text)?;
+    at_most(text, SUBJECT, "the subject is too long; expected at most 512 characters")
+}
+
+/// Checks that a text cannot end the line that it is written on, nor hide anything in it.
+///
+/// # Errors
+/// When the text has a control character or a line separator.
+pub fn one_line(text: &str) -> Result<(), Invalid> {
+    if text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+        return Err(Invalid("line breaks and control characters are not allowed; expected one line of text"));
+    }
+    Ok(())
+}
+
+fn at_most(text: &str, characters: usize, otherwise: &'static str) -> Result<(), Invalid> {
+    // A character has at least one byte: only longer texts need to be counted.
+    if text.len() > characters && text.chars().count() > characters {
+        return Err(Invalid(otherwise));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_a_blank_entry_name() {
+        for blank in ["", " \t\n", "\0", "\u{7f}\u{85}", "\u{a0}\u{2028}"] {
+            assert!(entry_name(blank).unwrap_err().reason().contains("empty"), "{blank:?}");
+        }
+        assert_eq!(entry_name("a\0b\u{1b}[2J\r\n\u{202e}"), Ok(()));
+    }
+
+    #[test]
+    fn lengths_are_in_characters() {
+        for (check, longest) in [
+            (entry_name as fn(&str) -> Result<(), Invalid>, ENTRY_NAME),
+            (service_name, SERVICE_NAME),
+            (person_name, PERSON_NAME),
+            (subject, SUBJECT),
+        ] {
+            assert_eq!(check(&"ü".repeat(longest)), Ok(()));
+            let reason = check(&"ü".repeat(longest + 1)).unwrap_err().to_string();
+            assert!(reason.contains(&longest.to_string()), "{reason}");
+        }
+    }
+
+    #[test]
+    fn subjects_and_names_of_persons_have_one_line() {
+        for text in ["a\r\nBcc: x@y.z", "a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{2028}b", "a\u{2029}b"] {
+            assert!(subject(text).is_err() && person_name(text).is_err(), "{text:?}");
+        }
+        assert_eq!((subject(""), subject("Grüße 你好"), person_name("Zoë")), (Ok(()), Ok(()), Ok(())));
+    }
+}
