@@ -4,6 +4,7 @@
 pub mod address;
 pub mod app;
 pub mod config;
+pub mod courier;
 pub mod grpc;
 pub mod message;
 pub mod metrics;
@@ -11,6 +12,7 @@ pub mod smtp;
 pub mod supervise;
 pub mod template;
 pub mod trace;
+pub mod under_way;
 pub mod validate;
 
 use weft_runtime::Process;
