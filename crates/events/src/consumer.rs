@@ -257,27 +257,28 @@ impl Worker {
     async fn settle(&self, delivery: &Delivery, event: &Received, headers: Headers, outcome: Outcome) {
         let label = label(&outcome);
         self.metrics.handled.get_or_create(&Handled { queue: self.queue.name(), outcome: label }).inc();
-        let step = retry::next(outcome, event, self.clock.now());
+        let step = retry::next(self.queue, outcome, event, self.clock.now());
         if let Step::Wait { reason, .. } | Step::Bury { reason, .. } = &step {
             spans::failed(&tracing::Span::current(), Some((label, reason.clone())));
         }
         let moved = match step {
             Step::Acknowledge => true,
-            Step::Wait { delay, reason, attempts, failures } => {
+            Step::Wait { delay, reason, counts } => {
                 tracing::warn!(
                     event = event.id,
-                    attempts,
+                    attempts = counts.attempts,
                     reason,
                     delay_s = delay.as_secs(),
                     "the event is tried again"
                 );
-                let mut headers = carried(event, headers, attempts, failures);
+                let mut headers = carried(event, headers, counts);
                 headers.set_reason(headers::REASON, &reason);
                 self.move_to("", &self.queue.retry(delay), headers, delivery, event).await
             }
-            Step::Bury { reason, attempts, failures } => {
+            Step::Bury { reason, counts } => {
+                let attempts = counts.attempts;
                 tracing::error!(event = event.id, attempts, reason, "the event becomes a dead letter");
-                let mut headers = carried(event, headers, attempts, failures);
+                let mut headers = carried(event, headers, counts);
                 headers.set_reason(headers::DEAD_REASON, &reason);
                 headers.set_text(headers::DEAD_QUEUE, self.queue.name());
                 headers.set_text(headers::DEAD_AT, &self.clock.now().to_string());
@@ -330,6 +331,7 @@ fn label(outcome: &Outcome) -> &'static str {
         Outcome::Done => "done",
         Outcome::Retry(_) => "retry",
         Outcome::Unavailable(_) => "unavailable",
+        Outcome::Unknown(_) => "unknown",
         Outcome::Rejected(_) => "rejected",
     }
 }

@@ -49,7 +49,12 @@ pub(crate) fn decode(delivery: &mut Delivery, clock: &dyn Clock) -> Decoded {
         data: std::mem::take(&mut delivery.data),
         attempts: headers.count(headers::ATTEMPTS),
         failures: headers.count(headers::FAILURES),
-        first_attempt: time(&headers, headers::FIRST_ATTEMPT).ok().flatten().unwrap_or(now),
+        unknowns: headers.count(headers::UNKNOWNS),
+        // A first attempt in the future, which only others write, would be repeated until then.
+        first_attempt: time(&headers, headers::FIRST_ATTEMPT)
+            .ok()
+            .flatten()
+            .map_or(now, |first| first.min(now)),
     };
     Decoded { received, headers, fault }
 }
@@ -171,6 +176,14 @@ mod tests {
         delivery.properties = BasicProperties::default().with_timestamp(86_400);
         let received = decode(&mut delivery, &FixedClock(NOW)).received;
         assert_eq!(received.time.to_string(), "1970-01-02T00:00:00Z");
+    }
+
+    #[test]
+    fn a_first_attempt_in_the_future_counts_as_now() {
+        let first = |text| decode(&mut delivery(b"{}", &[(headers::FIRST_ATTEMPT, text)]), &FixedClock(NOW));
+        assert_eq!(first("2999-01-01T00:00:00Z").received.first_attempt, NOW);
+        assert_eq!(first("1969-12-31T00:00:00Z").received.first_attempt.to_string(), "1969-12-31T00:00:00Z");
+        assert_eq!(first("soon").received.first_attempt, NOW);
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct Received {
     pub attempts: u32,
     /// How many of these attempts failed although everything could be reached.
     pub failures: u32,
+    /// How many of these attempts ended with an unknown outcome.
+    pub unknowns: u32,
     /// When it was first tried.
     pub first_attempt: Timestamp,
 }
@@ -174,6 +176,7 @@ mod tests {
             data: data.into(),
             attempts: 0,
             failures: 0,
+            unknowns: 0,
             first_attempt: Timestamp::UNIX_EPOCH,
         };
         received.json::<Entry>().unwrap_err()

@@ -18,7 +18,7 @@ use crate::{
     decode::{Decoded, decode},
     headers::{self, Headers},
     republish::{carried, republished},
-    retry::{self, Step},
+    retry::{self, Counts, Step},
 };
 
 #[path = "../../../fuzz/driver.rs"]
@@ -75,19 +75,20 @@ fn retried(properties: &BasicProperties, decoded: Decoded, body: &[u8]) {
     let Decoded { received, headers, fault } = decoded;
     let reason = "x".repeat(2_000);
     let outcome = fault.map_or(Outcome::Retry(reason.clone()), |fault| Outcome::Rejected(fault.to_string()));
-    let (Step::Wait { reason, attempts, failures, .. } | Step::Bury { reason, attempts, failures }) =
-        retry::next(outcome, &received, CLOCK.0)
+    let (Step::Wait { reason, counts, .. } | Step::Bury { reason, counts }) =
+        retry::next(Queue::Log, outcome, &received, CLOCK.0)
     else {
         panic!("neither waits nor is buried")
     };
-    let mut headers = carried(&received, headers, attempts, failures);
+    let mut headers = carried(&received, headers, counts);
     headers.set_reason(headers::REASON, &reason);
     headers.set_reason(headers::DEAD_REASON, &reason);
     let sent = republished(properties, headers);
     assert!(size(&sent) <= PUBLISHER_FRAME_BYTES as usize, "it does not fit a frame");
     let next = decode(&mut with(sent, body), &CLOCK).received;
     assert_eq!((&next.id, &next.kind, next.time), (&received.id, &received.kind, received.time));
-    assert_eq!((next.attempts, next.failures), (attempts, failures));
+    let Counts { attempts, failures, unknowns } = counts;
+    assert_eq!((next.attempts, next.failures, next.unknowns), (attempts, failures, unknowns));
     assert_eq!(next.first_attempt, received.first_attempt);
 }
 

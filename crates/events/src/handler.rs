@@ -15,6 +15,8 @@ pub enum Outcome {
     Retry(String),
     /// What it needs can't be reached, or gave no answer in time.
     Unavailable(String),
+    /// It may have had its effect or not, and a repeat may have that effect a second time.
+    Unknown(String),
     /// It can never work.
     Rejected(String),
 }

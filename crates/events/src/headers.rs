@@ -15,6 +15,8 @@ pub(crate) const TIME: &str = "cloudEvents:time";
 pub(crate) const ATTEMPTS: &str = "weft-attempts";
 /// How many of these attempts failed although everything could be reached.
 pub(crate) const FAILURES: &str = "weft-failures";
+/// How many of these attempts ended with an unknown outcome.
+pub(crate) const UNKNOWNS: &str = "weft-unknowns";
 pub(crate) const FIRST_ATTEMPT: &str = "weft-first-attempt";
 /// Why the last attempt failed.
 pub(crate) const REASON: &str = "weft-reason";

@@ -1,23 +1,27 @@
 //! A connection to RabbitMQ that is made again whenever it is lost.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::StreamExt;
-use lapin::{Connection, ConnectionProperties, ErrorKind, Event as ConnectionEvent};
+use lapin::{
+    AsyncTcpStream, Connection, ConnectionProperties, ErrorKind, Event as ConnectionEvent, runtime,
+    tcp::OwnedTLSConfig, uri::AMQPScheme,
+};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
-    net::TcpStream,
     sync::watch,
     time::{sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use weft_runtime::status::StoreStatus;
+use weft_runtime::{net, status::StoreStatus};
 
 use crate::{Amqp, metrics, topology, version};
 
 /// An attempt that RabbitMQ leaves without an answer this long has failed.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// How long all addresses of RabbitMQ's name have together to accept a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// lapin tells of most ends of a connection by an event; this finds the others.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -254,17 +258,17 @@ impl Supervisor {
     async fn connect(&self, number: u64) -> Result<Session, Outage> {
         // lapin gets its buffers before it connects, and clears them where memory is used again: megabytes for every try while
         // RabbitMQ is away, which then stay. So it is asked only when somebody listens.
-        let stream = TcpStream::connect((self.amqp.host(), self.amqp.port())).await.map_err(unreachable)?;
+        let connecting = net::connect(self.amqp.host(), self.amqp.port());
+        let connected = timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|late| Err(late.into()));
+        let stream = connected.map_err(unreachable)?;
+        let address = stream.peer_addr().map_err(unreachable)?;
         let version = if self.tells_version {
             version::of(&self.amqp, stream).await
         } else {
             drop(stream);
             None
         };
-        let properties = ConnectionProperties::default().with_connection_name(self.name.into());
-        let connection = Connection::connect_uri(self.amqp.0.clone(), properties)
-            .await
-            .map_err(|error| refused(&error))?;
+        let connection = self.handshake(address).await.map_err(|error| refused(&error))?;
         let session = Session { number, connection, version, blocked: watch::Sender::new(None) };
         match session.declare().await {
             Ok(()) => Ok(session),
@@ -280,6 +284,30 @@ impl Supervisor {
                 })
             }
         }
+    }
+}
+
+impl Supervisor {
+    /// Connects to this very address: by the name, lapin would wait for the kernel to give up on an address that does not
+    /// answer before it tries the next one.
+    async fn handshake(&self, address: SocketAddr) -> lapin::Result<Connection> {
+        let properties = ConnectionProperties::default().with_connection_name(self.name.into());
+        let runtime = runtime::default_runtime()?;
+        Connection::connector(
+            self.amqp.0.clone(),
+            runtime,
+            async move |uri, runtime| {
+                let stream = AsyncTcpStream::connect(&runtime, address).await?;
+                Ok(match uri.scheme {
+                    AMQPScheme::AMQP => stream,
+                    AMQPScheme::AMQPS => {
+                        stream.into_tls(&uri.authority.host, OwnedTLSConfig::default().as_ref()).await?
+                    }
+                })
+            },
+            properties,
+        )
+        .await
     }
 }
 

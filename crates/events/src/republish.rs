@@ -5,19 +5,21 @@ use lapin::BasicProperties;
 use crate::{
     Received,
     headers::{self, Headers},
+    retry::Counts,
 };
 
 const PERSISTENT: u8 = 2;
 
 /// Everything the next attempt needs, also where the message came without it.
-pub(crate) fn carried(event: &Received, headers: Headers, attempts: u32, failures: u32) -> Headers {
+pub(crate) fn carried(event: &Received, headers: Headers, counts: Counts) -> Headers {
     let mut headers = headers.carried_on();
     headers.set_text(headers::ID, &event.id);
     headers.set_text(headers::TYPE, &event.kind);
     headers.set_text(headers::TIME, &event.time.to_string());
     headers.set_text(headers::FIRST_ATTEMPT, &event.first_attempt.to_string());
-    headers.set_count(headers::ATTEMPTS, attempts);
-    headers.set_count(headers::FAILURES, failures);
+    headers.set_count(headers::ATTEMPTS, counts.attempts);
+    headers.set_count(headers::FAILURES, counts.failures);
+    headers.set_count(headers::UNKNOWNS, counts.unknowns);
     headers
 }
 

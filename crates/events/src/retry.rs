@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{Outcome, Received, topology::RETRY_DELAYS};
+use crate::{Outcome, Queue, Received, topology::RETRY_DELAYS};
 
 /// How long a message waits for what it needs to come back.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(72);
@@ -16,48 +16,61 @@ pub(crate) enum Step {
     Wait {
         delay: Duration,
         reason: String,
-        attempts: u32,
-        failures: u32,
+        counts: Counts,
     },
     /// Publish it to the dead letters, then acknowledge.
     Bury {
         reason: String,
-        attempts: u32,
-        failures: u32,
+        counts: Counts,
     },
 }
 
-pub(crate) fn next(outcome: Outcome, event: &Received, now: Timestamp) -> Step {
-    let attempts = event.attempts.saturating_add(1);
+/// How often a message has been tried, this attempt included, and how often it failed in ways that end by their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) attempts: u32,
+    pub(crate) failures: u32,
+    pub(crate) unknowns: u32,
+}
+
+pub(crate) fn next(queue: Queue, outcome: Outcome, event: &Received, now: Timestamp) -> Step {
+    let &Received { attempts, failures, unknowns, .. } = event;
+    let counts = Counts { attempts: attempts.saturating_add(1), failures, unknowns };
     match outcome {
         Outcome::Done => Step::Acknowledge,
-        Outcome::Rejected(reason) => Step::Bury { reason, attempts, failures: event.failures },
+        Outcome::Rejected(reason) => Step::Bury { reason, counts },
         // An outage must not use up the attempts of a failure that comes after it.
         Outcome::Retry(reason) => {
-            let failures = event.failures.saturating_add(1);
-            match tier(event.failures) {
-                Some(delay) => Step::Wait { delay, reason, attempts, failures },
+            let counts = Counts { failures: failures.saturating_add(1), ..counts };
+            match nth(&RETRY_DELAYS, failures) {
+                Some(delay) => Step::Wait { delay, reason, counts },
                 None => {
-                    let reason = format!("failed {failures} times, at last: {reason}");
-                    Step::Bury { reason, attempts, failures }
+                    let reason = format!("failed {} times, at last: {reason}", counts.failures);
+                    Step::Bury { reason, counts }
                 }
             }
         }
         Outcome::Unavailable(reason) => {
-            let failures = event.failures;
             let waited = now.duration_since(event.first_attempt);
             if waited >= PATIENCE {
                 let reason = format!("gave up after {} h, at last: {reason}", waited.as_hours());
-                return Step::Bury { reason, attempts, failures };
+                return Step::Bury { reason, counts };
             }
             let [.., last] = RETRY_DELAYS;
-            Step::Wait { delay: tier(event.attempts).unwrap_or(last), reason, attempts, failures }
+            Step::Wait { delay: nth(&RETRY_DELAYS, attempts).unwrap_or(last), reason, counts }
+        }
+        Outcome::Unknown(reason) => {
+            let counts = Counts { unknowns: unknowns.saturating_add(1), ..counts };
+            match nth(queue.unknown_delays(), unknowns) {
+                Some(delay) => Step::Wait { delay, reason, counts },
+                None => Step::Bury { reason: format!("outcome unknown: {reason}"), counts },
+            }
         }
     }
 }
 
-fn tier(before: u32) -> Option<Duration> {
-    RETRY_DELAYS.get(usize::try_from(before).ok()?).copied()
+fn nth(delays: &[Duration], before: u32) -> Option<Duration> {
+    delays.get(usize::try_from(before).ok()?).copied()
 }
 
 #[cfg(test)]
@@ -75,14 +88,22 @@ mod tests {
             data: Vec::new(),
             attempts,
             failures,
+            unknowns: 0,
             first_attempt: START,
         }
     }
 
     fn delay(outcome: Outcome, event: &Received, now: Timestamp) -> Option<u64> {
-        match next(outcome, event, now) {
+        match next(Queue::Mail, outcome, event, now) {
             Step::Wait { delay, .. } => Some(delay.as_secs()),
             Step::Bury { .. } | Step::Acknowledge => None,
+        }
+    }
+
+    fn buried(queue: Queue, outcome: Outcome, event: &Received) -> (String, Counts) {
+        match next(queue, outcome, event, START) {
+            Step::Bury { reason, counts } => (reason, counts),
+            other => panic!("it should be buried: {other:?}"),
         }
     }
 
@@ -91,11 +112,8 @@ mod tests {
         let delays: Vec<_> =
             (0..5).map(|n| delay(Outcome::Retry("no".into()), &event(n, n), START)).collect();
         assert_eq!(delays, [Some(1), Some(5), Some(15), Some(60), None]);
-        let Step::Bury { reason, attempts, .. } = next(Outcome::Retry("no".into()), &event(4, 4), START)
-        else {
-            panic!("it should be buried");
-        };
-        assert_eq!((reason.as_str(), attempts), ("failed 5 times, at last: no", 5));
+        let (reason, counts) = buried(Queue::Mail, Outcome::Retry("no".into()), &event(4, 4));
+        assert_eq!((reason.as_str(), counts.attempts), ("failed 5 times, at last: no", 5));
     }
 
     #[test]
@@ -113,13 +131,32 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_outcome_repeats_after_10_minutes_1_hour_and_6_hours_and_is_then_a_dead_letter() {
+        let unknown = || Outcome::Unknown("no reply".into());
+        // Whatever else has happened to the event, and however long that took.
+        let after = |unknowns| Received { unknowns, ..event(500, 3) };
+        let late = START + SignedDuration::from_hours(100);
+        let delays: Vec<_> = (0..4).map(|n| delay(unknown(), &after(n), late)).collect();
+        assert_eq!(delays, [Some(600), Some(3_600), Some(21_600), None]);
+        let (reason, counts) = buried(Queue::Mail, unknown(), &after(3));
+        assert_eq!(reason, "outcome unknown: no reply");
+        assert_eq!(counts, Counts { attempts: 501, failures: 3, unknowns: 4 });
+    }
+
+    #[test]
+    fn an_unknown_outcome_on_a_queue_without_a_place_to_wait_is_a_dead_letter_at_once() {
+        let (reason, _) = buried(Queue::Log, Outcome::Unknown("no reply".into()), &event(0, 0));
+        assert_eq!(reason, "outcome unknown: no reply");
+    }
+
+    #[test]
     fn what_is_rejected_is_buried_at_once() {
-        let step = next(Outcome::Rejected("wrong".into()), &event(0, 0), START);
-        assert_eq!(step, Step::Bury { reason: "wrong".into(), attempts: 1, failures: 0 });
+        let buried = buried(Queue::Mail, Outcome::Rejected("wrong".into()), &event(0, 0));
+        assert_eq!(buried, ("wrong".into(), Counts { attempts: 1, failures: 0, unknowns: 0 }));
     }
 
     #[test]
     fn what_is_done_is_acknowledged() {
-        assert_eq!(next(Outcome::Done, &event(3, 1), START), Step::Acknowledge);
+        assert_eq!(next(Queue::Mail, Outcome::Done, &event(3, 1), START), Step::Acknowledge);
     }
 }

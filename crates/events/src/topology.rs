@@ -21,6 +21,11 @@ pub const ORIGINAL_EXCHANGE: &str = "logs_topic";
 pub const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 
+/// How long a message waits whose effect is unknown, one after the other: by then whoever had the effect has told, and a
+/// person who gets a second copy gets few of them.
+pub const UNKNOWN_DELAYS: [Duration; 3] =
+    [Duration::from_secs(600), Duration::from_secs(3_600), Duration::from_secs(21_600)];
+
 /// How often a message may crash its consumer.
 pub(crate) const DELIVERY_LIMIT: i64 = 20;
 /// Looking at a dead letter counts as a delivery, and RabbitMQ 4 drops a message after 20 where nothing else is said.
@@ -54,6 +59,16 @@ impl Queue {
         match self {
             Self::Log => "log.*",
             Self::Mail => "mail.*",
+        }
+    }
+
+    /// How long a message waits after each attempt whose outcome is unknown. Empty where a repeat does no harm, and the
+    /// outcome is therefore never unknown.
+    #[must_use]
+    pub const fn unknown_delays(self) -> &'static [Duration] {
+        match self {
+            Self::Log => &[],
+            Self::Mail => &UNKNOWN_DELAYS,
         }
     }
 
@@ -104,8 +119,8 @@ pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
     for queue in Queue::ALL {
         // Dead letters first: a message must never have nowhere to go.
         declare_dead(channel, queue).await?;
-        for delay in RETRY_DELAYS {
-            declare_queue(channel, &queue.retry(delay), retry_arguments(queue, delay)).await?;
+        for delay in RETRY_DELAYS.iter().chain(queue.unknown_delays()) {
+            declare_queue(channel, &queue.retry(*delay), retry_arguments(queue, *delay)).await?;
         }
         declare_queue(channel, queue.name(), work_arguments(queue)).await?;
         bind(channel, queue.name(), EXCHANGE, queue.binding()).await?;

@@ -45,7 +45,12 @@ impl Observation {
             self.span.record("error.type", name);
             self.span.record("otel.status_code", "ERROR");
         }
-        self.calls.observe(&self.method, name, self.started.elapsed());
+        let took = self.started.elapsed();
+        if self.server {
+            self.calls.observe_served(&self.method, code, took);
+        } else {
+            self.calls.observe(&self.method, name, took);
+        }
     }
 
     /// Ends the call when these headers or trailers carry its status.

@@ -86,8 +86,10 @@ pub struct Letter {
 pub struct Claimed {
     /// The letter.
     pub letter: Letter,
-    /// The how manieth attempt this is.
+    /// Attempt number, starting at 1.
     pub attempt: u32,
+    /// How many attempts before this one ended with an unknown outcome.
+    pub unknowns: u32,
 }
 
 /// A W3C trace context, kept.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -31,10 +32,19 @@ use crate::store::{Store, StoreError};
 
 /// Letters under way to one recipient at once.
 const AT_ONCE: usize = 16;
-/// What a delivery may take. Mail answers after its SMTP server has.
-const CALL_WITHIN: Duration = Duration::from_secs(10);
-/// A call, and the note of its outcome.
+/// What a call to the logger may take.
+const LOGGER_WITHIN: Duration = Duration::from_secs(10);
+/// What a call to mail may take. Mail answers as soon as it knows what became of the mail.
+const MAIL_WITHIN: Duration = Duration::from_secs(300);
+/// How soon another replica takes over what a killed one was delivering.
 const LEASE: Duration = Duration::from_secs(15);
+/// A call that is still under way extends its lease.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long a letter is tried, as the listener does with events.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(72);
+/// How long a mail waits after each attempt whose outcome is unknown: a repeat may be a second copy.
+const UNKNOWN_DELAYS: [Duration; 3] =
+    [Duration::from_secs(600), Duration::from_secs(3_600), Duration::from_secs(21_600)];
 /// How soon a relay finds what another replica left, or what is due again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a look, so that letters of busy moments go together and cost one look.
@@ -87,8 +97,8 @@ impl Peers {
     /// Peers behind these channels.
     pub fn new(logger: Channel, mail: Channel) -> Self {
         Self {
-            logger: LogServiceClient::new(logger.with_timeout(CALL_WITHIN)),
-            mail: MailServiceClient::new(mail.with_timeout(CALL_WITHIN)),
+            logger: LogServiceClient::new(logger.with_timeout(LOGGER_WITHIN)),
+            mail: MailServiceClient::new(mail.with_timeout(MAIL_WITHIN)),
         }
     }
 }
@@ -209,32 +219,52 @@ impl Relay {
 
     /// The letter's id, if it has arrived.
     async fn deliver(self, claimed: Claimed) -> Option<Uuid> {
-        let Claimed { letter, attempt } = claimed;
         let recipient = self.recipient.as_str();
+        let attempt = claimed.attempt;
         let span =
             info_span!("relay", otel.name = format!("relay {recipient}"), otel.kind = "internal", attempt);
         // Fails only without telemetry.
-        let _ = span.set_parent(letter.trace.to_context());
-        let Err(status) = self.peers.deliver(&letter).instrument(span).await else {
+        let _ = span.set_parent(claimed.letter.trace.to_context());
+        let Err(status) = self.call(&claimed.letter).instrument(span).await else {
             self.metrics.delivery(self.recipient, "delivered");
-            return Some(letter.id);
+            return Some(claimed.letter.id);
         };
-        if let Err(error) = self.note(&letter, attempt, &status).await {
+        if let Err(error) = self.note(&claimed, &status).await {
             self.not_noted(&error);
         }
         None
     }
 
-    async fn note(&self, letter: &Letter, attempt: u32, status: &Status) -> Result<(), StoreError> {
-        let (now, recipient, reason) = (self.clock.now(), self.recipient.as_str(), reason(status));
-        if is_final(status.code()) {
-            self.metrics.delivery(self.recipient, "failed");
-            tracing::error!(recipient, letter.id = %letter.id, reason, "a letter can't be delivered: it is kept as failed");
-            return self.store.give_up(letter.id, now, &reason).await;
+    /// Hands the letter over, and keeps it leased for as long as that takes.
+    async fn call(&self, letter: &Letter) -> Result<(), Status> {
+        let mut call = self.peers.deliver(letter);
+        loop {
+            tokio::select! {
+                answer = &mut call => return answer,
+                () = sleep(RENEW_EVERY) => {
+                    if let Err(error) = self.store.renew(letter.id, after(self.clock.now(), LEASE)).await {
+                        self.not_noted(&error);
+                    }
+                }
+            }
         }
-        self.metrics.delivery(self.recipient, "postponed");
-        tracing::debug!(recipient, letter.id = %letter.id, reason, attempt, "a letter goes again later");
-        self.store.postpone(letter.id, after(now, delay(attempt)), &reason).await
+    }
+
+    async fn note(&self, claimed: &Claimed, status: &Status) -> Result<(), StoreError> {
+        let (now, recipient, id) = (self.clock.now(), self.recipient.as_str(), claimed.letter.id);
+        match next(self.recipient, status, claimed, now) {
+            Step::GiveUp { reason } => {
+                self.metrics.delivery(self.recipient, "failed");
+                tracing::error!(recipient, letter.id = %id, reason, "a letter can't be delivered: it is kept as failed");
+                self.store.give_up(id, now, &reason).await
+            }
+            Step::Later { delay, unknowns, reason } => {
+                let result = if unknowns > claimed.unknowns { "unknown" } else { "postponed" };
+                self.metrics.delivery(self.recipient, result);
+                tracing::debug!(recipient, letter.id = %id, reason, attempt = claimed.attempt, "a letter goes again later");
+                self.store.postpone(id, after(now, delay), unknowns, &reason).await
+            }
+        }
     }
 
     fn not_noted(&self, error: &StoreError) {
@@ -243,14 +273,37 @@ impl Relay {
     }
 }
 
+/// What becomes of a letter that was not delivered, or may not have been.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Later { delay: Duration, unknowns: u32, reason: String },
+    GiveUp { reason: String },
+}
+
+fn next(recipient: Recipient, status: &Status, claimed: &Claimed, now: Timestamp) -> Step {
+    let reason = reason(status);
+    let unknowns = claimed.unknowns;
+    let waited = now.duration_since(claimed.letter.created_at);
+    match status.code() {
+        // No repeat changes these.
+        Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists => Step::GiveUp { reason },
+        // The logger recognises a repeat; a person would get a second mail.
+        Code::Unknown | Code::DeadlineExceeded if recipient == Recipient::Mail => {
+            match usize::try_from(unknowns).ok().and_then(|before| UNKNOWN_DELAYS.get(before)) {
+                Some(delay) => Step::Later { delay: *delay, unknowns: unknowns.saturating_add(1), reason },
+                None => Step::GiveUp { reason: format!("outcome unknown: {reason}") },
+            }
+        }
+        _ if waited >= PATIENCE => {
+            Step::GiveUp { reason: format!("gave up after {} h, at last: {reason}", waited.as_hours()) }
+        }
+        _ => Step::Later { delay: delay(claimed.attempt), unknowns, reason },
+    }
+}
+
 /// Peers' words may be long.
 fn reason(status: &Status) -> String {
     format!("{:?}: {}", status.code(), status.message().chars().take(1_000).collect::<String>())
-}
-
-/// No repeat changes these.
-fn is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists)
 }
 
 /// Twice as long each time.
@@ -262,6 +315,7 @@ fn delay(attempt: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::TraceContext;
 
     #[test]
     fn delays_grow_to_half_a_minute() {
@@ -269,15 +323,60 @@ mod tests {
         assert_eq!(delays, [200, 200, 400, 800, 25_600, 30_000, 30_000, 30_000]);
     }
 
+    const WRITTEN: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn step(recipient: Recipient, code: Code, unknowns: u32, hours: i64) -> Step {
+        let message =
+            Message::Mail { template: "logout".into(), to: "a@b.c".into(), values: Default::default() };
+        let letter = Letter { id: Uuid::nil(), message, trace: TraceContext::default(), created_at: WRITTEN };
+        let claimed = Claimed { letter, attempt: 100, unknowns };
+        next(recipient, &Status::new(code, "why"), &claimed, WRITTEN + SignedDuration::from_hours(hours))
+    }
+
+    fn given_up(reason: &str) -> Step {
+        Step::GiveUp { reason: reason.to_owned() }
+    }
+
     #[test]
-    fn only_what_no_repeat_changes_is_final() {
-        for code in
-            [Code::Unavailable, Code::DeadlineExceeded, Code::Internal, Code::Unimplemented, Code::Cancelled]
-        {
-            assert!(!is_final(code), "{code:?}");
+    fn what_no_repeat_changes_is_given_up_at_once() {
+        for recipient in Recipient::ALL {
+            assert_eq!(step(recipient, Code::InvalidArgument, 0, 0), given_up("InvalidArgument: why"));
+            assert_eq!(step(recipient, Code::FailedPrecondition, 0, 0), given_up("FailedPrecondition: why"));
+            assert_eq!(step(recipient, Code::AlreadyExists, 0, 0), given_up("AlreadyExists: why"));
         }
-        for code in [Code::InvalidArgument, Code::FailedPrecondition, Code::AlreadyExists] {
-            assert!(is_final(code), "{code:?}");
+    }
+
+    #[test]
+    fn everything_else_is_tried_for_three_days_and_not_longer() {
+        let codes = [
+            Code::Unavailable,
+            Code::ResourceExhausted,
+            Code::Internal,
+            Code::Unimplemented,
+            Code::Cancelled,
+        ];
+        for code in codes {
+            let later = Step::Later { delay: LONGEST_DELAY, unknowns: 2, reason: format!("{code:?}: why") };
+            assert_eq!(step(Recipient::Mail, code, 2, 71), later);
+            let ended = format!("gave up after 72 h, at last: {code:?}: why");
+            assert_eq!(step(Recipient::Mail, code, 2, 72), given_up(&ended));
+        }
+        // The logger recognises a repeat.
+        assert!(matches!(step(Recipient::Logger, Code::Unknown, 0, 71), Step::Later { unknowns: 0, .. }));
+        assert!(matches!(step(Recipient::Logger, Code::DeadlineExceeded, 0, 72), Step::GiveUp { .. }));
+    }
+
+    #[test]
+    fn a_mail_that_may_have_been_sent_goes_again_after_10_minutes_1_hour_and_6_hours_and_is_then_given_up() {
+        for code in [Code::Unknown, Code::DeadlineExceeded] {
+            for (before, seconds) in (0..).zip([600, 3_600, 21_600]) {
+                let delay = Duration::from_secs(seconds);
+                let reason = format!("{code:?}: why");
+                let later = Step::Later { delay, unknowns: before + 1, reason };
+                assert_eq!(step(Recipient::Mail, code, before, 100), later);
+            }
+            let ended = format!("outcome unknown: {code:?}: why");
+            assert_eq!(step(Recipient::Mail, code, 3, 0), given_up(&ended));
         }
     }
 }

@@ -333,11 +333,23 @@ pub trait Outbox: Send + Sync + 'static {
     /// When the store can't be asked now; the letters are then delivered again.
     async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError>;
 
-    /// Gives a letter back until this moment.
+    /// Leases a letter, whose delivery takes longer, until this moment.
     ///
     /// # Errors
     /// When the store can't be asked now; the letter is then due when its lease ends.
-    async fn postpone(&self, id: Uuid, due_at: Timestamp, reason: &str) -> Result<(), StoreError>;
+    async fn renew(&self, id: Uuid, until: Timestamp) -> Result<(), StoreError>;
+
+    /// Gives a letter back until this moment. `unknowns`: how many of its attempts ended with an unknown outcome.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letter is then due when its lease ends.
+    async fn postpone(
+        &self,
+        id: Uuid,
+        due_at: Timestamp,
+        unknowns: u32,
+        reason: &str,
+    ) -> Result<(), StoreError>;
 
     /// Keeps a letter that can never arrive, with the reason.
     ///

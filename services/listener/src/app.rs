@@ -29,16 +29,16 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let config = Config::from_settings(&process.settings)?;
     let mesh = Mesh::new(config.mesh, &process.metrics);
     let logger = LogServiceClient::new(mesh.channel("logger")?);
-    // A mail crosses the internet, where two seconds are soon gone.
-    let mail = mesh.channel("mail")?.with_timeout(config.consumer.handle_within);
+    let mail = mesh.channel("mail")?.with_timeout(config.mail_within);
     let mail = MailServiceClient::new(mail);
     let metrics = EventMetrics::register(&process.metrics);
     let publisher = Publisher::start(config.amqp, metrics.clone());
     let consumers = Consumers::start(publisher.clone(), process.clock.clone(), metrics);
-    let consume = |queue, handlers: Handlers| consumers.of(queue, config.consumer, handlers);
+    let log_handlers = Handlers::default().on("log.*", handlers::log::handler(logger));
+    let mail_handlers = Handlers::default().on("mail.send", handlers::mail::handler(mail));
     let consuming = [
-        consume(Queue::Log, Handlers::default().on("log.*", handlers::log::handler(logger))),
-        consume(Queue::Mail, Handlers::default().on("mail.send", handlers::mail::handler(mail))),
+        consumers.of(Queue::Log, config.log, log_handlers),
+        consumers.of(Queue::Mail, config.mail, mail_handlers),
     ];
     let statuses = consuming.each_ref().map(Consumer::watch);
     tokio::spawn(status::mirror(statuses, process.health.condition("rabbitmq"), process.status));

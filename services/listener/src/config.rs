@@ -9,18 +9,26 @@ use weft_runtime::config::{ConfigError, Settings};
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) amqp: Amqp,
-    pub(crate) consumer: ConsumerOptions,
+    pub(crate) log: ConsumerOptions,
+    pub(crate) mail: ConsumerOptions,
+    /// How long mail may take for one mail.
+    pub(crate) mail_within: Duration,
     pub(crate) mesh: MeshConfig,
 }
 
+/// How much longer a mail's handler has than its call, so that the call's own answer decides the outcome.
+const AFTER_CALL: Duration = Duration::from_secs(5);
+
 impl Config {
     pub(crate) fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let prefetch = prefetch(settings)?;
+        let handle_within = settings.duration("LISTENER_HANDLE_TIMEOUT", Duration::from_secs(10))?;
+        let mail_within = settings.duration("LISTENER_MAIL_TIMEOUT", Duration::from_secs(300))?;
         Ok(Self {
             amqp: Amqp::from_settings(settings)?,
-            consumer: ConsumerOptions {
-                prefetch: prefetch(settings)?,
-                handle_within: settings.duration("LISTENER_HANDLE_TIMEOUT", Duration::from_secs(10))?,
-            },
+            log: ConsumerOptions { prefetch, handle_within },
+            mail: ConsumerOptions { prefetch, handle_within: mail_within.saturating_add(AFTER_CALL) },
+            mail_within,
             mesh: MeshConfig::from_settings(settings)?,
         })
     }
@@ -54,7 +62,15 @@ mod tests {
     fn a_prefetch_without_limit_is_refused() {
         assert!(read("LISTENER_PREFETCH", "0").unwrap_err().to_string().contains("1 to 1000"));
         assert!(read("LISTENER_PREFETCH", "70000").is_err());
-        assert_eq!(read("LISTENER_PREFETCH", "7").unwrap().consumer.prefetch, 7);
+        assert_eq!(read("LISTENER_PREFETCH", "7").unwrap().log.prefetch, 7);
+    }
+
+    #[test]
+    fn the_call_to_mail_ends_before_its_handler_does() {
+        let config = read("LISTENER_MAIL_TIMEOUT", "2s").unwrap();
+        assert_eq!(config.mail_within, Duration::from_secs(2));
+        assert_eq!(config.mail.handle_within, Duration::from_secs(7));
+        assert_eq!(config.log.handle_within, Duration::from_secs(10));
     }
 
     #[test]

@@ -78,12 +78,16 @@ where
 /// What a service's answer means for the event.
 pub(crate) fn outcome<T>(service: &str, answer: Result<T, Status>) -> Outcome {
     let Err(status) = answer else { return Outcome::Done };
-    let reason = format!("{service} answered {:?}: {}", status.code(), status.message());
+    let reason = reason(service, &status);
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded => Outcome::Unavailable(reason),
         Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists => Outcome::Rejected(reason),
         _ => Outcome::Retry(reason),
     }
+}
+
+fn reason(service: &str, status: &Status) -> String {
+    format!("{service} answered {:?}: {}", status.code(), status.message())
 }
 
 #[cfg(test)]
@@ -100,6 +104,7 @@ mod tests {
             data: data.into(),
             attempts: 0,
             failures: 0,
+            unknowns: 0,
             first_attempt: time,
         }
     }

@@ -8,16 +8,18 @@ use weft_mesh::server::{self, ServeError};
 use weft_proto::weft::mail::v1::mail_service_server::MailServiceServer;
 use weft_runtime::Process;
 use weft_runtime::config::ConfigError;
-use weft_runtime::lifecycle::Shutdown;
+use weft_runtime::lifecycle::{Drain, Shutdown};
 use weft_runtime::process::ProcessError;
 
 use crate::config::{Config, Encryption};
+use crate::courier::Courier;
 use crate::grpc::Api;
 use crate::message::Sender;
 use crate::metrics::Metrics;
 use crate::smtp::{SetupError, Smtp};
 use crate::supervise::Watch;
 use crate::template::{TemplateError, Templates};
+use crate::under_way::UnderWay;
 
 /// Why mail could not run.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +68,22 @@ impl App {
         let listener = server::listen(process).await?;
         ready.fulfilled();
         let watch = Watch::new(process.status.clone());
+        let metrics = Metrics::register(&process.metrics);
+        let courier = Courier {
+            smtp: smtp.clone(),
+            watch: watch.clone(),
+            metrics: metrics.clone(),
+            under_way: UnderWay::default(),
+            shutdown: process.shutdown.clone(),
+            // The rest is for the answers' way.
+            grace: Drain::from_settings(&process.settings)?.timeout * 3 / 4,
+        };
         let api = Api {
             templates: Arc::new(templates),
             sender: Sender { from, domain },
-            smtp: smtp.clone(),
-            watch: watch.clone(),
+            courier,
             clock: Arc::clone(&process.clock),
-            metrics: Metrics::register(&process.metrics),
+            metrics,
         };
         let server =
             Server::new(&process.metrics, process.shutdown.clone()).serving(MailServiceServer::new(api));

@@ -34,10 +34,21 @@ pub struct SmtpConfig {
     pub encryption: Encryption,
     /// `MAIL_USERNAME` and `MAIL_PASSWORD` (or `MAIL_PASSWORD_FILE`), both or neither.
     pub login: Option<Login>,
-    /// `MAIL_SMTP_TIMEOUT`, default `10s`: how long an exchange may take, where the caller leaves that much.
-    pub timeout: Duration,
+    /// How long the server may take for each step of an exchange.
+    pub timeouts: Timeouts,
     /// `MAIL_CONNECTIONS`, default 8: connections at once.
     pub connections: usize,
+}
+
+/// How long the server may take, by step (RFC 5321, 4.5.3.2).
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// `MAIL_CONNECT_TIMEOUT`, default `10s`: for any of its addresses to accept a connection, and for one to become free.
+    pub connect: Duration,
+    /// `MAIL_SMTP_TIMEOUT`, default `5m`: for its greeting, for a reply, and for taking a part of a mail.
+    pub reply: Duration,
+    /// `MAIL_END_TIMEOUT`, default `10m`: for the reply to the end of a mail.
+    pub end: Duration,
 }
 
 /// Whom the server knows.
@@ -137,7 +148,11 @@ fn smtp(settings: &Settings) -> Result<SmtpConfig, ConfigError> {
         port: settings.or("MAIL_PORT", "a port", encryption.port())?,
         encryption,
         login: login(settings)?,
-        timeout: settings.duration("MAIL_SMTP_TIMEOUT", Duration::from_secs(10))?,
+        timeouts: Timeouts {
+            connect: settings.duration("MAIL_CONNECT_TIMEOUT", Duration::from_secs(10))?,
+            reply: settings.duration("MAIL_SMTP_TIMEOUT", Duration::from_secs(300))?,
+            end: settings.duration("MAIL_END_TIMEOUT", Duration::from_secs(600))?,
+        },
         connections,
     })
 }

@@ -4,20 +4,17 @@ mod status;
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use tracing::Instrument as _;
 use weft_proto::weft::mail::v1::mail_service_server::MailService;
 use weft_proto::weft::mail::v1::{SendRequest, SendResponse};
 use weft_runtime::clock::Clock;
 
+use crate::courier::Courier;
 use crate::message::Sender;
 use crate::metrics::Metrics;
-use crate::smtp::{Smtp, SmtpError};
-use crate::supervise::Watch;
+use crate::smtp::SmtpError;
 use crate::template::{RenderError, Templates};
 use crate::validate::{self, Invalid};
-use crate::{message::Outgoing, trace};
 
 /// What a call needs.
 #[derive(Debug, Clone)]
@@ -26,10 +23,8 @@ pub struct Api {
     pub templates: Arc<Templates>,
     /// Who mails are from.
     pub sender: Sender,
-    /// Where they go out.
-    pub smtp: Smtp,
-    /// What learns how the server does.
-    pub watch: Watch,
+    /// How they go out.
+    pub courier: Courier,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
     /// What mail counts.
@@ -76,19 +71,8 @@ impl Api {
         let order = validate::order(request)?;
         let rendered = self.templates.render(&order.template, &order.values)?;
         let mail = self.sender.write(&order, rendered, self.clock.now())?;
-        let smtp_reply = self.hand_over(&mail).await?;
-        tracing::info!(template = order.template, message_id = mail.message_id, smtp_reply, "mail sent");
-        Ok(SendResponse { message_id: mail.message_id, smtp_reply })
-    }
-
-    async fn hand_over(&self, mail: &Outgoing) -> Result<String, SmtpError> {
-        let started = Instant::now();
-        let span = trace::exchange(self.smtp.config(), &mail.message_id);
-        let outcome = self.smtp.send(mail).instrument(span.clone()).await;
-        trace::outcome(&span, &outcome);
-        let error = outcome.as_ref().err();
-        self.metrics.exchanged(error.map_or("sent", SmtpError::kind), started.elapsed());
-        self.watch.saw(error);
-        outcome
+        let message_id = mail.message_id.clone();
+        let smtp_reply = self.courier.send(&order, mail).await?;
+        Ok(SendResponse { message_id, smtp_reply })
     }
 }

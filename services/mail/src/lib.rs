@@ -4,6 +4,7 @@
 pub mod address;
 pub mod app;
 pub mod config;
+pub mod courier;
 #[cfg(test)]
 mod fuzz;
 pub mod grpc;
@@ -13,6 +14,7 @@ pub mod smtp;
 pub mod supervise;
 pub mod template;
 pub mod trace;
+pub mod under_way;
 pub mod validate;
 
 use weft_runtime::Process;

@@ -47,9 +47,9 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a call. `template` is a known one, or nothing: a caller's words are no label.
+    /// Counts a call. `template` is a known one, or `None`: a caller could make up any number of names.
     pub(crate) fn sent(&self, template: Option<&str>, outcome: &'static str) {
-        let template = template.unwrap_or("unknown").to_owned();
+        let template = template.unwrap_or("_OTHER").to_owned();
         self.sends.get_or_create(&Send { template, outcome }).inc();
     }
 

@@ -2,14 +2,14 @@
 
 mod connection;
 mod error;
+mod progress;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
-use weft_mesh::Deadline;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
 
 use crate::config::SmtpConfig;
 use crate::message::Outgoing;
@@ -17,9 +17,15 @@ use crate::message::Outgoing;
 use connection::Dialer;
 pub use connection::SetupError;
 pub use error::SmtpError;
+pub use progress::Limits;
+use progress::{Phase, Progress, bounded};
 
 /// Servers end idle connections by themselves, some after a minute.
 const KEPT_FOR: Duration = Duration::from_secs(30);
+/// A kept connection that takes longer to say that it is alive is replaced by a new one.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+/// What [`Smtp::check`] gives a server, which for a mail has more.
+const CHECK_WITHIN: Duration = Duration::from_secs(30);
 const QUIT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Sends mails. Clones share the connections.
@@ -63,22 +69,25 @@ impl Smtp {
         self.0.dialer.config()
     }
 
-    /// Hands a mail to the server and returns its last reply.
+    /// Hands a mail to the server and returns its last reply. Calls `late` when the caller should not wait longer, although
+    /// the server may still answer.
     ///
     /// # Errors
-    /// When the server does not take it, now or ever; or the call's deadline or `MAIL_SMTP_TIMEOUT` passes, and then the
-    /// server may have taken it all the same.
+    /// When the server does not take it, now or ever, or does not say in time whether it does. Every error but
+    /// [`SmtpError::Unknown`] means that the server does not have the mail.
     ///
     /// # Cancellation
     /// Closes the connection: the server then drops a mail that it does not have whole.
-    pub async fn send(&self, mail: &Outgoing) -> Result<String, SmtpError> {
-        self.in_time(async {
-            let mut connection = self.connection().await?;
-            let reply = connection::deliver(&mut connection, mail).await?;
+    pub async fn send(&self, mail: &Outgoing, limits: Limits, late: impl Fn()) -> Result<String, SmtpError> {
+        let progress = Progress::new();
+        let exchange = async {
+            let _slot = self.slot().await;
+            let mut connection = self.connection(&progress).await?;
+            let reply = connection::deliver(&mut connection, mail, &progress).await?;
             self.keep(connection);
             Ok(reply)
-        })
-        .await
+        };
+        bounded(exchange, &progress, &self.config().timeouts, limits, late).await
     }
 
     /// Connects and signs in.
@@ -86,12 +95,14 @@ impl Smtp {
     /// # Errors
     /// When that can't be done now.
     pub async fn check(&self) -> Result<(), SmtpError> {
-        self.in_time(async {
-            let connection = self.connection().await?;
+        let progress = Progress::new();
+        let exchange = async {
+            let _slot = self.slot().await;
+            let connection = self.connection(&progress).await?;
             self.keep(connection);
             Ok(())
-        })
-        .await
+        };
+        bounded(exchange, &progress, &self.config().timeouts, Limits::within(CHECK_WITHIN), || {}).await
     }
 
     /// Ends the connections that nobody uses.
@@ -103,24 +114,23 @@ impl Smtp {
         }
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, SmtpError>>) -> Result<T, SmtpError> {
-        let started = Instant::now();
-        let deadline = Deadline::within(self.config().timeout).instant();
-        let within = deadline.saturating_duration_since(started);
-        let with_slot = async {
-            let slot = timeout_at(deadline, self.0.slots.acquire()).await;
-            let Ok(Ok(_slot)) = slot else { return Err(SmtpError::Busy(within)) };
-            timeout_at(deadline, work).await.unwrap_or(Err(SmtpError::TimedOut(within)))
-        };
-        with_slot.await
+    /// One of the connections that may be open at once.
+    async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        // An error means that the semaphore is closed, which it never is.
+        self.0.slots.acquire().await.ok()
     }
 
     /// One that was kept and still answers, or a new one.
-    async fn connection(&self) -> Result<AsyncSmtpConnection, SmtpError> {
+    async fn connection(&self, progress: &Progress) -> Result<AsyncSmtpConnection, SmtpError> {
         loop {
+            progress.enter(Phase::Connect);
             let kept = self.idle().pop();
-            let Some(Idle { mut connection, since }) = kept else { return self.0.dialer.open().await };
-            if since.elapsed() < KEPT_FOR && connection.test_connected().await {
+            let Some(Idle { mut connection, since }) = kept else {
+                return self.0.dialer.open(progress).await;
+            };
+            let alive = since.elapsed() < KEPT_FOR
+                && timeout(ALIVE_WITHIN, connection.test_connected()).await.unwrap_or(false);
+            if alive {
                 return Ok(connection);
             }
         }

@@ -1,6 +1,7 @@
 //! What `/status` says of the SMTP server. It is not mail's store: readiness does not depend on it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -14,12 +15,16 @@ use crate::smtp::{Smtp, SmtpError};
 pub const STORE: &str = "smtp";
 
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// A server that refuses a login counts how often: some lock the account.
+const LOOK_AGAIN_REFUSED: Duration = Duration::from_secs(60);
 
 /// Keeps `/status`: looks once at the start, and again after trouble until all is well.
 #[derive(Debug, Clone)]
 pub struct Watch {
     board: StatusBoard,
     trouble: Arc<Notify>,
+    /// The server lets us in and takes no mail from this service; only a mail can find out that this is over.
+    misconfigured: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -27,20 +32,43 @@ impl Watch {
     pub fn new(board: StatusBoard) -> Self {
         let status = StoreStatus { message: Some("not looked at yet".to_owned()), ..StoreStatus::default() };
         board.set(STORE, status);
-        Self { board, trouble: Arc::default() }
+        Self { board, trouble: Arc::default(), misconfigured: Arc::default() }
     }
 
-    /// Notes what an exchange has told of the server.
+    /// Notes what the exchange of a mail has told of the server.
     pub fn saw(&self, error: Option<&SmtpError>) {
+        let misconfigured = matches!(error, Some(SmtpError::Misconfigured(_)));
+        let accepted = matches!(error, None | Some(SmtpError::Refused(_)));
+        if misconfigured || accepted {
+            self.misconfigured.store(misconfigured, Ordering::Relaxed);
+        }
+        self.note(error);
+    }
+
+    /// Notes what an exchange without a mail has told of the server.
+    fn checked(&self, error: Option<&SmtpError>) {
+        if error.is_some() || !self.misconfigured.load(Ordering::Relaxed) {
+            self.note(error);
+        }
+    }
+
+    fn note(&self, error: Option<&SmtpError>) {
         let (reachable, authenticated) = match error {
             // What it says of one mail says nothing of the server.
             None | Some(SmtpError::Later(_) | SmtpError::Refused(_) | SmtpError::Unsupported(_)) => {
                 (true, true)
             }
-            Some(SmtpError::NotLetIn(_) | SmtpError::Unauthorized(_)) => (true, false),
+            Some(SmtpError::NotLetIn(_) | SmtpError::Unauthorized(_) | SmtpError::Misconfigured(_)) => {
+                (true, false)
+            }
             Some(SmtpError::Unreachable(_) | SmtpError::TimedOut(_)) => (false, false),
             // Nobody asked it.
             Some(SmtpError::Busy(_)) => return,
+            // It was there until then.
+            Some(SmtpError::Unknown(_)) => {
+                self.trouble.notify_one();
+                return;
+            }
         };
         let well = reachable && authenticated;
         let message = error.filter(|_| !well).map(ToString::to_string);
@@ -69,15 +97,24 @@ impl Watch {
     }
 
     async fn look(&self, smtp: Smtp) -> std::convert::Infallible {
+        let mut pause = LOOK_AGAIN;
         loop {
             let outcome = smtp.check().await;
-            self.saw(outcome.as_ref().err());
-            if outcome.is_err() {
-                sleep(LOOK_AGAIN).await;
-            }
-            if outcome.is_ok() {
-                self.trouble.notified().await;
-            }
+            self.checked(outcome.as_ref().err());
+            pause = match outcome {
+                Ok(()) => {
+                    self.trouble.notified().await;
+                    LOOK_AGAIN
+                }
+                Err(SmtpError::NotLetIn(_) | SmtpError::Unauthorized(_)) => {
+                    sleep(pause).await;
+                    (2 * pause).min(LOOK_AGAIN_REFUSED)
+                }
+                Err(_) => {
+                    sleep(LOOK_AGAIN).await;
+                    LOOK_AGAIN
+                }
+            };
         }
     }
 }
@@ -101,5 +138,24 @@ mod tests {
         let (reachable, authenticated, message) = seen(Some(SmtpError::Unauthorized("535 no".into())));
         assert!(reachable && !authenticated && message.unwrap().contains("535 no"));
         assert!(!seen(Some(SmtpError::Unreachable("refused".into()))).0);
+    }
+
+    #[test]
+    fn a_sender_that_is_refused_is_said_until_a_mail_is_accepted() {
+        let board = StatusBoard::default();
+        let watch = Watch::new(board.clone());
+        let message = || board.all().remove(STORE).and_then(|status| status.message);
+        watch.saw(Some(&SmtpError::Misconfigured("553 5.7.1 not your address".into())));
+        let said = message().unwrap();
+        assert!(said.contains("553 5.7.1 not your address") && said.contains("FROM_ADDRESS"), "{said}");
+        // Connecting and signing in still works, and another mail is not looked at yet.
+        watch.checked(None);
+        watch.saw(Some(&SmtpError::Busy(Duration::ZERO)));
+        assert_eq!(message(), Some(said));
+        watch.checked(Some(&SmtpError::Unreachable("refused".into())));
+        assert!(message().unwrap().contains("can't be reached"));
+        watch.saw(None);
+        watch.checked(None);
+        assert_eq!(message(), None);
     }
 }

@@ -32,7 +32,7 @@ impl Invalid {
 }
 
 /// A mail as it was asked for, within all bounds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Order {
     /// The caller's id.
     pub id: Uuid,

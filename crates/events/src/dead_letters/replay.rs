@@ -16,9 +16,10 @@ use crate::{
 };
 
 /// What the failed attempts have left: the next one is the first again.
-const HISTORY: [&str; 7] = [
+const HISTORY: [&str; 8] = [
     headers::ATTEMPTS,
     headers::FAILURES,
+    headers::UNKNOWNS,
     headers::FIRST_ATTEMPT,
     headers::REASON,
     headers::DEAD_REASON,

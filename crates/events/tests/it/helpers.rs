@@ -107,10 +107,19 @@ impl Place {
     }
 
     pub(crate) fn consume(&self, options: ConsumerOptions, handler: impl Handler) -> Running {
+        self.consume_from(Queue::Log, options, handler)
+    }
+
+    pub(crate) fn consume_from(
+        &self,
+        queue: Queue,
+        options: ConsumerOptions,
+        handler: impl Handler,
+    ) -> Running {
         let publisher = self.publisher();
         let metrics = EventMetrics::register(&Metrics::default());
         let consumers = Consumers::start(publisher.clone(), clock::system(), metrics);
-        let consumer = consumers.of(Queue::Log, options, handler);
+        let consumer = consumers.of(queue, options, handler);
         let shutdown = Shutdown::default();
         let status = consumer.watch();
         let task = tokio::spawn(consumer.run(shutdown.clone()));

@@ -116,3 +116,33 @@ async fn a_retry_that_can_not_be_stored_leaves_the_message_unacknowledged_and_it
     running.end().await;
     assert_eq!(raw.waiting(Queue::Log.name()).await, 0);
 }
+
+#[tokio::test]
+async fn an_unknown_outcome_waits_10_minutes_1_hour_and_6_hours_and_is_then_a_dead_letter() {
+    let place = Place::new().await;
+    let (handler, mut seen) = doing(|_| Outcome::Unknown("no reply".into()));
+    let running = place.consume_from(Queue::Mail, ConsumerOptions::default(), handler).consuming().await;
+    let raw = place.channel().await;
+    let publish = async |unknowns: i64| {
+        let mut headers = FieldTable::default();
+        headers.insert("weft-unknowns".into(), AMQPValue::LongLongInt(unknowns));
+        let properties = BasicProperties::default().with_headers(headers).with_message_id("m-1".into());
+        let options = BasicPublishOptions::default();
+        raw.channel
+            .basic_publish("events".into(), "mail.send".into(), options, b"{}", properties)
+            .await
+            .unwrap();
+    };
+    for (unknowns, seconds) in [(0, 600), (1, 3_600), (2, 21_600)] {
+        publish(unknowns).await;
+        next(&mut seen).await;
+        let waiting = raw.take(&Queue::Mail.retry(Duration::from_secs(seconds))).await;
+        assert_eq!(header(&waiting, "weft-unknowns"), Some((unknowns + 1).to_string()));
+        assert_eq!(header(&waiting, "weft-reason").as_deref(), Some("no reply"));
+        assert_eq!(header(&waiting, "cloudEvents:id").as_deref(), Some("m-1"));
+    }
+    publish(3).await;
+    let dead = raw.take(&Queue::Mail.dead()).await;
+    assert_eq!(header(&dead, "weft-dead-reason").as_deref(), Some("outcome unknown: no reply"));
+    running.end().await;
+}

@@ -108,3 +108,75 @@ async fn a_replica_that_ends_delivers_what_it_has_written() -> Result<()> {
     assert_eq!((rig.logger.entries().len(), rig.mail.mails().len()), (2, 1));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_mail_that_may_have_been_sent_goes_again_after_ten_minutes_and_not_without_end() -> Result<()> {
+    let rig = Rig::start().await?;
+    let signed_in = rig.sign_in_admin().await?;
+    rig.mail.answer(Some(Code::Unknown));
+    rig.client()?.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
+    rig.until_metric("auth_outbox_deliveries_total{recipient=\"mail\",result=\"unknown\"} 1").await?;
+    let mut database = rig.database().await?;
+    until("its next attempt is in ten minutes", async || {
+        let row: (i32, f64) = sqlx::query_as(
+            "SELECT unknowns, extract(epoch FROM due_at - created_at)::float8 FROM outbox WHERE recipient = 'mail'",
+        )
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+        row.0 == 1 && (600.0..660.0).contains(&row.1)
+    })
+    .await?;
+
+    sqlx::query("UPDATE outbox SET unknowns = 3, due_at = created_at WHERE recipient = 'mail'")
+        .execute(&mut database)
+        .await?;
+    rig.until_metric("auth_outbox_failed{recipient=\"mail\"} 1").await?;
+    let reason: String = sqlx::query_scalar("SELECT reason FROM outbox WHERE failed_at IS NOT NULL")
+        .fetch_one(&mut database)
+        .await?;
+    assert_eq!(reason, "outcome unknown: Unknown: as the test wants it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_letter_that_nobody_takes_fails_after_three_days() -> Result<()> {
+    let rig = Rig::start().await?;
+    rig.logger.answer(Some(Code::Unavailable));
+    rig.sign_in_admin().await?;
+    rig.until_metric("auth_outbox_waiting{recipient=\"logger\"} 1").await?;
+    let mut database = rig.database().await?;
+    sqlx::query("UPDATE outbox SET created_at = created_at - interval '73 hours', due_at = now()")
+        .execute(&mut database)
+        .await?;
+    rig.until_metric("auth_outbox_failed{recipient=\"logger\"} 1").await?;
+    let reason: String = sqlx::query_scalar("SELECT reason FROM outbox WHERE failed_at IS NOT NULL")
+        .fetch_one(&mut database)
+        .await?;
+    assert_eq!(reason, "gave up after 73 h, at last: Unavailable: as the test wants it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mail_that_takes_longer_than_its_lease_is_delivered_by_one_replica() -> Result<()> {
+    let rig = Rig::start().await?;
+    let signed_in = rig.sign_in_admin().await?;
+    rig.mail.hold(true);
+    rig.client()?.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
+    let mut database = rig.database().await?;
+    // The first lease has 15 s.
+    until("the lease is extended", async || {
+        let held: Option<f64> = sqlx::query_scalar(
+            "SELECT extract(epoch FROM leased_until - created_at)::float8 FROM outbox WHERE recipient = 'mail'",
+        )
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+        held.is_some_and(|held| held > 17.0)
+    })
+    .await?;
+    rig.mail.hold(false);
+    rig.until_metric("auth_outbox_waiting{recipient=\"mail\"} 0").await?;
+    assert_eq!(rig.mail.copies(), 1);
+    Ok(())
+}

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 use weft_mesh::Server;
 use weft_proto::weft::log::v1::log_service_server::{LogService, LogServiceServer};
@@ -22,6 +23,7 @@ struct Seen {
     entries: Mutex<Vec<(Entry, String)>>,
     mails: Mutex<Vec<(SendRequest, String)>>,
     answer: Mutex<Option<Code>>,
+    held: watch::Sender<bool>,
 }
 
 /// One server with both faces.
@@ -58,9 +60,19 @@ impl Peer {
         Ok(())
     }
 
+    /// Every mail, once for each call that brought it.
+    pub(crate) fn copies(&self) -> usize {
+        self.seen.mails.lock().unwrap().len()
+    }
+
     /// Every call is answered so from now on.
     pub(crate) fn answer(&self, code: Option<Code>) {
         *self.seen.answer.lock().unwrap() = code;
+    }
+
+    /// Whether calls wait from now on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.seen.held.send_replace(held);
     }
 
     /// What was written, each entry once.
@@ -123,6 +135,8 @@ impl LogService for Face {
 #[tonic::async_trait]
 impl MailService for Face {
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
+        // The sender is in this very value.
+        let _ = self.0.held.subscribe().wait_for(|held| !held).await;
         self.answer()?;
         let trace = trace(&request);
         self.0.mails.lock().unwrap().push((request.into_inner(), trace));

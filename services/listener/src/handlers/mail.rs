@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use weft_events::Handler;
+use tonic::{Code, Status};
+use weft_events::{Handler, Outcome};
 use weft_mesh::Channel;
 use weft_proto::weft::mail::v1::{SendRequest, mail_service_client::MailServiceClient};
 
-use super::{About, outcome, typed};
+use super::{About, outcome, reason, typed};
 
 /// An event's data.
 #[derive(Debug, Deserialize)]
@@ -22,8 +23,18 @@ struct Payload {
 pub(crate) fn handler(mail: MailServiceClient<Channel>) -> impl Handler {
     typed(move |about, payload| {
         let mut mail = mail.clone();
-        async move { outcome("mail", mail.send(request(&about, payload)).await) }
+        async move { sent(mail.send(request(&about, payload)).await) }
     })
+}
+
+/// Where mail does not say that the mail was not sent, the outcome is unknown: a repeat may be a second copy.
+fn sent<T>(answer: Result<T, Status>) -> Outcome {
+    match answer {
+        Err(status) if matches!(status.code(), Code::Unknown | Code::DeadlineExceeded) => {
+            Outcome::Unknown(reason("mail", &status))
+        }
+        answer => outcome("mail", answer),
+    }
 }
 
 fn request(about: &About, payload: Payload) -> SendRequest {
@@ -51,6 +62,16 @@ mod tests {
         assert_eq!((request.to.as_str(), request.reply_to.as_str()), ("ann@example.org", "bob@example.org"));
         assert_eq!((request.template.as_str(), request.values.len()), ("message", 2));
         assert_eq!((request.values["subject"].as_str(), request.values["message"].as_str()), ("s", "m"));
+    }
+
+    #[test]
+    fn only_what_mail_vouches_for_is_repeated_at_once() {
+        let of = |code| sent::<()>(Err(Status::new(code, "why")));
+        assert_eq!(sent(Ok(())), Outcome::Done);
+        assert_eq!(of(Code::Unknown), Outcome::Unknown("mail answered Unknown: why".into()));
+        assert!(matches!(of(Code::DeadlineExceeded), Outcome::Unknown(_)));
+        assert!(matches!(of(Code::Unavailable), Outcome::Unavailable(_)));
+        assert!(matches!(of(Code::FailedPrecondition), Outcome::Rejected(_)));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::SendError;
 use crate::smtp::SmtpError;
 
 /// The SMTP server's own words go to the caller: they are about the caller's mail. A refusal that is about this service
-/// (its name and password, its encryption) can only be mended here, so the caller is told to come back.
+/// (its login, its encryption, its from address) can only be fixed here, so the caller is told to come back: UNAVAILABLE means
+/// that the mail was not sent. UNKNOWN means that it may have been.
 pub(super) fn unsent(error: SendError) -> Status {
     let text = error.to_string();
     match error {
@@ -15,7 +16,19 @@ pub(super) fn unsent(error: SendError) -> Status {
             tracing::warn!(reason = text, "a mail was refused");
             Status::failed_precondition(text)
         }
-        SendError::Smtp(_) => {
+        SendError::Smtp(SmtpError::Unknown(_)) => {
+            tracing::warn!(reason = text, "it is unknown whether a mail was sent");
+            Status::unknown(text)
+        }
+        SendError::Smtp(
+            SmtpError::Unreachable(_)
+            | SmtpError::NotLetIn(_)
+            | SmtpError::Unauthorized(_)
+            | SmtpError::Misconfigured(_)
+            | SmtpError::Later(_)
+            | SmtpError::TimedOut(_)
+            | SmtpError::Busy(_),
+        ) => {
             tracing::warn!(reason = text, "a mail was not sent");
             Status::unavailable(text)
         }
@@ -55,11 +68,13 @@ mod tests {
             SmtpError::Unreachable("x".into()),
             SmtpError::NotLetIn("554 go away".into()),
             SmtpError::Unauthorized("535 no".into()),
+            SmtpError::Misconfigured("553 5.7.1 not your address".into()),
             SmtpError::TimedOut(Duration::from_secs(1)),
             SmtpError::Busy(Duration::from_secs(1)),
         ] {
             assert_eq!(code(error), Code::Unavailable);
         }
+        assert_eq!(code(SmtpError::Unknown("no reply".into())), Code::Unknown);
         assert_eq!(code(SmtpError::Unsupported("no SMTPUTF8")), Code::FailedPrecondition);
     }
 }

@@ -1,17 +1,25 @@
 //! One connection: made, protected, signed in, and used for one mail after the other.
 
+use std::net::SocketAddr;
+
 use lettre::Address;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::response::Severity;
 use lettre::transport::smtp::{Error, response::Response};
 use secrecy::ExposeSecret as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use weft_runtime::net;
 
-use super::error::{SmtpError, shown};
+use super::error::{Command, SmtpError, shown};
+use super::progress::{Phase, Progress};
 use crate::config::{Encryption, SmtpConfig};
 use crate::message::Outgoing;
+
+/// What is written at once of a mail; each part has the time of a reply.
+const PART_BYTES: usize = 64 * 1024;
 
 /// TLS can't be set up for this host.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +55,15 @@ impl Dialer {
     }
 
     /// A connection that takes mails.
-    pub(super) async fn open(&self) -> Result<AsyncSmtpConnection, SmtpError> {
+    pub(super) async fn open(&self, progress: &Progress) -> Result<AsyncSmtpConnection, SmtpError> {
+        progress.enter(Phase::Connect);
         let mut connection = match (self.config.encryption, &self.tls) {
-            (Encryption::Tls, Some(tls)) => self.wrapped(tls).await?,
-            (Encryption::StartTls, Some(tls)) => self.upgraded(tls).await?,
-            _ => self.plain().await?,
+            (Encryption::Tls, Some(tls)) => self.wrapped(tls, progress).await?,
+            (Encryption::StartTls, Some(tls)) => self.upgraded(tls, progress).await?,
+            _ => self.plain(progress).await?,
         };
         if let Some(login) = &self.config.login {
+            progress.enter(Phase::Reply);
             let credentials =
                 Credentials::new(login.username.clone(), login.password.expose_secret().to_owned());
             connection
@@ -64,19 +74,27 @@ impl Dialer {
         Ok(connection)
     }
 
-    async fn plain(&self) -> Result<AsyncSmtpConnection, SmtpError> {
-        let SmtpConfig { host, port, .. } = &self.config;
-        let failed = |error: std::io::Error| SmtpError::Unreachable(format!("{host}:{port}: {error}"));
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+    async fn connect(&self) -> std::io::Result<TcpStream> {
+        net::connect(&self.config.host, self.config.port).await
+    }
+
+    async fn plain(&self, progress: &Progress) -> Result<AsyncSmtpConnection, SmtpError> {
+        let stream = self.connect().await.map_err(|error| self.unreachable(&error))?;
+        progress.enter(Phase::Reply);
         // The end of a mail is a packet of its own, which else waits for the one before it to be acknowledged.
-        stream.set_nodelay(true).map_err(failed)?;
+        stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
         AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello)
             .await
             .map_err(|error| SmtpError::of_setup(&error))
     }
 
-    async fn upgraded(&self, tls: &TlsParameters) -> Result<AsyncSmtpConnection, SmtpError> {
-        let mut connection = self.plain().await?;
+    async fn upgraded(
+        &self,
+        tls: &TlsParameters,
+        progress: &Progress,
+    ) -> Result<AsyncSmtpConnection, SmtpError> {
+        let mut connection = self.plain(progress).await?;
+        progress.enter(Phase::Reply);
         if !connection.can_starttls() {
             let reason =
                 "it offers no STARTTLS, which MAIL_ENCRYPTION=tls requires (ssl and none are the others)";
@@ -86,12 +104,32 @@ impl Dialer {
         Ok(connection)
     }
 
-    async fn wrapped(&self, tls: &TlsParameters) -> Result<AsyncSmtpConnection, SmtpError> {
-        let SmtpConfig { host, port, timeout, .. } = &self.config;
-        let server = (host.as_str(), *port);
-        AsyncSmtpConnection::connect_tokio1(server, Some(*timeout), &self.hello, Some(tls.clone()), None)
+    async fn wrapped(
+        &self,
+        tls: &TlsParameters,
+        progress: &Progress,
+    ) -> Result<AsyncSmtpConnection, SmtpError> {
+        let address = self.address().await.map_err(|error| self.unreachable(&error))?;
+        progress.enter(Phase::Reply);
+        let within = Some(self.config.timeouts.connect);
+        AsyncSmtpConnection::connect_tokio1(address, within, &self.hello, Some(tls.clone()), None)
             .await
             .map_err(|error| SmtpError::of_setup(&error))
+    }
+
+    /// Where lettre is to connect, which takes no connection of ours for TLS from the first byte: the name's only address, or
+    /// the first of several that accepts a connection.
+    async fn address(&self) -> std::io::Result<SocketAddr> {
+        let mut addresses = lookup_host((self.config.host.as_str(), self.config.port)).await?;
+        match (addresses.next(), addresses.next()) {
+            (Some(only), None) => Ok(only),
+            _ => self.connect().await?.peer_addr(),
+        }
+    }
+
+    fn unreachable(&self, error: &std::io::Error) -> SmtpError {
+        let SmtpConfig { host, port, .. } = &self.config;
+        SmtpError::Unreachable(format!("{host}:{port}: {error}"))
     }
 }
 
@@ -101,11 +139,40 @@ impl Dialer {
 pub(super) async fn deliver(
     connection: &mut AsyncSmtpConnection,
     mail: &Outgoing,
+    progress: &Progress,
 ) -> Result<String, SmtpError> {
     let parameters = parameters(connection, mail)?;
-    let reply = exchange(connection, mail, parameters).await.map_err(|error| SmtpError::of_mail(&error))?;
+    progress.enter(Phase::Reply);
+    let from = Mail::new(mail.envelope.from().cloned(), parameters);
+    expect(Command::Mail, Severity::PositiveCompletion, connection.command(from).await)?;
+    for to in mail.envelope.to() {
+        progress.enter(Phase::Reply);
+        let to = Rcpt::new(to.clone(), Vec::new());
+        expect(Command::Rcpt, Severity::PositiveCompletion, connection.command(to).await)?;
+    }
+    progress.enter(Phase::Reply);
+    expect(Command::Data, Severity::PositiveIntermediate, connection.command(Data).await)?;
+    let parts = mail.bytes.chunks(PART_BYTES).inspect(|_| progress.enter(Phase::Reply));
+    // lettre asks once more after the last part, and then writes the end of the mail.
+    let end = std::iter::from_fn(|| {
+        progress.enter(Phase::End);
+        None
+    });
+    let reply = connection.message_iter(parts.chain(end)).await;
+    let command = if progress.phase() == Phase::End { Command::End } else { Command::Data };
+    expect(command, Severity::PositiveCompletion, reply)
+}
+
+/// The reply, where it is one that goes on.
+fn expect(command: Command, wanted: Severity, reply: Result<Response, Error>) -> Result<String, SmtpError> {
+    let reply = reply.map_err(|error| SmtpError::of_mail(command, &error))?;
     let lines: Vec<&str> = reply.message().collect();
-    Ok(shown(reply.code(), &lines.join(" ")))
+    let text = shown(reply.code(), &lines.join(" "));
+    match command {
+        _ if reply.code().severity == wanted => Ok(text),
+        Command::End => Err(SmtpError::Unknown(format!("unexpected reply to the end of the mail: {text}"))),
+        _ => Err(SmtpError::Later(format!("unexpected reply to {command:?}: {text}"))),
+    }
 }
 
 fn parameters(connection: &AsyncSmtpConnection, mail: &Outgoing) -> Result<Vec<MailParameter>, SmtpError> {
@@ -129,17 +196,4 @@ fn parameters(connection: &AsyncSmtpConnection, mail: &Outgoing) -> Result<Vec<M
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
     Ok(parameters)
-}
-
-async fn exchange(
-    connection: &mut AsyncSmtpConnection,
-    mail: &Outgoing,
-    parameters: Vec<MailParameter>,
-) -> Result<Response, Error> {
-    connection.command(Mail::new(mail.envelope.from().cloned(), parameters)).await?;
-    for to in mail.envelope.to() {
-        connection.command(Rcpt::new(to.clone(), Vec::new())).await?;
-    }
-    connection.command(Data).await?;
-    connection.message(&mail.bytes).await
 }

@@ -26,7 +26,7 @@ async fn without_its_smtp_server_it_is_ready_says_so_and_comes_back_by_itself() 
 #[tokio::test]
 async fn a_mail_in_hand_is_sent_before_the_process_ends() -> Result<()> {
     let server = Scripted::start(vec![(".", Act::Hang)]).await?;
-    let mail = Mail::start(to(server.address()).env("MAIL_SMTP_TIMEOUT", "3s")).await?;
+    let mail = Mail::start(to(server.address()).env("WEFT_DRAIN_TIMEOUT", "4s")).await?;
     let mut client = mail.client()?;
     let send = tokio::spawn(async move { client.send(message("s", "m")).await });
     until("the mail is under way", async || server.heard().contains(&".".to_owned())).await?;
@@ -34,7 +34,7 @@ async fn a_mail_in_hand_is_sent_before_the_process_ends() -> Result<()> {
     assert_eq!(ended, "exit status: 0");
     // It got its answer, not a cut connection.
     let status = send.await?.unwrap_err();
-    assert!(status.message().contains("did not answer within"), "{status}");
+    assert_eq!(status.code(), Code::Unknown, "{status}");
     Ok(())
 }
 

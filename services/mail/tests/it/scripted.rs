@@ -2,15 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// What it does when a line comes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act {
     Say(&'static str),
+    /// Says what a friendly server does, after this time.
+    Wait(Duration),
+    /// Says it when the test releases it.
+    Hold,
     /// Keeps the connection and says nothing more.
     Hang,
     /// Ends the connection.
@@ -26,6 +33,7 @@ pub(crate) struct Scripted {
     address: SocketAddr,
     rules: Arc<Mutex<Rules>>,
     heard: Arc<Mutex<Vec<String>>>,
+    released: watch::Sender<bool>,
 }
 
 impl Scripted {
@@ -35,6 +43,7 @@ impl Scripted {
             address: listener.local_addr()?,
             rules: Arc::new(Mutex::new(rules)),
             heard: Arc::default(),
+            released: watch::Sender::default(),
         };
         let of_task = server.clone();
         tokio::spawn(async move {
@@ -60,12 +69,30 @@ impl Scripted {
         self.heard.lock().unwrap().clone()
     }
 
+    pub(crate) fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// How many mails have come whole.
+    pub(crate) fn mails(&self) -> usize {
+        self.heard().iter().filter(|line| *line == ".").count()
+    }
+
     async fn talk(&self, stream: TcpStream) -> Result<()> {
         let mut stream = BufReader::new(stream);
         let (mut in_mail, mut word) = (false, String::new());
         loop {
             match self.act(&word) {
-                Act::Say(reply) => stream.write_all(format!("{reply}\r\n").as_bytes()).await?,
+                Act::Say(reply) => say(&mut stream, reply).await?,
+                Act::Wait(time) => {
+                    sleep(time).await;
+                    say(&mut stream, friendly(&word)).await?;
+                }
+                Act::Hold => {
+                    // The sender is in this very value.
+                    let _ = self.released.subscribe().wait_for(|released| *released).await;
+                    say(&mut stream, friendly(&word)).await?;
+                }
                 Act::Hang => std::future::pending().await,
                 Act::Drop => return Ok(()),
             }
@@ -88,17 +115,21 @@ impl Scripted {
     fn act(&self, line: &str) -> Act {
         let fits = |word: &str| if word.is_empty() { line.is_empty() } else { line.starts_with(word) };
         let rules = self.rules.lock().unwrap();
-        rules.iter().find(|(word, _)| fits(word)).map_or_else(|| friendly(line), |(_, act)| *act)
+        rules.iter().find(|(word, _)| fits(word)).map_or_else(|| Act::Say(friendly(line)), |(_, act)| *act)
     }
 }
 
-fn friendly(line: &str) -> Act {
-    Act::Say(match line.split(' ').next().unwrap_or_default() {
+async fn say(stream: &mut BufReader<TcpStream>, reply: &str) -> Result<()> {
+    Ok(stream.write_all(format!("{reply}\r\n").as_bytes()).await?)
+}
+
+fn friendly(line: &str) -> &'static str {
+    match line.split(' ').next().unwrap_or_default() {
         "" => "220 scripted ESMTP",
         "EHLO" => "250-scripted\r\n250 8BITMIME",
         "DATA" => "354 go on",
         "." => "250 2.0.0 queued as 1",
         "QUIT" => "221 bye",
         _ => "250 ok",
-    })
+    }
 }

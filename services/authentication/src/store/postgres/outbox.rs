@@ -59,7 +59,7 @@ impl Outbox for PostgresStore {
                    UPDATE outbox SET leased_until = $4, attempts = attempts + 1 FROM due, relaxed
                    WHERE outbox.id = due.id
                    RETURNING outbox.id, payload AS "payload: Json<Message>", traceparent, tracestate,
-                     created_at, attempts"#,
+                     created_at, attempts, unknowns"#,
                 recipient.as_str(),
                 to_db(now),
                 i64::try_from(most).unwrap_or(i64::MAX),
@@ -74,6 +74,7 @@ impl Outbox for PostgresStore {
                     created_at: from_db(row.created_at),
                 },
                 attempt: u32::try_from(row.attempts).unwrap_or_default(),
+                unknowns: u32::try_from(row.unknowns).unwrap_or_default(),
             });
             Ok(letters.collect())
         })
@@ -92,12 +93,27 @@ impl Outbox for PostgresStore {
         .await
     }
 
-    async fn postpone(&self, id: Uuid, due_at: Timestamp, reason: &str) -> Result<(), StoreError> {
+    async fn renew(&self, id: Uuid, until: Timestamp) -> Result<(), StoreError> {
+        self.bounded(async {
+            let renewed = query!("UPDATE outbox SET leased_until = $2 WHERE id = $1", id, to_db(until));
+            self.run("UPDATE", "outbox", renewed.execute(&self.pool)).await.map(drop)
+        })
+        .await
+    }
+
+    async fn postpone(
+        &self,
+        id: Uuid,
+        due_at: Timestamp,
+        unknowns: u32,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         self.bounded(async {
             let later = query!(
-                "UPDATE outbox SET due_at = $2, leased_until = NULL, reason = $3 WHERE id = $1",
+                "UPDATE outbox SET due_at = $2, leased_until = NULL, unknowns = $3, reason = $4 WHERE id = $1",
                 id,
                 to_db(due_at),
+                i32::try_from(unknowns).unwrap_or(i32::MAX),
                 reason
             );
             self.run("UPDATE", "outbox", later.execute(&self.pool)).await.map(drop)

@@ -1,0 +1,108 @@
+//! Connecting to a name that has several addresses.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::sleep;
+
+/// How long an address has before the next one is tried beside it (RFC 8305 recommends 250 ms).
+const NEXT_AFTER: Duration = Duration::from_millis(250);
+
+/// Connects to whichever address of `host` answers first. It has no time limit of its own.
+///
+/// The addresses are tried in the resolver's order. Each has a head start of 250 ms over the next one, or less when it
+/// fails at once. An address that never answers therefore delays the connection and does not prevent it.
+///
+/// # Errors
+/// When the name can't be resolved, or every address fails: the last address's error.
+///
+/// # Cancellation
+/// Closes the connections that are being made.
+pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    connect_any(lookup_host((host, port)).await?).await
+}
+
+async fn connect_any(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter().peekable();
+    let mut attempts = FuturesUnordered::new();
+    let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        attempts.extend(addresses.next().map(TcpStream::connect));
+        tokio::select! {
+            connected = attempts.next() => match connected {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(failed)) => error = failed,
+                None => return Err(error),
+            },
+            () = sleep(NEXT_AFTER), if addresses.peek().is_some() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Far longer than a test takes, far shorter than the kernel's own two minutes.
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// An address that accepts no connection and refuses none: its backlog is full.
+    struct Silent {
+        address: SocketAddr,
+        _listener: TcpListener,
+        _backlog: Vec<TcpStream>,
+    }
+
+    impl Silent {
+        async fn start() -> Self {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(1).unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut backlog = Vec::new();
+            while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+                backlog.push(stream.unwrap());
+            }
+            Self { address, _listener: listener, _backlog: backlog }
+        }
+    }
+
+    async fn alive() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_does_not_keep_the_next_one_from_being_used() {
+        let silent = Silent::start().await;
+        let (_listener, address) = alive().await;
+        let connected = timeout(LONG, connect_any([silent.address, address])).await.unwrap().unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_is_followed_by_the_next_one() {
+        let (listener, refusing) = alive().await;
+        drop(listener);
+        let (_listener, address) = alive().await;
+        let connected = connect_any([refusing, address]).await.unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), address);
+        assert_eq!(connect_any([refusing]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect_any([]).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved() {
+        let (_listener, address) = alive().await;
+        let connected = connect("127.0.0.1", address.port()).await.unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), address);
+    }
+}
