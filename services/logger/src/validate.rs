@@ -14,7 +14,7 @@ use crate::entry::{Entry, Level, Query, TIME_RANGE_MS};
 
 const NAME_CHARACTERS: usize = 256;
 const SERVICE_CHARACTERS: usize = 128;
-const TEXT_CHARACTERS: usize = 256;
+pub(crate) const TEXT_CHARACTERS: usize = 256;
 const DATA_BYTES: usize = 1 << 20;
 const ATTRIBUTES: usize = 64;
 const KEY_BYTES: usize = 128;
@@ -191,7 +191,7 @@ fn id(text: &str) -> Result<Uuid, String> {
 }
 
 /// Whole milliseconds, rounded down.
-fn time_ms(time: &Timestamp) -> Result<i64, String> {
+pub(crate) fn time_ms(time: &Timestamp) -> Result<i64, String> {
     if !(0..1_000_000_000).contains(&time.nanos) {
         return Err(format!("has {} nanoseconds: they go from 0 to 999999999", time.nanos));
     }
@@ -231,7 +231,7 @@ fn data(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn trace(text: String) -> Result<Option<String>, String> {
+pub(crate) fn trace(text: String) -> Result<Option<String>, String> {
     let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     match text.as_str() {
         "" => Ok(None),
@@ -257,12 +257,12 @@ fn attributes(attributes: HashMap<String, String>) -> Result<Vec<(String, String
     Ok(pairs)
 }
 
-fn filter(text: String, most: usize) -> Result<Option<String>, String> {
+pub(crate) fn filter(text: String, most: usize) -> Result<Option<String>, String> {
     at_most(&text, most)?;
     Ok((!text.is_empty()).then_some(text))
 }
 
-fn limit(limit: u32) -> Result<usize, String> {
+pub(crate) fn limit(limit: u32) -> Result<usize, String> {
     match limit {
         0 => Ok(DEFAULT_LIMIT as usize),
         1..=LIMIT => Ok(limit as usize),

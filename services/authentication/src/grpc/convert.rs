@@ -18,7 +18,7 @@ const HIGHEST_LIMIT: u32 = 1_000;
 /// More than any address.
 const LONGEST_CURSOR: usize = 1_024;
 
-fn time(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn time(time: Timestamp) -> prost_types::Timestamp {
     // Of a time before 1970 jiff's parts are both negative.
     let nanos = time.as_nanosecond();
     prost_types::Timestamp {

@@ -136,7 +136,7 @@ fn read_level(value: &str) -> Result<Level, ApiError> {
     )
 }
 
-fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
+pub(super) fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
     let time: Timestamp = value.parse().map_err(|error| {
         ApiError::bad_request(format!(
             "{name} is `{value}`, but wants a time such as 2026-01-31T12:00:00Z: {error}"

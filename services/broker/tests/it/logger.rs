@@ -12,20 +12,30 @@ use weft_proto::weft::log::v1::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logger(pub(crate) Arc<Mutex<Vec<Entry>>>);
 
-#[tonic::async_trait]
-impl LogService for Logger {
-    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
-        let entry = request.into_inner().entry.unwrap();
+impl Logger {
+    fn keep(&self, entry: Entry) -> WriteResponse {
         let mut entries = self.0.lock().unwrap();
         let created = entries.iter().all(|other| other.id != entry.id);
         if created {
             entries.push(entry);
         }
-        Ok(Response::new(WriteResponse { created }))
+        WriteResponse { created }
+    }
+}
+
+#[tonic::async_trait]
+impl LogService for Logger {
+    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
+        Ok(Response::new(self.keep(request.into_inner().entry.unwrap())))
     }
 
-    async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {
-        Err(Status::unimplemented("the broker does not call it"))
+    async fn write_many(
+        &self,
+        request: Request<WriteManyRequest>,
+    ) -> Result<Response<WriteManyResponse>, Status> {
+        let entries = request.into_inner().entries;
+        let results = entries.into_iter().map(|entry| self.keep(entry)).collect();
+        Ok(Response::new(WriteManyResponse { results }))
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {

@@ -44,7 +44,7 @@ pub(super) fn received_before(before_ms: i64) -> Document {
 }
 
 /// A pattern that matches exactly this text, for PCRE (MongoDB) and RE2 (FerretDB) alike.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
