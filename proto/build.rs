@@ -4,8 +4,13 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 4] =
-    ["weft/auth/v1/auth.proto", "weft/log/v1/log.proto", "weft/mail/v1/mail.proto", "logs/logs.proto"];
+const FILES: [&str; 5] = [
+    "weft/auth/v1/auth.proto",
+    "weft/deadletter/v1/deadletter.proto",
+    "weft/log/v1/log.proto",
+    "weft/mail/v1/mail.proto",
+    "logs/logs.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = protox::compile(FILES, ["."])?;

@@ -44,6 +44,8 @@ mod tests {
         assert!(repeatable("/weft.log.v1.LogService/Write"));
         assert!(repeatable("/weft.log.v1.LogService/WriteMany"));
         assert!(repeatable("/weft.log.v1.LogService/Query"));
+        assert!(repeatable("/weft.deadletter.v1.DeadLetterService/Store"));
+        assert!(repeatable("/weft.deadletter.v1.DeadLetterService/Remove"));
         assert!(!repeatable("/logs.LogService/WriteLog"), "it has no id, so it is never repeated");
         assert!(!repeatable("/elsewhere.Service/Method"));
     }

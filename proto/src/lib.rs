@@ -11,6 +11,16 @@ pub mod weft {
             tonic::include_proto!("weft.auth.v1");
         }
     }
+    pub mod deadletter {
+        pub mod v1 {
+            tonic::include_proto!("weft.deadletter.v1");
+        }
+
+        /// The largest content of a letter: properties and body together.
+        pub const MAX_CONTENT_BYTES: usize = 4 << 20;
+        /// The largest message of the service, for `max_decoding_message_size`: a letter and what is known about it.
+        pub const MAX_MESSAGE_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
+    }
     pub mod log {
         pub mod v1 {
             tonic::include_proto!("weft.log.v1");

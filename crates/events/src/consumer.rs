@@ -23,7 +23,7 @@ use crate::{
     decode::{Decoded, decode},
     headers::{self, Headers},
     lane::Message,
-    link::{Link, Session, State},
+    link::{Link, Session, State, is_not_found},
     metrics::{EventMetrics, Handled, OfQueue},
     republish::{carried, republished},
     retry::{self, Step},
@@ -103,6 +103,7 @@ impl Consumer {
                 session = self.session() => session,
                 () = shutdown.requested() => break,
             };
+            let began = Instant::now();
             let consumed = self.consume(&session, &slots, &in_hand, &shutdown, &mut pauses).await;
             self.report(false);
             if let Err(error) = consumed {
@@ -111,6 +112,8 @@ impl Consumer {
                 // queue does not, and the other consumers go on.
                 if matches!(error, ConsumeError::NoAnswer) && !session.answers().await {
                     session.close().await;
+                } else if error.is_deleted_queue() {
+                    session.redeclare_or_warn(began).await;
                 }
                 let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
                 tokio::select! { () = sleep(pause) => {}, () = shutdown.requested() => {} }
@@ -217,6 +220,17 @@ enum ConsumeError {
     Lost,
     #[error("RabbitMQ gave no answer in {} s", OPEN_WITHIN.as_secs())]
     NoAnswer,
+}
+
+impl ConsumeError {
+    /// The queue may have been deleted.
+    fn is_deleted_queue(&self) -> bool {
+        match self {
+            Self::Cancelled => true,
+            Self::Amqp(error) => is_not_found(error),
+            Self::Lost | Self::NoAnswer => false,
+        }
+    }
 }
 
 impl Worker {

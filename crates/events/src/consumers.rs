@@ -1,13 +1,19 @@
 //! What the consumers of a process share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use tokio::time::{Instant, sleep};
 use weft_runtime::clock::Clock;
 
 use crate::{
-    Consumer, ConsumerOptions, EventMetrics, Handler, Publisher, Queue, amqp::CONSUMER_FRAME_BYTES,
-    consumer::Worker, link::Link,
+    Consumer, ConsumerOptions, EventMetrics, Handler, Publisher, Queue,
+    amqp::CONSUMER_FRAME_BYTES,
+    consumer::Worker,
+    link::{Link, up},
 };
+
+/// How soon an exchange or a binding is back that was deleted while nothing was published to it.
+const DECLARE_EVERY: Duration = Duration::from_secs(5);
 
 /// Makes consumers that share one connection; each has a channel of its own. The connection is closed by
 /// [`Consumers::close`], or with the last clone and the last consumer.
@@ -35,6 +41,17 @@ impl Consumers {
         let amqp = publisher.amqp().clone();
         let worker = Worker { amqp, queue, options, handler: Arc::new(handler), publisher, clock, metrics };
         Consumer::new(link, worker)
+    }
+
+    /// Declares exchanges, queues and bindings again every few seconds, until the connection is closed. Publishers and consumers
+    /// notice by themselves that what they use was deleted; nobody else would notice it of what only others use, such as the
+    /// binding of the Go original's exchange.
+    pub async fn keep_topology(&self) {
+        let mut state = self.link.watch();
+        while let Some(session) = up(&mut state).await {
+            session.redeclare_or_warn(Instant::now()).await;
+            sleep(DECLARE_EVERY).await;
+        }
     }
 
     /// Closes the connection. Whoever still consumes takes nothing more.

@@ -24,7 +24,7 @@ mod version;
 pub use amqp::Amqp;
 pub use consumer::{Consumer, ConsumerOptions, ConsumerStatus};
 pub use consumers::Consumers;
-pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+pub use dead_letters::{DeadLetter, DeadLetterMover, LetterStore, LetterStoreError};
 pub use event::{Event, Received};
 pub use handler::{Handler, Handlers, Outcome};
 pub use metrics::EventMetrics;

@@ -10,8 +10,8 @@ use lapin::{
 };
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
+    sync::{Mutex, watch},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_runtime::{net, status::StoreStatus};
@@ -25,6 +25,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// lapin tells of most ends of a connection by an event; this finds the others.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two declarations on one connection, so that a RabbitMQ that loses what is declared is not flooded.
+const DECLARE_EVERY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -58,6 +60,8 @@ pub(crate) struct Session {
     version: Option<String>,
     /// Why RabbitMQ takes no publications now.
     blocked: watch::Sender<Option<String>>,
+    /// When the last declaration began.
+    declared: Mutex<Instant>,
 }
 
 /// Ends its connection when it is dropped.
@@ -133,8 +137,28 @@ impl Session {
         let _ = self.blocked.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// Declares everything again, where somebody has deleted it.
-    pub(crate) async fn declare(&self) -> lapin::Result<()> {
+    /// Declares everything again, unless that has been done since `since`. Callers that come at the same time share one
+    /// declaration, and there is at most one a second.
+    pub(crate) async fn redeclare(&self, since: Instant) -> lapin::Result<()> {
+        let mut declared = self.declared.lock().await;
+        if *declared > since {
+            return Ok(());
+        }
+        sleep_until(*declared + DECLARE_EVERY).await;
+        *declared = Instant::now();
+        self.declare().await
+    }
+
+    /// As [`Session::redeclare`], for callers that try again anyway.
+    pub(crate) async fn redeclare_or_warn(&self, since: Instant) {
+        let declared = timeout(OPEN_WITHIN, self.redeclare(since)).await;
+        if let Ok(Err(error)) = declared {
+            tracing::warn!(%error, "failed to declare exchanges and queues again");
+        }
+    }
+
+    /// Declares every exchange, queue and binding. What exists stays as it is.
+    async fn declare(&self) -> lapin::Result<()> {
         let channel = self.connection.create_channel().await?;
         topology::declare(&channel).await?;
         channel.close(200, "declared".into()).await
@@ -269,7 +293,8 @@ impl Supervisor {
             None
         };
         let connection = self.handshake(address).await.map_err(|error| refused(&error))?;
-        let session = Session { number, connection, version, blocked: watch::Sender::new(None) };
+        let (blocked, declared) = (watch::Sender::new(None), Mutex::new(Instant::now()));
+        let session = Session { number, connection, version, blocked, declared };
         match session.declare().await {
             Ok(()) => Ok(session),
             Err(error) => {
@@ -311,11 +336,17 @@ impl Supervisor {
     }
 }
 
+/// Whether RabbitMQ has no such queue or exchange.
+pub(crate) fn is_not_found(error: &lapin::Error) -> bool {
+    const NOT_FOUND: u16 = 404;
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
+}
+
 fn unreachable(error: std::io::Error) -> Outage {
     Outage { reachable: false, authenticated: false, reason: format!("failed to connect: {error}") }
 }
 
-pub(crate) fn refused(error: &lapin::Error) -> Outage {
+fn refused(error: &lapin::Error) -> Outage {
     const ACCESS_REFUSED: u16 = 403;
     let code = match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),

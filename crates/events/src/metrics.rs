@@ -16,6 +16,8 @@ pub struct EventMetrics {
     pub(crate) handle_time: Family<OfQueue, Histogram>,
     pub(crate) in_hand: Family<OfQueue, Gauge>,
     pub(crate) connected: Family<Connection, Gauge>,
+    pub(crate) moved: Family<Moved, Counter>,
+    pub(crate) waiting: Family<OfQueue, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,6 +27,12 @@ pub(crate) struct Outcome {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Handled {
+    pub(crate) queue: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Moved {
     pub(crate) queue: &'static str,
     pub(crate) outcome: &'static str,
 }
@@ -50,6 +58,8 @@ impl EventMetrics {
             handle_time: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_S)),
             in_hand: Family::default(),
             connected: Family::default(),
+            moved: Family::default(),
+            waiting: Family::default(),
         };
         metrics.register(|registry| {
             let events = registry.sub_registry_with_prefix("events");
@@ -66,6 +76,10 @@ impl EventMetrics {
             events.register("in_hand", "Messages taken and not acknowledged yet", own.in_hand.clone());
             let help = "1 while this connection to RabbitMQ stands";
             registry.register("rabbitmq_connected", help, own.connected.clone());
+            let help = "Attempts to move a dead letter into the store, by queue and outcome";
+            registry.register("dead_letters_moved", help, own.moved.clone());
+            let help = "Dead letters that are still in RabbitMQ, by queue";
+            registry.register("dead_letters_waiting", help, own.waiting.clone());
         });
         own
     }

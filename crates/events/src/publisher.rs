@@ -48,8 +48,11 @@ pub enum PublishError {
     /// It can't be published as it is.
     #[error(transparent)]
     Invalid(#[from] EventError),
+    /// A stored dead letter whose properties can't be read.
+    #[error("the stored properties of the dead letter are not valid AMQP")]
+    Malformed,
     /// No queue wants it; RabbitMQ has dropped it.
-    #[error("no queue takes events of the type `{key}` (exchange `{exchange}`): {reason}")]
+    #[error("no queue is bound for event type `{key}` (exchange `{exchange}`): {reason}")]
     Unroutable {
         /// Where it was published.
         exchange: String,
@@ -84,7 +87,7 @@ impl PublishError {
 
     pub(crate) fn label(&self) -> &'static str {
         match self {
-            Self::Invalid(_) => "invalid",
+            Self::Invalid(_) | Self::Malformed => "invalid",
             Self::Unroutable { .. } => "unroutable",
             Self::Refused => "refused",
             Self::Blocked { .. } => "blocked",
@@ -166,15 +169,26 @@ impl Inner {
         let Ok(_turn) = timeout_at(deadline, self.turns.acquire()).await else {
             return Err(unavailable(format!("{IN_FLIGHT} publications are in flight already")));
         };
+        let mut declared_again = false;
         loop {
             let session = self.session(deadline).await?;
+            let began = Instant::now();
             let confirmed = match timeout_at(deadline, self.lanes.publish(&session, message)).await {
                 Ok(confirmed) => confirmed,
                 Err(_) => return Err(self.unconfirmed(&session)),
             };
             match confirmed {
-                Ok(confirmation) => return judge(confirmation, message),
-                Err(error) => self.after(&session, &error, deadline).await,
+                Ok(confirmation) => match judge(confirmation, message) {
+                    // Its queue or binding may have been deleted.
+                    Err(error @ PublishError::Unroutable { .. }) if !declared_again => {
+                        declared_again = true;
+                        if !declare_again(&session, began, deadline).await {
+                            return Err(error);
+                        }
+                    }
+                    judged => return judged,
+                },
+                Err(error) => self.after(&session, &error, began, deadline).await,
             }
             if Instant::now() >= deadline {
                 return Err(unavailable("the connection was lost before the confirmation".into()));
@@ -201,13 +215,11 @@ impl Inner {
     }
 
     /// Before the same message is published again.
-    async fn after(&self, session: &Arc<Session>, error: &lapin::Error, deadline: Instant) {
+    async fn after(&self, session: &Arc<Session>, error: &lapin::Error, began: Instant, deadline: Instant) {
         tracing::debug!(%error, "publishing again after an error");
         if session.connection.status().connected() && matches!(error.kind(), ErrorKind::ProtocolError(_)) {
             // RabbitMQ closed this channel only: most likely the exchange is gone.
-            if let Ok(Err(error)) = timeout_at(deadline, session.declare()).await {
-                tracing::warn!(%error, "failed to declare exchanges and queues again");
-            }
+            declare_again(session, began, deadline).await;
         }
         let mut state = self.link.watch();
         let other = state.wait_for(|state| !matches!(state, State::Up(now) if now.number == session.number));
@@ -228,6 +240,18 @@ impl Inner {
             Some(reason) => PublishError::Blocked { reason },
             None => PublishError::Unavailable { reason: "it was sent and no confirmation came".into() },
         }
+    }
+}
+
+/// Declares exchanges, queues and bindings again, unless that was done since `since`, and returns whether they are declared now.
+async fn declare_again(session: &Session, since: Instant, deadline: Instant) -> bool {
+    match timeout_at(deadline, session.redeclare(since)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "failed to declare exchanges and queues again");
+            false
+        }
+        Err(_) => false,
     }
 }
 

@@ -28,7 +28,7 @@ pub const UNKNOWN_DELAYS: [Duration; 3] =
 
 /// How often a message may crash its consumer.
 pub(crate) const DELIVERY_LIMIT: i64 = 20;
-/// Looking at a dead letter counts as a delivery, and RabbitMQ 4 drops a message after 20 where nothing else is said.
+/// A dead letter that can't be stored is delivered again and again, and RabbitMQ 4 drops a message after 20 deliveries by default.
 const NO_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// A queue that a consumer works on.
@@ -118,7 +118,8 @@ pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
         .await?;
     for queue in Queue::ALL {
         // Dead letters first: a message must never have nowhere to go.
-        declare_dead(channel, queue).await?;
+        declare_queue(channel, &queue.dead(), dead_arguments()).await?;
+        bind(channel, &queue.dead(), DEAD_EXCHANGE, queue.name()).await?;
         for delay in RETRY_DELAYS.iter().chain(queue.unknown_delays()) {
             declare_queue(channel, &queue.retry(*delay), retry_arguments(queue, *delay)).await?;
         }
@@ -128,16 +129,8 @@ pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
     Ok(())
 }
 
-/// Declares the queue of the dead letters, and returns how many are in it.
-pub(crate) async fn declare_dead(channel: &Channel, queue: Queue) -> lapin::Result<u32> {
-    let count = declare_queue(channel, &queue.dead(), dead_arguments()).await?;
-    bind(channel, &queue.dead(), DEAD_EXCHANGE, queue.name()).await?;
-    Ok(count)
-}
-
-async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> lapin::Result<u32> {
-    let declared = channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments);
-    Ok(declared.await?.message_count())
+async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> lapin::Result<()> {
+    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await.map(drop)
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {

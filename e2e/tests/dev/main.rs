@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
 
 mod bad_input;
+mod dead_letters;
 mod drain;
 mod grouped;
 mod helpers;

@@ -74,6 +74,9 @@ async fn dashboards_and_alerts_name_metrics_that_the_services_show() {
     let mail = json!({ "action": "mail", "mail": mail });
     let sent = broker.signed_in(|http| http.post(broker.at("/handle")).json(&mail)).await.unwrap();
     assert_eq!(sent.status, 202, "{}", sent.body);
+    // Data of the wrong shape becomes a dead letter.
+    let publish = "rabbit_basic:publish(rabbit_misc:r(<<\"/\">>, exchange, <<\"events\">>), <<\"log.INFO\">>, [], <<\"[]\">>).";
+    stack.rabbitmq.ctl(&["eval", publish]).unwrap();
     let wanted = named();
     assert!(wanted.len() > 12, "this does not see the expressions: {wanted:?}");
     let services =

@@ -1,5 +1,6 @@
 //! What authentication does, apart from how it is asked and where it keeps things.
 
+mod outbox;
 mod passwords;
 mod people;
 mod refresh;

@@ -9,6 +9,7 @@ use weft_mesh::client::MeshError;
 use weft_mesh::server::{self, ServeError};
 use weft_mesh::{Mesh, MeshConfig, Server};
 use weft_proto::weft::auth::v1::auth_service_server::AuthServiceServer;
+use weft_proto::weft::deadletter::v1::dead_letter_service_server::DeadLetterServiceServer;
 use weft_runtime::Process;
 use weft_runtime::config::ConfigError;
 use weft_runtime::lifecycle::Shutdown;
@@ -18,6 +19,7 @@ use weft_runtime::store::StoreWatch;
 use crate::accounts::{Accounts, Rules};
 use crate::config::Config;
 use crate::grpc::Api;
+use crate::grpc::outbox::Outbox;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
 use crate::outbox::Recipient;
@@ -72,7 +74,8 @@ impl App {
         let relays = Recipient::ALL.map(|recipient| relay(recipient, &accounts, peers.clone()));
         let supervisor = Supervisor { accounts: accounts.clone(), first_user: config.first_user, watch };
         let server = Server::new(&process.metrics, process.shutdown.clone())
-            .serving(AuthServiceServer::new(Api(accounts)));
+            .serving(AuthServiceServer::new(Api(accounts.clone())))
+            .serving(DeadLetterServiceServer::new(Outbox(accounts)));
         Ok(Self { server, listener, supervisor, relays, shutdown: process.shutdown.clone() })
     }
 

@@ -1,6 +1,7 @@
 //! `weft.auth.v1.AuthService`: thin translation between the protocol and what authentication does.
 
 mod convert;
+pub mod outbox;
 mod status;
 
 use secrecy::{ExposeSecret as _, SecretString};

@@ -3,6 +3,7 @@
 //! # Cancellation
 //! Every future may be dropped: what has begun is then done whole or not at all.
 
+mod failed;
 pub mod postgres;
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 pub use weft_runtime::store::{Cause, StoreError};
 
+pub use failed::{FailedLetter, FailedLetters, FailedQuery};
+
 use crate::keys::Key;
 use crate::limits::{Failures, Rate};
 use crate::outbox::{Backlog, Claimed, Letter, Recipient};
@@ -19,9 +22,9 @@ use crate::session::{Lifetimes, RefreshHash, Session};
 use crate::user::{Account, User};
 
 /// Everything.
-pub trait Store: Schema + Limits + Users + Sessions + SigningKeys + Outbox {}
+pub trait Store: Schema + Limits + Users + Sessions + SigningKeys + Outbox + FailedLetters {}
 
-impl<T: Schema + Limits + Users + Sessions + SigningKeys + Outbox> Store for T {}
+impl<T: Schema + Limits + Users + Sessions + SigningKeys + Outbox + FailedLetters> Store for T {}
 
 /// The store itself.
 #[async_trait]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
-use weft_events::{DeadLetters, EventMetrics, Publisher};
+use weft_events::{EventMetrics, Publisher};
 use weft_mesh::client::MeshError;
 use weft_mesh::{Channel, Mesh};
 use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::edge::{Edge, Policy};
 use crate::http::handle::check_name;
 use crate::keys::Keys;
+use crate::letters::DeadLetters;
 use crate::limit::Limit;
 use crate::open::OpenActions;
 use crate::proxy::Proxy;
@@ -90,10 +91,11 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let listening = process.health.condition("http");
     let config = Config::from_settings(&process.settings)?;
     let mesh = Mesh::new(config.mesh, &process.metrics);
-    let publisher = Publisher::start(config.amqp.clone(), EventMetrics::register(&process.metrics));
+    let publisher = Publisher::start(config.amqp, EventMetrics::register(&process.metrics));
     let authentication = mesh.channel("authentication")?.with_timeout(AUTHENTICATION_TIMEOUT);
-    let authentication = AuthServiceClient::new(authentication);
     let logger = mesh.channel("logger")?;
+    let dead_letters = DeadLetters::new(logger.clone(), authentication.clone(), publisher.clone());
+    let authentication = AuthServiceClient::new(authentication);
     let proxies = Arc::new(config.proxies);
     let app = App(Arc::new(Inner {
         clock: process.clock.clone(),
@@ -104,7 +106,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         token_rules: Rules::new(&config.token_issuer),
         proxies: Arc::clone(&proxies),
         cookies: SessionCookie::new(config.cookie_security, &config.token_issuer),
-        dead_letters: DeadLetters::new(config.amqp, publisher.clone()),
+        dead_letters,
         publisher: publisher.clone(),
         publish_timeout: config.publish_timeout,
         jaeger: config.jaeger.map(Jaeger::new).transpose().map_err(RunError::Jaeger)?,

@@ -8,6 +8,7 @@ mod edge;
 mod http;
 mod idempotency;
 mod keys;
+mod letters;
 mod limit;
 mod mail;
 mod open;

@@ -190,6 +190,7 @@ mod tests {
             "/v1/dead-letters",
             "/v1/dead-letters/{queue}/{id}",
             "/v1/dead-letters/{queue}/{id}/replay",
+            "/v1/dead-letters/replay",
             PATH,
             "/.well-known/jwks.json",
         ] {

@@ -90,7 +90,11 @@ pub(crate) fn events(error: &PublishError) -> ApiError {
     match error {
         PublishError::Unroutable { .. } => ApiError::new(
             StatusCode::BAD_GATEWAY,
-            "no queue takes events of this type; the event was not accepted",
+            "no queue is bound for this type of event; the event was not accepted",
+        ),
+        PublishError::Malformed => ApiError::new(
+            StatusCode::BAD_GATEWAY,
+            "the stored dead letter can't be read, so its event was not published: discard it",
         ),
         _ => {
             ApiError::unavailable("RabbitMQ can't be reached in time; nothing was acknowledged", RETRY_AFTER)

@@ -3,9 +3,9 @@
 
 import { call, path } from './api.js';
 import { confirmed } from './confirm.js';
-import { announce, button, byId, make, onSubmit, tell } from './dom.js';
+import { announce, busy, button, byId, make, onSubmit, tell } from './dom.js';
 import { messageOf } from './errors.js';
-import { badge, pairs, pretty, timeElement } from './format.js';
+import { badge, pairs, pretty, timeElement, traceLink } from './format.js';
 import { currentUser } from './session.js';
 
 /** @import {DeadLetter, Page, View} from './types' */
@@ -18,18 +18,25 @@ const result = byId('dead-letters-result', HTMLElement);
 const none = byId('dead-letters-none', HTMLElement);
 const list = byId('dead-letters-list', HTMLOListElement);
 const queue = byId('dead-letters-queue', HTMLSelectElement);
+const more = byId('dead-letters-more', HTMLButtonElement);
 
+/** @type {string | null} */
+let cursor = null;
 let signal = new AbortController().signal;
 
-async function load() {
+/** @param {boolean} append */
+async function load(append) {
   const mine = signal;
   tell(notice, null);
   result.setAttribute('aria-busy', 'true');
   try {
-    const where = path(['v1', 'dead-letters'], { queue: queue.value, limit: LIMIT });
+    const where = path(['v1', 'dead-letters'], { queue: queue.value, limit: LIMIT, cursor: append ? cursor : null });
     const page = await call('GET', where, { signal: mine });
-    const { items } = /** @type {Page<DeadLetter>} */ (page);
-    list.replaceChildren(...items.map(item));
+    const { items, next_cursor } = /** @type {Page<DeadLetter>} */ (page);
+    if (append) list.append(...items.map(item));
+    else list.replaceChildren(...items.map(item));
+    cursor = next_cursor ?? null;
+    more.hidden = cursor === null;
     count(items.length === 1 ? '1 dead letter' : `${items.length} dead letters`);
   } catch (error) {
     tell(notice, messageOf(error));
@@ -51,6 +58,9 @@ function count(said) {
  */
 const pathOf = (letter, ...more) => path(['v1', 'dead-letters', letter.queue, letter.id, ...more]);
 
+/** @param {DeadLetter} letter */
+const nameOf = (letter) => letter.event_id ?? letter.id;
+
 /**
  * @param {DeadLetter} letter
  * @returns {HTMLLIElement}
@@ -63,20 +73,26 @@ function item(letter) {
   entry.append(
     make('div', { class: 'head' }, make('h2', {}, letter.type), badge(tries, 'plain')),
     make('p', { class: 'reason' }, letter.reason ?? 'No reason is written on it.'),
-    make('p', { class: 'muted small' }, letter.source ? `from ${letter.source}, ` : '', timeElement(letter.time)),
+    make(
+      'p',
+      { class: 'muted small' },
+      letter.source ? `from ${letter.source}, ` : '',
+      timeElement(letter.dead_at),
+      ...(letter.trace_id ? [' ', traceLink(letter.trace_id)] : []),
+    ),
     details,
     make(
       'div',
       { class: 'row' },
-      button('Replay', { 'aria-label': `Replay ${letter.id}` }, () => replay(letter, entry)),
-      button('Discard', { class: 'danger', 'aria-label': `Discard ${letter.id}` }, () => discard(letter, entry)),
+      button('Replay', { 'aria-label': `Replay ${nameOf(letter)}` }, () => replay(letter, entry)),
+      button('Discard', { class: 'danger', 'aria-label': `Discard ${nameOf(letter)}` }, () => discard(letter, entry)),
     ),
   );
   return entry;
 }
 
 /**
- * Asks the broker for it anew: what the list showed may be gone.
+ * The list has no bodies.
  * @param {HTMLDetailsElement} details
  * @param {DeadLetter} letter
  */
@@ -84,7 +100,7 @@ async function fill(details, letter) {
   try {
     const now = /** @type {DeadLetter} */ (await call('GET', pathOf(letter)));
     const data = typeof now.data === 'string' ? pretty(now.data) : JSON.stringify(now.data, null, 2);
-    details.append(pairs([['id', now.id], ['queue', now.queue]]), make('pre', {}, make('code', {}, data)));
+    details.append(pairs([['event', nameOf(now)], ['queue', now.queue]]), make('pre', {}, make('code', {}, data)));
   } catch (error) {
     details.append(make('p', { class: 'notice', role: 'alert' }, messageOf(error) ?? ''));
   }
@@ -103,7 +119,7 @@ async function replay(letter, entry) {
  * @param {HTMLElement} entry
  */
 async function discard(letter, entry) {
-  const text = `${letter.type} ${letter.id} is erased for good.`;
+  const text = `${letter.type} ${nameOf(letter)} is erased for good.`;
   if (await confirmed({ title: 'Discard this event?', text, action: 'Discard' })) {
     await act(entry, () => call('DELETE', pathOf(letter)), 'Discarded');
   }
@@ -128,7 +144,8 @@ async function act(entry, run, done) {
   }
 }
 
-onSubmit(form, load);
+onSubmit(form, () => load(false));
+more.addEventListener('click', () => void busy(more, () => load(true)));
 
 /** @type {View} */
 export const deadLettersView = {
@@ -136,9 +153,10 @@ export const deadLettersView = {
     signal = opened;
     list.replaceChildren();
     none.hidden = true;
+    more.hidden = true;
     const admin = currentUser()?.role === 'admin';
     form.hidden = !admin;
-    if (admin) return load();
+    if (admin) return load(false);
     tell(notice, 'Only admins may see dead letters.');
     return undefined;
   },

@@ -64,12 +64,18 @@ export interface Session {
 export interface DeadLetter {
   queue: string;
   id: string;
+  event_id: string | null;
   type: string;
   source: string;
   time: string | null;
-  data: unknown;
+  dead_at: string | null;
   reason: string | null;
   attempts: number;
+  trace_id: string | null;
+  size: number;
+  replaying_since: string | null;
+  /** Only in the answer to a request for one letter. */
+  data?: unknown;
 }
 
 /** One request and what became of it. */

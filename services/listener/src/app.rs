@@ -1,14 +1,14 @@
 //! The listener, put together.
 
 use futures::future::join_all;
-use weft_events::{Consumer, Consumers, EventMetrics, Handlers, Publisher, Queue};
+use weft_events::{Consumer, Consumers, DeadLetterMover, EventMetrics, Handlers, Publisher, Queue};
 use weft_mesh::{Mesh, client::MeshError};
 use weft_proto::weft::{
     log::v1::log_service_client::LogServiceClient, mail::v1::mail_service_client::MailServiceClient,
 };
 use weft_runtime::{Process, config::ConfigError};
 
-use crate::{config::Config, handlers, status};
+use crate::{config::Config, handlers, letters::Letters, status};
 
 /// Why the listener could not run.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +28,17 @@ pub enum RunError {
 pub async fn run(process: Process) -> Result<(), RunError> {
     let config = Config::from_settings(&process.settings)?;
     let mesh = Mesh::new(config.mesh, &process.metrics);
-    let logger = LogServiceClient::new(mesh.channel("logger")?);
+    let channel = mesh.channel("logger")?;
+    let letters = Letters::new(channel.clone());
+    let logger = LogServiceClient::new(channel);
     let mail = mesh.channel("mail")?.with_timeout(config.mail_within);
     let mail = MailServiceClient::new(mail);
     let metrics = EventMetrics::register(&process.metrics);
-    let publisher = Publisher::start(config.amqp, metrics.clone());
+    let publisher = Publisher::start(config.amqp.clone(), metrics.clone());
+    let mover = DeadLetterMover::start(config.amqp, letters, process.clock.clone(), metrics.clone());
     let consumers = Consumers::start(publisher.clone(), process.clock.clone(), metrics);
+    let topology = consumers.clone();
+    tokio::spawn(async move { topology.keep_topology().await });
     let log_handlers = Handlers::default().on("log.*", handlers::log::handler(logger));
     let mail_handlers = Handlers::default().on("mail.send", handlers::mail::handler(mail));
     let consuming = [
@@ -42,7 +47,8 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     ];
     let statuses = consuming.each_ref().map(Consumer::watch);
     tokio::spawn(status::mirror(statuses, process.health.condition("rabbitmq"), process.status));
-    join_all(consuming.map(|consumer| consumer.run(process.shutdown.clone()))).await;
+    let consuming = join_all(consuming.map(|consumer| consumer.run(process.shutdown.clone())));
+    tokio::join!(consuming, mover.run(process.shutdown.clone()));
     consumers.close().await;
     publisher.close().await;
     Ok(())

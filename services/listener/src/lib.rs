@@ -4,6 +4,7 @@ mod app;
 mod config;
 pub mod credentials;
 mod handlers;
+mod letters;
 mod status;
 
 pub use app::{RunError, run};

@@ -8,6 +8,8 @@ use tokio::task::JoinHandle;
 use weft_mesh::Server;
 use weft_mesh::server::{self, ServeError};
 use weft_proto::logs::log_service_server::LogServiceServer as OriginalServer;
+use weft_proto::weft::deadletter::MAX_MESSAGE_BYTES;
+use weft_proto::weft::deadletter::v1::dead_letter_service_server::DeadLetterServiceServer;
 use weft_proto::weft::log::v1::log_service_server::LogServiceServer;
 use weft_runtime::Process;
 use weft_runtime::config::ConfigError;
@@ -18,7 +20,9 @@ use weft_runtime::store::StoreWatch;
 use crate::config::Config;
 use crate::group::Writer;
 use crate::grpc::Api;
+use crate::grpc::letters::Letters;
 use crate::grpc::original::Original;
+use crate::letters;
 use crate::metrics::Metrics;
 use crate::store::LogStore;
 use crate::store::mongo::{self, MongoStore, StoreAddress};
@@ -58,7 +62,9 @@ impl App {
         let config = Config::from_settings(&process.settings)?;
         let address = store_address(&config)?;
         let listener = server::listen(process).await?;
-        let store: Arc<dyn LogStore> = Arc::new(MongoStore::new(config.store.clone()));
+        let mongo = MongoStore::new(config.store.clone());
+        let letters = Letters { store: mongo.letters(), clock: Arc::clone(&process.clock) };
+        let store: Arc<dyn LogStore> = Arc::new(mongo);
         let metrics = Metrics::register(&process.metrics);
         let spans = DatabaseSpans::new(address, config.store.database.clone());
         let (writer, commits) = Writer::start(
@@ -75,10 +81,14 @@ impl App {
             watch: StoreWatch::new(STORE, &process.health, process.status.clone()),
             metrics: metrics.clone(),
         };
+        let (of_letters, clock) = (letters.store.clone(), Arc::clone(&process.clock));
+        tokio::spawn(letters::run(of_letters, config.letters_max_age, clock, metrics.clone()));
+        let letters = DeadLetterServiceServer::new(letters).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let api = Api { writer, store, clock: Arc::clone(&process.clock), spans, metrics };
         let server = Server::new(&process.metrics, process.shutdown.clone())
             .serving(LogServiceServer::new(api.clone()))
-            .serving(OriginalServer::new(Original(api)));
+            .serving(OriginalServer::new(Original(api)))
+            .serving(letters);
         Ok(Self { server, listener, supervisor, commits, shutdown: process.shutdown.clone() })
     }
 

@@ -1,5 +1,7 @@
-//! All entries in a file, and back into another store: `logger dump FILE` and `logger restore FILE`.
+//! All entries in a file, and back into another store: `logger dump FILE` and `logger restore FILE`. Dead letters are in two
+//! files beside it, named after their collections.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,8 @@ use weft_runtime::config::{ConfigError, Environment, Settings};
 use weft_runtime::telemetry::chain;
 
 use crate::config::Config;
-use crate::store::mongo::archive::{self, ArchiveError, Restored};
+use crate::store::mongo::COLLECTION;
+use crate::store::mongo::archive::{self, ArchiveError, COLLECTIONS, Restored};
 
 /// Why the entries could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +38,14 @@ pub fn main(arguments: &[String]) -> Option<ExitCode> {
     let file = Path::new(file);
     let work = async {
         match verb {
-            "dump" => dump(file).await.map(|count| format!("dumped {count} entries")),
-            _ => restore(file).await.map(|Restored { created, there }| {
-                format!("restored {created} entries, {there} were there already")
+            "dump" => dump_all(file)
+                .await
+                .map(|[entries, _, letters]| format!("dumped {entries} entries, {letters} dead letters")),
+            _ => restore_all(file).await.map(|[entries, _, letters]| {
+                let told = |Restored { created, there }, what| {
+                    format!("{created} {what} ({there} were there already)")
+                };
+                format!("restored {}, {}", told(entries, "entries"), told(letters, "dead letters"))
             }),
         }
     };
@@ -59,23 +67,50 @@ pub fn main(arguments: &[String]) -> Option<ExitCode> {
     })
 }
 
-/// The file has its name once it is whole.
-async fn dump(file: &Path) -> Result<u64, CopyError> {
+/// Entries have the file itself.
+fn file_of(file: &Path, collection: &str) -> PathBuf {
+    if collection == COLLECTION { file.to_owned() } else { file.with_added_extension(OsStr::new(collection)) }
+}
+
+/// One number for each collection.
+async fn dump_all(file: &Path) -> Result<[u64; 3], CopyError> {
     let config = Config::from_settings(&Settings::new(Environment))?;
+    let mut counts = [0; 3];
+    // Letters before their contents, entries last: the file that was asked for is there once all are.
+    for (count, collection) in counts.iter_mut().zip(COLLECTIONS).rev() {
+        *count = dump(&config, &file_of(file, collection), collection).await?;
+    }
+    Ok(counts)
+}
+
+/// A file of dead letters may be missing: a logger that had none did not write it.
+async fn restore_all(file: &Path) -> Result<[Restored; 3], CopyError> {
+    let config = Config::from_settings(&Settings::new(Environment))?;
+    let mut restored = [Restored::default(); 3];
+    for (restored, collection) in restored.iter_mut().zip(COLLECTIONS) {
+        let file = file_of(file, collection);
+        if collection == COLLECTION || file.exists() {
+            *restored = restore(&config, &file, collection).await?;
+        }
+    }
+    Ok(restored)
+}
+
+/// The file has its name once it is whole.
+async fn dump(config: &Config, file: &Path, collection: &str) -> Result<u64, CopyError> {
     let unfinished = file.with_added_extension("part");
     let open = |source| CopyError::Open(unfinished.clone(), source);
     let mut archive = BufWriter::new(File::create(&unfinished).map_err(open)?);
     let copy = |source| CopyError::Copy(file.to_owned(), source);
-    let count = archive::dump(&config.store, &mut archive).await.map_err(copy)?;
+    let count = archive::dump(&config.store, collection, &mut archive).await.map_err(copy)?;
     archive.get_ref().sync_all().map_err(|source| copy(source.into()))?;
     std::fs::rename(&unfinished, file).map_err(open)?;
     Ok(count)
 }
 
-async fn restore(file: &Path) -> Result<Restored, CopyError> {
-    let config = Config::from_settings(&Settings::new(Environment))?;
+async fn restore(config: &Config, file: &Path, collection: &str) -> Result<Restored, CopyError> {
     let open = |source| CopyError::Open(file.to_owned(), source);
     let mut archive = BufReader::new(File::open(file).map_err(open)?);
-    let restored = archive::restore(&config.store, config.retention, &mut archive).await;
+    let restored = archive::restore(&config.store, config.retention, collection, &mut archive).await;
     restored.map_err(|source| CopyError::Copy(file.to_owned(), source))
 }

@@ -11,6 +11,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `LOG_RETENTION`, default `30d`: entries are deleted when they have been stored for so long. `0` keeps all.
     pub retention: Option<Duration>,
+    /// `LOGGER_DEAD_LETTERS_MAX_AGE`, default `0`: older dead letters are deleted. `0` keeps all.
+    pub letters_max_age: Option<Duration>,
     /// How writes are grouped.
     pub group: GroupConfig,
 }
@@ -56,9 +58,11 @@ impl Config {
     /// Names the setting that is missing or wrong, and what it wants.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let retention = settings.duration("LOG_RETENTION", Duration::from_secs(30 * 86_400))?;
+        let letters_max_age = settings.duration("LOGGER_DEAD_LETTERS_MAX_AGE", Duration::ZERO)?;
         Ok(Self {
             store: StoreConfig::from_settings(settings)?,
             retention: (!retention.is_zero()).then_some(retention),
+            letters_max_age: Some(letters_max_age).filter(|age| !age.is_zero()),
             group: group(settings)?,
         })
     }
@@ -147,6 +151,13 @@ mod tests {
     #[test]
     fn a_retention_of_0_keeps_all() {
         assert_eq!(read([URI, ("LOG_RETENTION", "0")]).unwrap().retention, None);
+    }
+
+    #[test]
+    fn dead_letters_are_kept_unless_an_age_is_set() {
+        assert_eq!(read([URI]).unwrap().letters_max_age, None);
+        let age = read([URI, ("LOGGER_DEAD_LETTERS_MAX_AGE", "90d")]).unwrap().letters_max_age;
+        assert_eq!(age, Some(Duration::from_secs(90 * 86_400)));
     }
 
     #[test]

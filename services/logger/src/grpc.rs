@@ -1,5 +1,6 @@
 //! `weft.log.v1.LogService`: thin translation between the protocol and what the logger does.
 
+pub mod letters;
 pub mod original;
 mod status;
 
@@ -91,10 +92,9 @@ fn to_response(written: Written) -> pb::WriteResponse {
 
 fn to_proto(entry: Entry) -> pb::Entry {
     let Entry { id, time_ms, received_ms: _, service, level, name, data, trace_id, attributes } = entry;
-    let nanos = i32::try_from(time_ms.rem_euclid(1_000) * 1_000_000).unwrap_or_default();
     pb::Entry {
         id: id.to_string(),
-        time: Some(Timestamp { seconds: time_ms.div_euclid(1_000), nanos }),
+        time: Some(to_timestamp(time_ms)),
         service,
         level: level_to_proto(level).into(),
         name,
@@ -102,6 +102,11 @@ fn to_proto(entry: Entry) -> pb::Entry {
         trace_id: trace_id.unwrap_or_default(),
         attributes: attributes.into_iter().collect(),
     }
+}
+
+fn to_timestamp(ms: i64) -> Timestamp {
+    let nanos = i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or_default();
+    Timestamp { seconds: ms.div_euclid(1_000), nanos }
 }
 
 fn level_to_proto(level: Level) -> pb::Level {

@@ -9,6 +9,8 @@ pub mod cursor;
 pub mod entry;
 pub mod group;
 pub mod grpc;
+pub mod letter;
+pub mod letters;
 pub mod metrics;
 pub mod paging;
 pub mod retention;

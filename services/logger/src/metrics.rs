@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use weft_runtime::metrics::DURATION_BUCKETS_S;
 
 use crate::group::{WriteError, Written};
+use crate::letter::Stock;
 use crate::store::StoreError;
 
 /// The logger's metrics. Clones share them.
@@ -22,6 +23,14 @@ pub struct Metrics {
     taken: Counter,
     waiting: Gauge,
     expired: Counter,
+    letters: Family<ByQueue, Gauge>,
+    letters_oldest: Family<ByQueue, Gauge>,
+    letters_expired: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByQueue {
+    queue: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,9 +49,18 @@ impl Metrics {
             taken: Counter::default(),
             waiting: Gauge::default(),
             expired: Counter::default(),
+            letters: Family::default(),
+            letters_oldest: Family::default(),
+            letters_expired: Counter::default(),
         };
         process.register(|registry| {
-            let Self { entries, queries, group_entries, insert_seconds, taken, waiting, expired } =
+            let Self { letters, letters_oldest, letters_expired, .. } = metrics.clone();
+            registry.register("dead_letters_stored", "Dead letters in the store, by queue", letters);
+            let help = "Age of the oldest dead letter in the store, by queue";
+            registry.register("dead_letters_oldest_seconds", help, letters_oldest);
+            let help = "Dead letters deleted because of LOGGER_DEAD_LETTERS_MAX_AGE";
+            registry.register("dead_letters_expired", help, letters_expired);
+            let Self { entries, queries, group_entries, insert_seconds, taken, waiting, expired, .. } =
                 metrics.clone();
             registry.register("log_entries", "Entries that callers asked to store, by result", entries);
             registry.register("log_queries", "Queries, by result", queries);
@@ -93,6 +111,21 @@ impl Metrics {
 
     pub(crate) fn waiting(&self, writes: usize) {
         self.waiting.set(i64::try_from(writes).unwrap_or(i64::MAX));
+    }
+
+    /// What is stored now.
+    pub(crate) fn letters(&self, stock: &[Stock], now_ms: i64) {
+        self.letters.clear();
+        self.letters_oldest.clear();
+        for Stock { queue, count, oldest_ms } in stock {
+            let label = ByQueue { queue: queue.clone() };
+            self.letters.get_or_create(&label).set(i64::try_from(*count).unwrap_or(i64::MAX));
+            self.letters_oldest.get_or_create(&label).set(now_ms.saturating_sub(*oldest_ms).max(0) / 1_000);
+        }
+    }
+
+    pub(crate) fn letters_expired(&self, letters: u64) {
+        self.letters_expired.inc_by(letters);
     }
 
     pub(crate) fn expired(&self, entries: u64) {

@@ -13,7 +13,7 @@ use weft_values::{id, text, time};
 use crate::cursor;
 use crate::entry::{Entry, Level, Query};
 
-const TEXT_CHARACTERS: usize = 256;
+pub(crate) const TEXT_CHARACTERS: usize = 256;
 const DATA_BYTES: usize = 1 << 20;
 const ATTRIBUTES: usize = 64;
 const KEY_BYTES: usize = 128;
@@ -162,7 +162,7 @@ pub fn query(request: pb::QueryRequest) -> Result<Query, Invalid> {
         service: named(service).map_err(wrong("service"))?,
         level: self::level(level).map_err(wrong("level"))?,
         trace_id: trace(trace_id).map_err(wrong("trace_id"))?,
-        text: filter(text).map_err(wrong("text"))?,
+        text: filter(text, TEXT_CHARACTERS).map_err(wrong("text"))?,
         from_ms: moment(from, "from")?,
         to_ms: moment(to, "to")?,
         limit: self::limit(limit).map_err(wrong("limit"))?,
@@ -210,7 +210,7 @@ fn data(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn trace(text: String) -> Result<Option<String>, String> {
+pub(crate) fn trace(text: String) -> Result<Option<String>, String> {
     let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     match text.as_str() {
         "" => Ok(None),
@@ -236,15 +236,15 @@ fn attributes(attributes: HashMap<String, String>) -> Result<Vec<(String, String
     Ok(pairs)
 }
 
-fn filter(text: String) -> Result<Option<String>, String> {
+pub(crate) fn filter(text: String, most: usize) -> Result<Option<String>, String> {
     let characters = text.chars().count();
-    if characters > TEXT_CHARACTERS {
-        return Err(format!("has {characters} characters: at most {TEXT_CHARACTERS}"));
+    if characters > most {
+        return Err(format!("has {characters} characters: at most {most}"));
     }
     Ok((!text.is_empty()).then_some(text))
 }
 
-fn limit(limit: u32) -> Result<usize, String> {
+pub(crate) fn limit(limit: u32) -> Result<usize, String> {
     match limit {
         0 => Ok(DEFAULT_LIMIT as usize),
         1..=LIMIT => Ok(limit as usize),

@@ -1,78 +1,134 @@
-//! What a message in a dead-letter queue says of itself.
+//! What a message in a dead-letter queue says about itself.
 
 use jiff::Timestamp;
-use lapin::message::Delivery;
+use lapin::{BasicProperties, message::Delivery, protocol::basic::gen_properties};
 use uuid::{Uuid, uuid};
 
-use super::{DeadLetter, death::Death};
+use super::death::Death;
 use crate::{Queue, decode, headers, headers::Headers};
 
-/// What ids of messages without one are made in.
+/// The namespace of letters' ids.
 const NAMESPACE: Uuid = uuid!("6f3c9d1e-58a4-5c1b-9f0e-2d7b64a0c8e3");
+/// RabbitMQ writes them anew at each delivery: a letter that is delivered twice must get the same id.
+const CHANGES_BY_DELIVERY: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+/// Anyone can publish a long text where consumers write a short one; a list of letters must stay small.
+const MAX_TEXT_BYTES: usize = 255;
+const MAX_REASON_BYTES: usize = 1024;
 
-/// A dead letter in our hands.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) id: String,
-    pub(super) kind: String,
-    pub(super) headers: Headers,
-    pub(super) delivery: Delivery,
-    deaths: Option<(Death, Death)>,
+/// A message that could not be handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Derived from queue, properties, headers and body: the same for each delivery of one message.
+    pub id: Uuid,
+    /// The queue whose consumer could not handle it.
+    pub queue: Queue,
+    /// The event's id, if the message has one.
+    pub event_id: Option<String>,
+    /// The first routing key that it was published with, such as `log.INFO`.
+    pub kind: String,
+    /// Who published it; empty in a plain message.
+    pub source: String,
+    /// When it happened, if the message says so.
+    pub time: Option<Timestamp>,
+    /// When it became a dead letter; for a message that does not say so, when it was read.
+    pub dead_at: Timestamp,
+    /// Why; missing when it was put there by someone else.
+    pub reason: Option<String>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The trace that it belongs to.
+    pub trace_id: Option<String>,
+    /// Properties and headers as AMQP encodes them.
+    pub properties: Vec<u8>,
+    /// The body, any bytes.
+    pub body: Vec<u8>,
 }
 
-impl Found {
-    pub(super) fn new(delivery: Delivery) -> Self {
-        let headers = Headers::of(delivery.properties.headers().as_ref());
-        let deaths = Death::latest_and_first(&headers);
-        let first_key = deaths.as_ref().map(|(_, first)| first.key.clone());
-        let first_key = first_key.filter(|key| (1..=decode::MAX_NAME_BYTES).contains(&key.len()));
-        let kind =
-            decode::kind_of(&headers).or(first_key).unwrap_or_else(|| delivery.routing_key.to_string());
-        let id =
-            decode::id_of(&delivery.properties, &headers).unwrap_or_else(|| derived(&kind, &delivery.data));
-        Self { id, kind, headers, delivery, deaths }
-    }
-
-    /// When it became a dead letter, as far as anybody has written that down.
-    pub(super) fn since(&self) -> Timestamp {
-        let said = self.headers.text(headers::DEAD_AT).and_then(|text| text.parse().ok());
-        said.or_else(|| self.deaths.as_ref()?.0.at).unwrap_or(Timestamp::MIN)
-    }
-
-    pub(super) fn letter(self, queue: Queue) -> DeadLetter {
-        let Self { id, kind, headers, delivery, deaths } = self;
+impl DeadLetter {
+    pub(super) fn read(queue: Queue, delivery: Delivery, now: Timestamp) -> Self {
+        let all = Headers::of(delivery.properties.headers().as_ref());
+        let deaths = Death::latest_and_first(&all);
+        let kind = kind(&all, deaths.as_ref(), &delivery);
+        let event_id = decode::id_of(&delivery.properties, &all);
+        let time = decode::time_of(&delivery.properties, &all);
+        let said = all.text(headers::DEAD_AT).and_then(|text| text.parse().ok());
+        let dead_at = said.or_else(|| deaths.as_ref()?.0.at).unwrap_or(now);
         let latest = deaths.map(|(latest, _)| latest).unwrap_or_default();
-        DeadLetter {
+        let reason = all.text(headers::DEAD_REASON).map(ToOwned::to_owned).or_else(|| latest.reason());
+        let attempts = all.count(headers::ATTEMPTS).saturating_add(latest.attempts());
+        let source = cut(all.text(headers::SOURCE).unwrap_or_default(), MAX_TEXT_BYTES);
+        let trace_id = all.text("traceparent").and_then(trace_id);
+        let properties = encode(&delivery.properties, all.without(&CHANGES_BY_DELIVERY));
+        Self {
+            id: derive_id(queue, &properties, &delivery.data),
             queue,
-            id,
+            event_id,
             kind,
-            source: headers.text(headers::SOURCE).unwrap_or_default().to_owned(),
-            time: decode::time_of(&delivery.properties, &headers),
-            reason: headers.text(headers::DEAD_REASON).map(ToOwned::to_owned).or_else(|| latest.reason()),
-            attempts: headers.count(headers::ATTEMPTS).saturating_add(latest.attempts()),
-            data: delivery.data,
+            source,
+            time,
+            dead_at,
+            reason: reason.map(|reason| cut(&reason, MAX_REASON_BYTES)),
+            attempts,
+            trace_id,
+            properties,
+            body: delivery.data,
         }
     }
+
+    /// What it takes to store it: properties and body.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        self.properties.len() + self.body.len()
+    }
 }
 
-fn derived(kind: &str, data: &[u8]) -> String {
-    Uuid::new_v5(&Uuid::new_v5(&NAMESPACE, kind.as_bytes()), data).to_string()
+/// The type of the event: as the message says, or the routing key of its first publication.
+fn kind(headers: &Headers, deaths: Option<&(Death, Death)>, delivery: &Delivery) -> String {
+    let first_key = deaths.map(|(_, first)| first.key.clone());
+    let first_key = first_key.filter(|key| (1..=decode::MAX_NAME_BYTES).contains(&key.len()));
+    decode::kind_of(headers).or(first_key).unwrap_or_else(|| delivery.routing_key.to_string())
+}
+
+fn encode(properties: &BasicProperties, headers: Headers) -> Vec<u8> {
+    let has_headers = properties.headers().is_some();
+    let mut properties = properties.clone();
+    if has_headers {
+        properties = properties.with_headers(headers.into_table());
+    }
+    // Writing what was read into memory does not fail.
+    gen_properties(&properties)(Vec::new().into()).map(|written| written.write).unwrap_or_default()
+}
+
+fn derive_id(queue: Queue, properties: &[u8], body: &[u8]) -> Uuid {
+    let of_queue = Uuid::new_v5(&NAMESPACE, queue.name().as_bytes());
+    Uuid::new_v5(&Uuid::new_v5(&of_queue, properties), body)
+}
+
+/// The trace in a W3C `traceparent`.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let valid = id.len() == 32 && id.bytes().all(digit) && id.bytes().any(|byte| byte != b'0');
+    valid.then(|| id.to_owned())
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use lapin::{
-        BasicProperties,
-        types::{AMQPValue, FieldTable},
-    };
+    use lapin::types::{AMQPValue, FieldTable};
 
     use super::*;
 
-    fn found(body: &[u8], headers: FieldTable) -> Found {
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn letter(body: &[u8], headers: FieldTable) -> DeadLetter {
         let mut delivery =
             Delivery::mock(1, "events.dead".into(), "listener.log".into(), false, body.to_vec());
         delivery.properties = BasicProperties::default().with_headers(headers);
-        Found::new(delivery)
+        DeadLetter::read(Queue::Log, delivery, NOW)
     }
 
     fn death(reason: &str, key: &str) -> AMQPValue {
@@ -84,32 +140,51 @@ mod tests {
         AMQPValue::FieldTable(table)
     }
 
+    fn with(name: &str, value: AMQPValue) -> FieldTable {
+        let mut table = FieldTable::default();
+        table.insert(name.into(), value);
+        table
+    }
+
     #[test]
-    fn a_message_without_an_id_gets_one_from_its_type_and_body() {
-        let id = |body: &[u8]| found(body, FieldTable::default()).id;
-        assert_eq!(id(b"{}"), id(b"{}"));
-        assert_ne!(id(b"{}"), id(b"{ }"));
-        assert!(id(b"").parse::<Uuid>().is_ok());
+    fn the_id_follows_from_headers_and_body_and_not_from_the_number_of_deliveries() {
+        let text = |value: &str| AMQPValue::LongString(value.into());
+        let first = letter(b"{}", with("weft-dead-at", text("2026-01-02T03:04:05Z")));
+        let mut again = with("weft-dead-at", text("2026-01-02T03:04:05Z"));
+        again.insert("x-delivery-count".into(), AMQPValue::LongLongInt(7));
+        assert_eq!(letter(b"{}", again), first);
+        assert_ne!(letter(b"{}", with("weft-dead-at", text("2026-01-02T03:04:06Z"))).id, first.id);
+        assert_ne!(letter(b"{ }", with("weft-dead-at", text("2026-01-02T03:04:05Z"))).id, first.id);
+        assert_eq!(first.dead_at.to_string(), "2026-01-02T03:04:05Z");
     }
 
     #[test]
     fn a_plain_message_that_crashed_its_consumer_has_type_reason_and_attempts_from_rabbitmq() {
-        let mut headers = FieldTable::default();
         let deaths = vec![death("delivery_limit", "listener.log"), death("expired", "log.INFO")];
-        headers.insert("x-death".into(), AMQPValue::FieldArray(deaths.into()));
-        let found = found(b"{}", headers);
-        assert_eq!(found.since().to_string(), "1970-01-02T00:00:00Z");
-        let letter = found.letter(Queue::Log);
+        let letter = letter(b"{}", with("x-death", AMQPValue::FieldArray(deaths.into())));
+        assert_eq!(letter.dead_at.to_string(), "1970-01-02T00:00:00Z");
         assert_eq!((letter.kind.as_str(), letter.attempts), ("log.INFO", 21));
         assert!(letter.reason.unwrap().contains("more than 20 times"));
     }
 
     #[test]
-    fn what_somebody_else_has_put_there_has_no_reason() {
-        let mut headers = FieldTable::default();
-        headers.insert("x-death".into(), AMQPValue::Boolean(true));
-        let letter = found(b"\xff", headers).letter(Queue::Mail);
-        assert_eq!((letter.reason, letter.attempts, letter.time), (None, 0, None));
-        assert_eq!((letter.kind.as_str(), letter.data.as_slice()), ("listener.log", &b"\xff"[..]));
+    fn a_foreign_message_has_no_reason() {
+        let letter = letter(b"\xff", with("x-death", AMQPValue::Boolean(true)));
+        assert_eq!((letter.reason, letter.attempts, letter.time, letter.dead_at), (None, 0, None, NOW));
+        assert_eq!((letter.kind.as_str(), letter.body.as_slice()), ("listener.log", &b"\xff"[..]));
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_the_trace_is_read() {
+        let mut headers = with("weft-dead-reason", AMQPValue::LongString("é".repeat(50_000).into()));
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let parent = format!("00-{trace}-b7ad6b7169203331-01");
+        headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
+        let letter = letter(b"", headers);
+        assert_eq!(letter.reason.unwrap().len(), MAX_REASON_BYTES);
+        assert_eq!(letter.trace_id.as_deref(), Some(trace));
+        for wrong in ["", "00", "00-xyz-1-01", &format!("00-{}-b7ad6b7169203331-01", "0".repeat(32))] {
+            assert_eq!(trace_id(wrong), None, "{wrong}");
+        }
     }
 }

@@ -1,12 +1,11 @@
-//! Publishing a dead letter again.
+//! Publishing a stored dead letter again.
 
-use lapin::BasicProperties;
+use lapin::{BasicProperties, protocol::basic::parse_properties};
 use opentelemetry::global;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::letter::Found;
 use crate::{
     PublishError, Publisher, Queue, decode,
     headers::{self, Headers},
@@ -27,27 +26,41 @@ const HISTORY: [&str; 8] = [
     headers::DEAD_QUEUE,
 ];
 
-/// Returns when RabbitMQ has it in the queue itself: by way of the exchange, other queues would get it a second time.
-pub(super) async fn publish(
-    publisher: &Publisher,
-    queue: Queue,
-    found: &Found,
-    deadline: Instant,
-) -> Result<(), PublishError> {
-    let body = &found.delivery.data;
-    let span = spans::send_again(publisher.amqp(), queue.name(), &found.id, body.len(), &found.headers);
-    let properties = properties(found, &span);
-    let message = Message { exchange: "", key: queue.name().into(), properties, body };
-    let published = publisher.send(&message, deadline).instrument(span.clone()).await;
-    spans::failed(&span, published.as_ref().err().map(|error| (error.label(), error.to_string())));
-    published
+impl Publisher {
+    /// Publishes a dead letter again, to the queue whose consumer could not handle it and no other, as if it had never been tried.
+    /// Returns when RabbitMQ has it on disk.
+    ///
+    /// `kind` and `properties` are those of the [`DeadLetter`](crate::DeadLetter). Id, type and trace are the same as before. A
+    /// message without an id stays without, so that two that are alike are two events.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`].
+    pub async fn replay(
+        &self,
+        queue: Queue,
+        kind: &str,
+        properties: &[u8],
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
+        let Ok((_, old)) = parse_properties(properties) else { return Err(PublishError::Malformed) };
+        let headers = Headers::of(old.headers().as_ref());
+        let id = decode::id_of(&old, &headers).unwrap_or_default();
+        // By way of the exchange, other queues would get it a second time.
+        let span = spans::send_again(self.amqp(), queue.name(), &id, body.len(), &headers);
+        let properties = again(&old, headers, kind, &span);
+        let message = Message { exchange: "", key: queue.name().into(), properties, body };
+        let published = self.send(&message, deadline).instrument(span.clone()).await;
+        spans::failed(&span, published.as_ref().err().map(|error| (error.label(), error.to_string())));
+        published
+    }
 }
 
-fn properties(found: &Found, span: &Span) -> BasicProperties {
-    let old = &found.delivery.properties;
-    let mut headers = found.headers.clone().carried_on().without(&HISTORY);
-    headers.set_text(headers::TYPE, &found.kind);
-    if let Some(id) = decode::id_of(old, &found.headers) {
+fn again(old: &BasicProperties, headers: Headers, kind: &str, span: &Span) -> BasicProperties {
+    let id = decode::id_of(old, &headers);
+    let mut headers = headers.carried_on().without(&HISTORY);
+    headers.set_text(headers::TYPE, kind);
+    if let Some(id) = id {
         headers.set_text(headers::ID, &id);
     }
     if !spans::has_context(&headers) {
@@ -64,16 +77,19 @@ fn add_context(span: &Span, headers: &mut Headers) {
 /// What a dead letter would be published as, for the fuzz target.
 #[cfg(test)]
 pub(crate) fn fuzzed(delivery: lapin::message::Delivery) -> BasicProperties {
-    let found = Found::new(delivery);
-    let properties = properties(&found, &Span::none());
-    let letter = found.letter(Queue::Log);
-    assert!((1..=255).contains(&letter.id.len()) && letter.kind.len() <= 255);
-    properties
+    let letter = super::DeadLetter::read(Queue::Log, delivery, jiff::Timestamp::UNIX_EPOCH);
+    assert!(
+        letter.event_id.as_ref().is_none_or(|id| (1..=255).contains(&id.len())) && letter.kind.len() <= 255
+    );
+    let (rest, old) = parse_properties(letter.properties.as_slice()).unwrap();
+    assert!(rest.is_empty(), "the stored properties have a rest");
+    let headers = Headers::of(old.headers().as_ref());
+    again(&old, headers, &letter.kind, &Span::none())
 }
 
 #[cfg(test)]
 mod tests {
-    use lapin::{message::Delivery, types::ShortString};
+    use lapin::types::ShortString;
 
     use super::*;
 
@@ -86,12 +102,8 @@ mod tests {
         for name in ["x-death", "traceparent", "tenant"] {
             headers.set_text(name, "kept unless RabbitMQ's");
         }
-        let mut delivery = Delivery::mock(1, "".into(), "listener.log".into(), false, b"{}".to_vec());
-        delivery.properties = BasicProperties::default()
-            .with_message_id("7".into())
-            .with_expiration("5".into())
-            .with_headers(headers.into_table());
-        let new = properties(&Found::new(delivery), &Span::none());
+        let old = BasicProperties::default().with_message_id("7".into()).with_expiration("5".into());
+        let new = again(&old, headers, "log.INFO", &Span::none());
         assert_eq!(new.message_id().as_ref().map(ShortString::as_str), Some("7"));
         assert_eq!(*new.expiration(), None);
         let headers = new.headers().clone().unwrap();
@@ -101,8 +113,7 @@ mod tests {
 
     #[test]
     fn a_message_without_an_id_stays_without_so_that_two_alike_are_two_events() {
-        let delivery = Delivery::mock(1, "".into(), "listener.log".into(), false, b"{}".to_vec());
-        let new = properties(&Found::new(delivery), &Span::none());
+        let new = again(&BasicProperties::default(), Headers::default(), "log.INFO", &Span::none());
         assert!(!new.headers().as_ref().unwrap().contains_key(headers::ID));
     }
 }

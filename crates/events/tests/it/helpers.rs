@@ -23,8 +23,8 @@ use tokio::{
 use uuid::Uuid;
 use weft_devstack::{RabbitMq, StateDir};
 use weft_events::{
-    Amqp, ConsumerOptions, Consumers, DeadLetters, Event, EventMetrics, Handler, Outcome, Publisher, Queue,
-    Received,
+    Amqp, ConsumerOptions, Consumers, DeadLetter, DeadLetterMover, Event, EventMetrics, Handler, LetterStore,
+    LetterStoreError, Outcome, Publisher, Queue, Received,
 };
 use weft_runtime::{clock, clock::Clock, clock::SystemClock, lifecycle::Shutdown, metrics::Metrics};
 
@@ -95,15 +95,25 @@ impl Place {
         publisher(self.amqp())
     }
 
-    pub(crate) fn dead_letters(&self) -> DeadLetters {
-        DeadLetters::new(self.amqp(), self.publisher())
+    /// Moves dead letters into this store. It ends with the task.
+    pub(crate) fn move_letters(&self, store: &Kept) -> JoinHandle<()> {
+        let metrics = EventMetrics::register(&Metrics::default());
+        let mover = DeadLetterMover::start(self.amqp(), store.clone(), clock::system(), metrics);
+        tokio::spawn(mover.run(Shutdown::default()))
+    }
+
+    /// The exchanges and queues, declared by a connection of this crate.
+    pub(crate) async fn declared(&self) -> Raw {
+        let publisher = self.publisher();
+        publisher.publish(&event("mail.declares"), soon()).await.unwrap();
+        self.channel().await
     }
 
     /// A channel past this crate, for what others do to the queues.
     pub(crate) async fn channel(&self) -> Raw {
         let connection = Connection::connect(&self.uri, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
-        Raw { channel, _connection: connection }
+        Raw { channel, connection }
     }
 
     pub(crate) fn consume(&self, options: ConsumerOptions, handler: impl Handler) -> Running {
@@ -119,6 +129,8 @@ impl Place {
         let publisher = self.publisher();
         let metrics = EventMetrics::register(&Metrics::default());
         let consumers = Consumers::start(publisher.clone(), clock::system(), metrics);
+        let keeper = consumers.clone();
+        tokio::spawn(async move { keeper.keep_topology().await });
         let consumer = consumers.of(queue, options, handler);
         let shutdown = Shutdown::default();
         let status = consumer.watch();
@@ -204,9 +216,81 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + SOON
 }
 
+/// What a store in memory does with a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Store,
+    Unavailable,
+    Refuse,
+    /// It is stored, and the answer never comes.
+    StoreAndHang,
+}
+
+/// A store of dead letters in memory. Clones are one.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) letters: Arc<std::sync::Mutex<Vec<DeadLetter>>>,
+    pub(crate) asked: Arc<AtomicU32>,
+    /// By the letter's body.
+    answer: Arc<std::sync::Mutex<fn(&[u8]) -> Answer>>,
+}
+
+impl Kept {
+    pub(crate) fn answering(answer: fn(&[u8]) -> Answer) -> Self {
+        Self {
+            letters: Arc::default(),
+            asked: Arc::default(),
+            answer: Arc::new(std::sync::Mutex::new(answer)),
+        }
+    }
+
+    pub(crate) fn new() -> Self {
+        Self::answering(|_| Answer::Store)
+    }
+
+    pub(crate) fn answer(&self, answer: fn(&[u8]) -> Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// Waits until so many letters are stored.
+    pub(crate) async fn until(&self, count: usize) -> Vec<DeadLetter> {
+        let deadline = soon();
+        loop {
+            let letters = self.letters.lock().unwrap().clone();
+            if letters.len() >= count {
+                return letters;
+            }
+            assert!(Instant::now() < deadline, "{} of {count} letters are stored", letters.len());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl LetterStore for Kept {
+    async fn store(&self, letter: DeadLetter) -> Result<(), LetterStoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let answer = (*self.answer.lock().unwrap())(&letter.body);
+        match answer {
+            Answer::Unavailable => return Err(LetterStoreError::Unavailable("away".into())),
+            Answer::Refuse => return Err(LetterStoreError::Refused("too large".into())),
+            Answer::Store | Answer::StoreAndHang => {
+                let mut letters = self.letters.lock().unwrap();
+                if letters.iter().all(|other| other.id != letter.id) {
+                    letters.push(letter);
+                }
+            }
+        }
+        if answer == Answer::StoreAndHang {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct Raw {
     pub(crate) channel: Channel,
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl Raw {
@@ -230,6 +314,22 @@ impl Raw {
             }
             assert!(Instant::now() < deadline, "{queue} has {now} messages, not {count}");
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// As [`Raw::until_waiting`], for a queue that may not have been declared again yet.
+    pub(crate) async fn until_waiting_or_missing(&self, queue: &str, count: u32) {
+        let deadline = soon();
+        loop {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            // A queue that is missing ends the channel.
+            let channel = self.connection.create_channel().await.unwrap();
+            let now = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+            if now.as_ref().is_ok_and(|now| now.message_count() == count) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{queue} has {now:?}, not {count}");
+            sleep(Duration::from_millis(50)).await;
         }
     }
 

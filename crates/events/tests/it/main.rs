@@ -4,8 +4,8 @@
 
 mod consume;
 mod dead_letters;
-mod dead_letters_in_hand;
-mod dead_letters_lost;
+mod dead_letters_moved;
+mod deleted;
 mod drain;
 mod helpers;
 mod outages;

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use tokio::time::{Instant, sleep, timeout};
 use weft_events::{Event, MAX_BODY_BYTES, PublishError, Queue};
 
@@ -79,28 +78,6 @@ async fn a_vhost_that_is_not_there_is_told() {
         publisher.publish(&event("log.INFO"), Instant::now() + Duration::from_secs(5)).await.unwrap_err();
     assert!(error.to_string().contains("vhost"), "{error}");
     assert!(publisher.status().reachable && publisher.status().authenticated);
-}
-
-#[tokio::test]
-async fn a_deleted_exchange_is_declared_again() {
-    let place = Place::new().await;
-    let publisher = place.publisher();
-    publisher.publish(&event("log.INFO"), soon()).await.unwrap();
-    let raw = place.channel().await;
-    raw.channel.exchange_delete("events".into(), ExchangeDeleteOptions::default()).await.unwrap();
-    publisher.publish(&event("log.INFO"), soon()).await.unwrap();
-    raw.until_waiting(Queue::Log.name(), 2).await;
-}
-
-#[tokio::test]
-async fn a_deleted_queue_makes_an_event_unroutable_and_not_lost_in_silence() {
-    let place = Place::new().await;
-    let publisher = place.publisher();
-    publisher.publish(&event("log.INFO"), soon()).await.unwrap();
-    let raw = place.channel().await;
-    raw.channel.queue_delete(Queue::Log.name().into(), QueueDeleteOptions::default()).await.unwrap();
-    let error = publisher.publish(&event("log.INFO"), soon()).await.unwrap_err();
-    assert!(matches!(error, PublishError::Unroutable { .. }), "{error:?}");
 }
 
 #[tokio::test]

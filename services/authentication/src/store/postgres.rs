@@ -4,6 +4,7 @@
 //! that a build needs none (`prepare-queries.sh` asks anew).
 
 mod error;
+mod failed;
 mod keys;
 mod limits;
 mod outbox;

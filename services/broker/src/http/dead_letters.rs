@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`: the events that nobody could handle, for admins to look at, replay or discard.
+//! `/v1/dead-letters`: the events that could not be handled, for admins to look at, replay or discard.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -6,25 +6,33 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use tracing::Instrument as _;
 use utoipa::ToSchema;
-use weft_events::{DeadLetterError, Queue};
+use uuid::Uuid;
 use weft_mesh::Caller;
-use weft_runtime::telemetry::chain;
+use weft_proto::weft::deadletter::v1::{self as proto, Filter, ListRequest};
 
+use super::logs::read_time;
 use super::{query, read_limit};
 use crate::app::App;
+use crate::letters::{Origin, gone};
 use crate::reply::{ApiError, Problem};
 use crate::signed_in::Admin;
-use crate::upstream;
 
-const DEFAULT_LIMIT: u32 = 100;
+/// Letters that one call replays or discards.
+const BATCH: u32 = 100;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Filters {
     queue: Option<String>,
+    r#type: Option<String>,
+    reason: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
     limit: Option<String>,
+    cursor: Option<String>,
 }
 
 /// A queue that has dead letters.
@@ -35,78 +43,141 @@ enum QueueName {
     Log,
     #[schema(rename = "listener.mail")]
     Mail,
+    #[schema(rename = "outbox")]
+    Outbox,
 }
 
 /// Dead letters, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadLetters {
     items: Vec<DeadLetter>,
+    /// Null on the last page.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
 }
 
-/// An event that nobody could handle.
+/// What is known about an event that could not be handled.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadLetter {
-    /// Whose it was to handle.
-    #[schema(value_type = String)]
-    queue: &'static str,
+    /// The queue whose consumer could not handle it.
+    queue: String,
+    /// The id of the dead letter.
     id: String,
+    /// The id of the event; null when it has none.
+    #[schema(required = true)]
+    event_id: Option<String>,
     r#type: String,
-    /// Empty where the message did not say.
+    /// Empty when the message does not say.
     source: String,
-    /// When it happened, where the message says so.
+    /// When it happened, if the message says so.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     time: Option<Timestamp>,
-    /// JSON, or text where the message's body was none.
-    data: Value,
-    /// Why it could not be handled; null when somebody else has put it there.
+    /// When it became a dead letter.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    dead_at: Option<Timestamp>,
+    /// Why it could not be handled; null when unknown.
     #[schema(required = true)]
     reason: Option<String>,
     attempts: u32,
+    #[schema(required = true)]
+    trace_id: Option<String>,
+    /// Bytes of the body.
+    size: u64,
+    /// When its last replay began; null when there was none.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    replaying_since: Option<Timestamp>,
 }
 
-impl From<weft_events::DeadLetter> for DeadLetter {
-    fn from(letter: weft_events::DeadLetter) -> Self {
-        let weft_events::DeadLetter { queue, id, kind, source, time, data, reason, attempts } = letter;
-        let text = || Value::String(String::from_utf8_lossy(&data).into_owned());
-        let data = serde_json::from_slice(&data).unwrap_or_else(|_| text());
-        Self { queue: queue.name(), id, r#type: kind, source, time, data, reason, attempts }
+/// A dead letter with its body.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeadLetterWithData {
+    #[serde(flatten)]
+    letter: DeadLetter,
+    /// JSON, or text if the body is not JSON.
+    #[schema(value_type = serde_json::Value)]
+    data: Box<RawValue>,
+}
+
+/// What a call by filter has done.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Batch {
+    /// Letters that were replayed or discarded.
+    count: u32,
+    /// True when more letters match: repeat the call.
+    more: bool,
+}
+
+impl From<proto::Letter> for DeadLetter {
+    fn from(letter: proto::Letter) -> Self {
+        let proto::Letter {
+            id,
+            queue,
+            event_id,
+            r#type,
+            source,
+            time,
+            dead_at,
+            reason,
+            attempts,
+            trace_id,
+            size,
+            replaying_since,
+        } = letter;
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let time_of = |time: Option<prost_types::Timestamp>| {
+            time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
+        };
+        Self {
+            queue,
+            id,
+            event_id: text(event_id),
+            r#type,
+            source,
+            time: time_of(time),
+            dead_at: time_of(dead_at),
+            reason: text(reason),
+            attempts,
+            trace_id: text(trace_id),
+            size,
+            replaying_since: time_of(replaying_since),
+        }
     }
 }
 
-/// The dead letters of a queue, or of all, oldest first.
+/// Dead letters, oldest first, without their bodies.
 #[utoipa::path(get, path = "/v1/dead-letters", operation_id = "list_dead_letters", tag = "dead letters",
     params(
-        ("queue" = inline(Option<QueueName>), Query, nullable = false, description = "All, when it is left out"),
-        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "Of each queue; 100 when it is left out"),
+        ("queue" = inline(Option<QueueName>), Query, nullable = false, description = "Of this queue; all of RabbitMQ's when it is left out"),
+        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Of this type"),
+        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in the reason"),
+        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead at or after this time"),
+        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead before this time"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "100 when it is left out"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "From the page before"),
     ),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The dead letters that came first", body = DeadLetters),
-        (status = 400, description = "A field of the query is wrong"),
-        (status = 401, description = "Nobody is signed in"),
-        (status = 403, description = "The caller is no admin"),
-        (status = 503, description = "RabbitMQ can't be reached in time"),
+        (status = 200, description = "A page", body = DeadLetters),
+        (status = 400, description = "A field of the query is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin"),
+        (status = 502, description = "The logger or authentication failed"),
+        (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
     State(app): State<App>,
-    _caller: Admin,
+    Admin(caller): Admin,
     uri: Uri,
 ) -> Result<Json<DeadLetters>, Problem> {
-    let filters: Filters = query(&uri)?;
-    let limit = filters.limit.as_deref().map(read_limit).transpose()?.unwrap_or(DEFAULT_LIMIT) as usize;
-    let queues = match filters.queue.as_deref() {
-        None => Queue::ALL.to_vec(),
-        Some(name) => vec![queue(name)?],
-    };
-    let mut items = Vec::new();
-    for queue in queues {
-        let letters = app.dead_letters.list(queue, limit).await.map_err(|error| failed(&error))?;
-        items.extend(letters.into_iter().map(DeadLetter::from));
-    }
-    Ok(Json(DeadLetters { items }))
+    let (origin, request) = query::<Filters>(&uri)?.into_request()?;
+    let page = app.dead_letters.list(&caller, origin, request).await?;
+    Ok(Json(DeadLetters {
+        items: page.items.into_iter().map(DeadLetter::from).collect(),
+        next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()),
+    }))
 }
 
-/// One dead letter.
+/// One dead letter with its body.
 #[utoipa::path(get, path = "/v1/dead-letters/{queue}/{id}", operation_id = "get_dead_letter", tag = "dead letters",
     params(
         ("queue" = inline(QueueName), Path, description = "Its queue"),
@@ -114,25 +185,25 @@ pub(super) async fn list(
     ),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The dead letter", body = DeadLetter),
-        (status = 400, description = "The queue is none"),
-        (status = 401, description = "Nobody is signed in"),
-        (status = 403, description = "The caller is no admin"),
+        (status = 200, description = "The dead letter", body = DeadLetterWithData),
+        (status = 400, description = "The queue is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin"),
         (status = 404, description = "There is no such dead letter"),
-        (status = 409, description = "There are more dead letters than are looked at, and the first do not have it"),
-        (status = 503, description = "RabbitMQ can't be reached in time"),
+        (status = 502, description = "The logger or authentication failed"),
+        (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn show(
     State(app): State<App>,
-    _caller: Admin,
+    Admin(caller): Admin,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<DeadLetter>, Problem> {
-    let (queue, id) = read_path(path)?;
-    let letter = app.dead_letters.get(queue, &id).await.map_err(|error| failed(&error))?;
-    Ok(Json(letter.ok_or_else(gone)?.into()))
+) -> Result<Json<DeadLetterWithData>, Problem> {
+    let (origin, id) = read_path(path)?;
+    let (letter, content) = app.dead_letters.get(&caller, origin, id).await?;
+    Ok(Json(DeadLetterWithData { letter: letter.into(), data: to_json(content.body)? }))
 }
 
-/// Publishes a dead letter again, as if it had never been tried. Written down before it is done.
+/// Publishes a dead letter's event again, as if it had never been tried. Recorded before it is done.
 #[utoipa::path(post, path = "/v1/dead-letters/{queue}/{id}/replay", operation_id = "replay_dead_letter", tag = "dead letters",
     params(
         ("queue" = inline(QueueName), Path, description = "Its queue"),
@@ -140,29 +211,26 @@ pub(super) async fn show(
     ),
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "It is in its queue again"),
-        (status = 400, description = "The queue is none"),
-        (status = 401, description = "Nobody is signed in"),
-        (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
+        (status = 202, description = "The event is in its queue again"),
+        (status = 400, description = "The queue is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "There is no such dead letter"),
-        (status = 409, description = "There are more dead letters than are looked at, and the first do not have it"),
-        (status = 502, description = "No queue takes it, or the logger failed"),
-        (status = 503, description = "RabbitMQ can't be reached in time, or the logger can't write it down"),
+        (status = 502, description = "The event can't be published, or the logger or authentication failed"),
+        (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn replay(
     State(app): State<App>,
     Admin(caller): Admin,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    let (queue, id) = read_path(path)?;
-    audit(&app, &caller, "dead letter replayed", queue, &id).await?;
-    match app.dead_letters.replay(queue, &id).await.map_err(|error| failed(&error))? {
-        true => Ok(StatusCode::ACCEPTED),
-        false => Err(gone().into()),
-    }
+    let (origin, id) = read_path(path)?;
+    let (letter, _) = app.dead_letters.get(&caller, origin, id).await?;
+    to_its_end(async move { replay_one(&app, &caller, origin, &letter).await }).await?;
+    Ok(StatusCode::ACCEPTED)
 }
 
-/// Removes a dead letter for good. Written down before it is done.
+/// Removes a dead letter for good. Recorded before it is done.
 #[utoipa::path(delete, path = "/v1/dead-letters/{queue}/{id}", operation_id = "discard_dead_letter", tag = "dead letters",
     params(
         ("queue" = inline(QueueName), Path, description = "Its queue"),
@@ -170,61 +238,189 @@ pub(super) async fn replay(
     ),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "The queue is none"),
-        (status = 401, description = "Nobody is signed in"),
-        (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
+        (status = 204, description = "It is removed"),
+        (status = 400, description = "The queue is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "There is no such dead letter"),
-        (status = 409, description = "There are more dead letters than are looked at, and the first do not have it"),
-        (status = 502, description = "The logger failed"),
-        (status = 503, description = "RabbitMQ can't be reached in time, or the logger can't write it down"),
+        (status = 502, description = "The logger or authentication failed"),
+        (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn discard(
     State(app): State<App>,
     Admin(caller): Admin,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    let (queue, id) = read_path(path)?;
-    audit(&app, &caller, "dead letter discarded", queue, &id).await?;
-    match app.dead_letters.discard(queue, &id).await.map_err(|error| failed(&error))? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(gone().into()),
+    let (origin, id) = read_path(path)?;
+    let (letter, _) = app.dead_letters.get(&caller, origin, id).await?;
+    audit(&app, &caller, "dead letter discarded", &letter).await?;
+    match app.dead_letters.remove(&caller, origin, &[id]).await? {
+        0 => Err(gone().into()),
+        _ => Ok(StatusCode::NO_CONTENT),
     }
 }
 
-/// Only what is there is written down, and nothing is done that could not be written down.
-async fn audit(app: &App, caller: &Caller, name: &str, queue: Queue, id: &str) -> Result<(), ApiError> {
-    let letter = app.dead_letters.get(queue, id).await.map_err(|error| failed(&error))?;
-    let letter = letter.ok_or_else(gone)?;
-    app.audit(name, [("user", &caller.user), ("queue", queue.name()), ("id", id), ("type", &letter.kind)])
-        .await
-}
-
-fn read_path(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Queue, String), ApiError> {
-    let Path((name, id)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    Ok((queue(&name)?, id))
-}
-
-fn queue(name: &str) -> Result<Queue, ApiError> {
-    Queue::ALL.into_iter().find(|queue| queue.name() == name).ok_or_else(|| {
-        let names = Queue::ALL.map(Queue::name).join(" and ");
-        ApiError::bad_request(format!("there is no queue of this name: there are {names}"))
-    })
-}
-
-fn gone() -> ApiError {
-    ApiError::not_found("there is no such dead letter: it may have been replayed or discarded")
-}
-
-fn failed(error: &DeadLetterError) -> ApiError {
-    match error {
-        DeadLetterError::Publish(error) => upstream::events(error),
-        DeadLetterError::Beyond { .. } => ApiError::new(StatusCode::CONFLICT, error.to_string()),
-        _ => {
-            tracing::warn!(reason = chain(error), "the dead letters could not be reached");
-            let said = "the dead letters can't be reached in time; look at them again before you repeat this";
-            ApiError::unavailable(said, upstream::RETRY_AFTER)
+/// Replays the oldest dead letters that match, at most 100.
+#[utoipa::path(post, path = "/v1/dead-letters/replay", operation_id = "replay_dead_letters", tag = "dead letters",
+    params(
+        ("queue" = inline(QueueName), Query, description = "Of this queue"),
+        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Of this type"),
+        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in the reason"),
+        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead at or after this time"),
+        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead before this time"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 100, description = "100 when it is left out"),
+    ),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "How many were replayed", body = Batch),
+        (status = 400, description = "A field of the query is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 502, description = "An event can't be published, or the logger or authentication failed; some may be replayed"),
+        (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time; some may be replayed"),
+    ))]
+pub(super) async fn replay_matching(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    uri: Uri,
+) -> Result<Json<Batch>, Problem> {
+    let (origin, letters, more) = matching(&app, &caller, &uri).await?;
+    let count = to_its_end(async move {
+        let mut count = 0;
+        for letter in &letters {
+            match replay_one(&app, &caller, origin, letter).await {
+                Ok(()) => count += 1,
+                // Replayed or discarded meanwhile.
+                Err(error) if error.status == StatusCode::NOT_FOUND => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(count)
+    })
+    .await?;
+    Ok(Json(Batch { count, more }))
+}
+
+/// Removes the oldest dead letters that match for good, at most 100.
+#[utoipa::path(delete, path = "/v1/dead-letters", operation_id = "discard_dead_letters", tag = "dead letters",
+    params(
+        ("queue" = inline(QueueName), Query, description = "Of this queue"),
+        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Of this type"),
+        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in the reason"),
+        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead at or after this time"),
+        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead before this time"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 100, description = "100 when it is left out"),
+    ),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "How many were discarded", body = Batch),
+        (status = 400, description = "A field of the query is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 502, description = "The logger or authentication failed"),
+        (status = 503, description = "The logger or authentication can't be reached in time"),
+    ))]
+pub(super) async fn discard_matching(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    uri: Uri,
+) -> Result<Json<Batch>, Problem> {
+    let (origin, letters, more) = matching(&app, &caller, &uri).await?;
+    let recorded = letters.iter().map(|letter| audit(&app, &caller, "dead letter discarded", letter));
+    futures::future::try_join_all(recorded).await?;
+    let ids = letters.iter().map(letter_id).collect::<Result<Vec<_>, _>>()?;
+    let count = if ids.is_empty() { 0 } else { app.dead_letters.remove(&caller, origin, &ids).await? };
+    Ok(Json(Batch { count, more }))
+}
+
+/// The letters that a call by filter is about, and whether there are more.
+async fn matching(
+    app: &App,
+    caller: &Caller,
+    uri: &Uri,
+) -> Result<(Origin, Vec<proto::Letter>, bool), ApiError> {
+    let filters: Filters = query(uri)?;
+    if filters.cursor.is_some() {
+        return Err(ApiError::bad_request(
+            "cursor is not allowed here: repeat the call while `more` is true",
+        ));
+    }
+    let (origin, mut request) = filters.into_request()?;
+    let origin = origin.ok_or_else(|| ApiError::bad_request("queue is missing"))?;
+    if request.limit > BATCH {
+        return Err(ApiError::bad_request(format!("limit is `{}`: expected 1 to {BATCH}", request.limit)));
+    }
+    request.limit = if request.limit == 0 { BATCH } else { request.limit };
+    let page = app.dead_letters.list(caller, Some(origin), request).await?;
+    Ok((origin, page.items, !page.next_cursor.is_empty()))
+}
+
+async fn replay_one(
+    app: &App,
+    caller: &Caller,
+    origin: Origin,
+    letter: &proto::Letter,
+) -> Result<(), ApiError> {
+    audit(app, caller, "dead letter replayed", letter).await?;
+    app.dead_letters.replay(caller, origin, letter_id(letter)?).await
+}
+
+/// A client that goes away must not leave an event both replayed and listed.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let ended = tokio::spawn(work.in_current_span()).await;
+    ended.unwrap_or_else(|_| Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the replay failed")))
+}
+
+/// Nothing is done that could not be recorded.
+async fn audit(app: &App, caller: &Caller, name: &str, letter: &proto::Letter) -> Result<(), ApiError> {
+    let proto::Letter { id, queue, event_id, r#type, .. } = letter;
+    let attributes = [
+        ("user", caller.user.as_str()),
+        ("queue", queue),
+        ("id", event_id),
+        ("type", r#type),
+        ("letter", id),
+    ];
+    app.audit(name, attributes).await
+}
+
+fn read_path(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Origin, Uuid), ApiError> {
+    let Path((name, id)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok((name.parse()?, id.parse().map_err(|_| gone())?))
+}
+
+fn letter_id(letter: &proto::Letter) -> Result<Uuid, ApiError> {
+    letter.id.parse().map_err(|_| crate::upstream::nonsense("logger", "letter.id"))
+}
+
+/// The body as it is where it is JSON, otherwise as text. Without a tree of values: a body may have millions.
+fn to_json(body: Vec<u8>) -> Result<Box<RawValue>, ApiError> {
+    let body = match String::from_utf8(body) {
+        Ok(text) => match serde_json::from_str::<Box<RawValue>>(&text) {
+            Ok(json) => return Ok(json),
+            Err(_) => text,
+        },
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    to_raw_value(&body)
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the body can't be written as JSON"))
+}
+
+impl Filters {
+    fn into_request(self) -> Result<(Option<Origin>, ListRequest), ApiError> {
+        let Self { queue, r#type, reason, from, to, limit, cursor } = self;
+        let origin = queue.as_deref().map(str::parse::<Origin>).transpose()?;
+        let filter = Filter {
+            queue: origin.map(Origin::name).unwrap_or_default().to_owned(),
+            r#type: r#type.unwrap_or_default(),
+            reason: reason.unwrap_or_default(),
+            from: from.as_deref().map(|value| read_time("from", value)).transpose()?,
+            to: to.as_deref().map(|value| read_time("to", value)).transpose()?,
+        };
+        let limit = limit.as_deref().map(read_limit).transpose()?.unwrap_or_default();
+        Ok((origin, ListRequest { filter: Some(filter), limit, cursor: cursor.unwrap_or_default() }))
     }
 }
 
@@ -232,32 +428,12 @@ fn failed(error: &DeadLetterError) -> ApiError {
 mod tests {
     use super::*;
 
-    fn letter(data: &[u8]) -> DeadLetter {
-        weft_events::DeadLetter {
-            queue: Queue::Mail,
-            id: "1".into(),
-            kind: "mail.send".into(),
-            source: String::new(),
-            time: None,
-            data: data.to_vec(),
-            reason: None,
-            attempts: 3,
-        }
-        .into()
-    }
-
     #[test]
-    fn a_body_that_is_no_json_is_shown_as_text() {
-        assert_eq!(letter(br#"{"to":"x"}"#).data, serde_json::json!({"to": "x"}));
-        assert_eq!(letter(b"{\"to\":").data, "{\"to\":");
-        assert_eq!(letter(b"\xff").data, "\u{fffd}");
-    }
-
-    #[test]
-    fn only_queues_of_ours_have_a_name() {
-        assert_eq!(queue("listener.mail"), Ok(Queue::Mail));
-        assert!(
-            queue("listener.log.retry.1s").unwrap_err().message.contains("listener.log and listener.mail")
-        );
+    fn a_body_that_is_not_json_is_shown_as_text() {
+        let shown = |body: &[u8]| to_json(body.to_vec()).unwrap().get().to_owned();
+        assert_eq!(shown(br#"{"to":1e999}"#), r#"{"to":1e999}"#);
+        assert_eq!(shown(b"{\"to\":"), r#""{\"to\":""#);
+        assert_eq!(shown(b"\xff"), "\"\u{fffd}\"");
+        assert_eq!(shown(b""), r#""""#);
     }
 }

@@ -136,7 +136,7 @@ fn read_level(value: &str) -> Result<Level, ApiError> {
     )
 }
 
-fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
+pub(super) fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
     let time: Timestamp = value.parse().map_err(|error| {
         // In a query a `+` stands for a space.
         let hint = if value.contains(' ') { " (write `+` as %2B in a query)" } else { "" };

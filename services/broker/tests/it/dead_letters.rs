@@ -1,11 +1,43 @@
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 use weft_devstack::ServiceOptions;
 use weft_events::{Outcome, Queue};
+use weft_proto::weft::deadletter::v1::{Content, Letter};
 
-use crate::authentication::{SESSION, USER};
+use crate::authentication::USER;
 use crate::events::consume;
+use crate::letters::Letters;
 use crate::rig::{Rig, reply};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+/// AMQP's encoding of no properties at all.
+const NO_PROPERTIES: [u8; 2] = [0, 0];
+
+/// Adds a letter to those of a service, and returns its id.
+fn add(letters: &Letters, queue: &str, kind: &str, body: &[u8]) -> String {
+    let id = Uuid::new_v4().to_string();
+    let letter = Letter {
+        id: id.clone(),
+        queue: queue.into(),
+        event_id: USER.into(),
+        r#type: kind.into(),
+        source: "test".into(),
+        dead_at: Some(prost_types::Timestamp { seconds: 1_767_323_045, nanos: 0 }),
+        reason: "no reason".into(),
+        attempts: 5,
+        trace_id: TRACE.into(),
+        size: body.len() as u64,
+        ..Letter::default()
+    };
+    let content = Content { properties: NO_PROPERTIES.to_vec(), body: body.to_vec() };
+    letters.all.lock().unwrap().push((letter, content));
+    id
+}
+
+fn names(rig: &Rig) -> Vec<String> {
+    rig.entries.lock().unwrap().iter().map(|entry| entry.name.clone()).collect()
+}
 
 async fn items(rig: &Rig, query: &str) -> Vec<Value> {
     let listed = rig.as_admin(rig.get(&format!("/v1/dead-letters{query}"))).await;
@@ -14,87 +46,143 @@ async fn items(rig: &Rig, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_written_down() {
+async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_recorded() {
     let rig = Rig::with_rabbitmq().await;
-    let rabbitmq = rig.rabbitmq.as_ref().unwrap();
-    let (mut seen, rejecting) = consume(rabbitmq, Queue::Log, || Outcome::Rejected("no reason".into()));
-    for id in [USER, SESSION] {
-        let event = json!({"type": "log.INFO", "data": {"name": id, "data": ""}, "id": id});
-        assert_eq!(rig.as_user(rig.post("/v1/events", &event)).await.status, 202);
-        seen.recv().await.unwrap();
-    }
-    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while items(&rig, "?queue=listener.log").await.len() < 2 {
-        assert!(tokio::time::Instant::now() < until, "the dead letters never came");
-    }
-    rejecting.request();
+    let one = add(&rig.letters, "listener.log", "log.INFO", br#"{"name":"n","data":"d"}"#);
+    let two = add(&rig.letters, "listener.log", "log.ERROR", b"\xff");
     assert_eq!(items(&rig, "?queue=listener.log&limit=1").await.len(), 1);
     assert!(items(&rig, "?queue=listener.mail").await.is_empty());
-    assert_eq!(items(&rig, "").await.len(), 2);
+    assert_eq!(items(&rig, "?type=log.ERROR&reason=no").await[0]["id"], two);
+    let listed = items(&rig, "").await;
+    assert_eq!(listed.len(), 2);
+    assert_eq!(
+        listed[0],
+        json!({"queue": "listener.log", "id": one, "event_id": USER, "type": "log.INFO", "source": "test",
+            "time": null, "dead_at": "2026-01-02T03:04:05Z", "reason": "no reason", "attempts": 5,
+            "trace_id": TRACE, "size": 23, "replaying_since": null})
+    );
 
     let path = |id: &str| format!("/v1/dead-letters/listener.log/{id}");
-    let shown = rig.as_admin(rig.get(&path(USER))).await;
-    assert_eq!((shown.status, &shown.body["type"]), (200, &json!("log.INFO")));
-    assert_eq!((&shown.body["data"]["name"], &shown.body["reason"]), (&json!(USER), &json!("no reason")));
+    let shown = rig.as_admin(rig.get(&path(&one))).await;
+    assert_eq!((shown.status, &shown.body["data"]), (200, &json!({"name": "n", "data": "d"})));
+    assert_eq!(shown.body["trace_id"], TRACE);
+    let other = format!("/v1/dead-letters/listener.mail/{one}");
+    rig.as_admin(rig.get(&other)).await.is_problem(404, "no such dead letter");
 
-    let (mut replayed, _running) = consume(rabbitmq, Queue::Log, || Outcome::Done);
-    let replay = rig.as_admin(rig.request(Method::POST, &format!("{}/replay", path(USER)))).await;
+    let (mut replayed, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
+    let replay = rig.as_admin(rig.request(Method::POST, &format!("{}/replay", path(&one)))).await;
     assert_eq!(replay.status, 202, "{replay:?}");
-    assert_eq!(replayed.recv().await.unwrap().id, USER);
-    let discard = || rig.request(Method::DELETE, &path(SESSION));
+    let event = replayed.recv().await.unwrap();
+    assert_eq!(
+        (event.kind.as_str(), event.data.as_slice()),
+        ("log.INFO", &br#"{"name":"n","data":"d"}"#[..])
+    );
+    let discard = || rig.request(Method::DELETE, &path(&two));
     assert_eq!(rig.as_admin(discard()).await.status, 204);
     rig.as_admin(discard()).await.is_problem(404, "no such dead letter");
-    rig.as_admin(rig.get(&path(USER))).await.is_problem(404, "no such dead letter");
+    rig.as_admin(rig.get(&path(&one))).await.is_problem(404, "no such dead letter");
     assert!(items(&rig, "").await.is_empty());
 
-    let entries = rig.entries.lock().unwrap().clone();
-    let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    assert_eq!(names, ["dead letter replayed", "dead letter discarded"]);
-    let written = &entries[0];
+    assert_eq!(names(&rig), ["dead letter replayed", "dead letter discarded"]);
+    let written = rig.entries.lock().unwrap()[0].clone();
     assert_eq!((written.service.as_str(), written.trace_id.len()), ("broker", 32));
-    for (key, value) in [("user", USER), ("queue", "listener.log"), ("id", USER), ("type", "log.INFO")] {
+    for (key, value) in
+        [("user", USER), ("queue", "listener.log"), ("id", USER), ("type", "log.INFO"), ("letter", &one)]
+    {
         assert_eq!(written.attributes[key], value);
     }
 }
 
 #[tokio::test]
-async fn what_can_not_be_written_down_is_not_done() {
+async fn letters_are_replayed_and_discarded_by_filter_at_most_100_at_once() {
     let rig = Rig::with_rabbitmq().await;
-    let (mut seen, rejecting) =
-        consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Rejected("x".into()));
-    let event = json!({"type": "log.INFO", "data": {"name": "n"}, "id": USER});
-    assert_eq!(rig.as_user(rig.post("/v1/events", &event)).await.status, 202);
-    seen.recv().await.unwrap();
-    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while items(&rig, "").await.is_empty() {
-        assert!(tokio::time::Instant::now() < until, "the dead letter never came");
+    for n in 0..130 {
+        add(
+            &rig.letters,
+            "listener.log",
+            "log.INFO",
+            json!({"name": n.to_string(), "data": ""}).to_string().as_bytes(),
+        );
     }
-    rejecting.request();
-    rig.take_logger_away().await;
-    let path = format!("/v1/dead-letters/listener.log/{USER}");
-    rig.as_admin(rig.request(Method::DELETE, &path)).await.is_problem(503, "logger");
-    rig.as_admin(rig.request(Method::POST, &format!("{path}/replay"))).await.is_problem(503, "logger");
+    add(&rig.letters, "listener.log", "log.ERROR", b"{}");
+    let call = |method: Method, path: &str| rig.as_admin(rig.request(method, path));
+    for path in ["/v1/dead-letters", "/v1/dead-letters?queue=listener.log&limit=101"] {
+        assert_eq!(call(Method::DELETE, path).await.status, 400, "{path}");
+    }
+    let (mut replayed, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
+    let path = "/v1/dead-letters/replay?queue=listener.log&type=log.INFO";
+    let first = call(Method::POST, path).await;
+    assert_eq!((first.status, &first.body), (200, &json!({"count": 100, "more": true})));
+    for _ in 0..100 {
+        replayed.recv().await.unwrap();
+    }
+    let discard = "/v1/dead-letters?queue=listener.log&type=log.INFO&limit=20";
+    assert_eq!(call(Method::DELETE, discard).await.body, json!({"count": 20, "more": true}));
+    assert_eq!(call(Method::DELETE, discard).await.body, json!({"count": 10, "more": false}));
+    assert_eq!(call(Method::DELETE, discard).await.body, json!({"count": 0, "more": false}));
+    assert_eq!(items(&rig, "").await[0]["type"], "log.ERROR");
+    assert_eq!(names(&rig).len(), 130);
+}
+
+#[tokio::test]
+async fn failed_rows_of_the_outbox_are_those_of_the_queue_outbox() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let (one, two) = (add(&rig.outbox, "outbox", "mail", b"{}"), add(&rig.outbox, "outbox", "logger", b"{}"));
+    assert!(items(&rig, "").await.is_empty());
+    assert_eq!(items(&rig, "?queue=outbox").await.len(), 2);
+    let path = |id: &str| format!("/v1/dead-letters/outbox/{id}");
+    assert_eq!(rig.as_admin(rig.get(&path(&one))).await.body["data"], json!({}));
+    // Authentication delivers it itself: RabbitMQ is not there.
+    let replay = rig.as_admin(rig.request(Method::POST, &format!("{}/replay", path(&one)))).await;
+    assert_eq!((replay.status, rig.outbox.replayed.lock().unwrap().clone()), (202, vec![one]));
+    assert_eq!(rig.as_admin(rig.request(Method::DELETE, &path(&two))).await.status, 204);
+    assert!(items(&rig, "?queue=outbox").await.is_empty());
+    assert_eq!(names(&rig).len(), 2);
+}
+
+#[tokio::test]
+async fn a_letter_whose_event_can_not_be_published_stays() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let id = add(&rig.letters, "listener.log", "log.INFO", b"{}");
+    let path = format!("/v1/dead-letters/listener.log/{id}");
+    let replay = rig.as_admin(rig.request(Method::POST, &format!("{path}/replay"))).await;
+    replay.is_problem(503, "RabbitMQ");
     assert_eq!(items(&rig, "").await.len(), 1);
 }
 
 #[tokio::test]
-async fn they_are_for_admins_and_rabbitmq_may_be_away() {
+async fn what_can_not_be_recorded_is_not_done() {
+    let rig = Rig::with_rabbitmq().await;
+    let id = add(&rig.outbox, "outbox", "mail", b"{}");
+    rig.take_logger_away().await;
+    let path = format!("/v1/dead-letters/outbox/{id}");
+    rig.as_admin(rig.request(Method::DELETE, &path)).await.is_problem(503, "logger");
+    rig.as_admin(rig.request(Method::POST, &format!("{path}/replay"))).await.is_problem(503, "logger");
+    assert_eq!(items(&rig, "?queue=outbox").await.len(), 1);
+}
+
+#[tokio::test]
+async fn dead_letters_are_for_admins_and_the_logger_may_be_away() {
     let rig = Rig::start(ServiceOptions::default()).await;
-    let path = "/v1/dead-letters/listener.log/x";
+    let path = format!("/v1/dead-letters/listener.log/{USER}");
     for request in [
         rig.get("/v1/dead-letters"),
-        rig.get(path),
-        rig.request(Method::DELETE, path),
-        rig.request(Method::POST, "/v1/dead-letters/listener.log/x/replay"),
+        rig.get(&path),
+        rig.request(Method::DELETE, &path),
+        rig.request(Method::POST, &format!("{path}/replay")),
+        rig.request(Method::DELETE, "/v1/dead-letters?queue=listener.log"),
+        rig.request(Method::POST, "/v1/dead-letters/replay?queue=listener.log"),
     ] {
         rig.as_user(request.try_clone().unwrap()).await.is_problem(403, "only an admin");
         reply(request).await.is_problem(401, "sign in first");
     }
-    for query in ["queue=other", "limit=0", "colour=red"] {
+    for query in ["queue=other", "limit=0", "colour=red", "from=yesterday", "cursor=x"] {
         let refused = rig.as_admin(rig.get(&format!("/v1/dead-letters?{query}"))).await;
         refused.is_problem(400, query.split('=').next().unwrap());
     }
-    rig.as_admin(rig.get("/v1/dead-letters/other/x")).await.is_problem(400, "no queue of this name");
+    rig.as_admin(rig.get("/v1/dead-letters/other/x")).await.is_problem(400, "invalid queue");
+    rig.as_admin(rig.get("/v1/dead-letters/listener.log/x")).await.is_problem(404, "no such dead letter");
+    rig.take_logger_away().await;
     let away = rig.as_admin(rig.get("/v1/dead-letters")).await;
     away.is_problem(503, "can't be reached");
     assert!(!away.body.to_string().contains("127.0.0.1"), "an address goes out: {away:?}");

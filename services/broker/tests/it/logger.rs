@@ -12,24 +12,37 @@ use weft_proto::weft::log::v1::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logger(pub(crate) Arc<Mutex<Vec<Entry>>>);
 
-#[tonic::async_trait]
-impl LogService for Logger {
-    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
-        let entry = request.into_inner().entry.unwrap();
+impl Logger {
+    fn keep(&self, entry: Entry) -> WriteResponse {
         let mut entries = self.0.lock().unwrap();
         let stored = entries.iter().find(|other| other.id == entry.id);
-        if stored.is_some_and(|stored| (&stored.name, &stored.data) != (&entry.name, &entry.data)) {
-            return Err(Status::already_exists("other content"));
-        }
+        let conflict =
+            stored.is_some_and(|stored| (&stored.name, &stored.data) != (&entry.name, &entry.data));
         let created = stored.is_none();
         if created {
             entries.push(entry);
         }
-        Ok(Response::new(WriteResponse { created, conflict: false }))
+        WriteResponse { created, conflict }
+    }
+}
+
+#[tonic::async_trait]
+impl LogService for Logger {
+    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
+        let written = self.keep(request.into_inner().entry.unwrap());
+        if written.conflict {
+            return Err(Status::already_exists("other content"));
+        }
+        Ok(Response::new(written))
     }
 
-    async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {
-        Err(Status::unimplemented("the broker does not call it"))
+    async fn write_many(
+        &self,
+        request: Request<WriteManyRequest>,
+    ) -> Result<Response<WriteManyResponse>, Status> {
+        let entries = request.into_inner().entries;
+        let results = entries.into_iter().map(|entry| self.keep(entry)).collect();
+        Ok(Response::new(WriteManyResponse { results }))
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {

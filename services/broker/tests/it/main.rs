@@ -11,6 +11,7 @@ mod dead_letters;
 mod description;
 mod events;
 mod helpers;
+mod letters;
 mod limits;
 mod logger;
 mod people;

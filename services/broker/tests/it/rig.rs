@@ -15,6 +15,7 @@ use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::metrics::Metrics;
 
 use crate::authentication::{Authentication, ISSUER, Seen, token};
+use crate::letters::Letters;
 use crate::logger::Logger;
 
 pub(crate) struct Rig {
@@ -22,6 +23,9 @@ pub(crate) struct Rig {
     pub(crate) rabbitmq: Option<RabbitMq>,
     pub(crate) authentication: Arc<Seen>,
     pub(crate) entries: Arc<Mutex<Vec<Entry>>>,
+    /// The dead letters of the logger, and those of authentication's outbox.
+    pub(crate) letters: Letters,
+    pub(crate) outbox: Letters,
     authentication_away: Shutdown,
     logger_away: Shutdown,
     http: Client,
@@ -57,9 +61,13 @@ impl Rig {
         let logger = Logger::default();
         let (authentication_away, logger_away) = (Shutdown::default(), Shutdown::default());
         let server = |away: &Shutdown| Server::new(&Metrics::default(), away.clone());
-        let auth_address =
-            serve(server(&authentication_away).serving(AuthServiceServer::new(authentication.clone()))).await;
-        let log_address = serve(server(&logger_away).serving(LogServiceServer::new(logger.clone()))).await;
+        let (letters, outbox) = (Letters::default(), Letters::delivering());
+        let of_authentication = server(&authentication_away)
+            .serving(AuthServiceServer::new(authentication.clone()))
+            .serving(outbox.server());
+        let of_logger =
+            server(&logger_away).serving(LogServiceServer::new(logger.clone())).serving(letters.server());
+        let (auth_address, log_address) = (serve(of_authentication).await, serve(of_logger).await);
         let rabbitmq = match rabbitmq {
             true => Some(RabbitMq::start(&state.folder("rabbitmq").unwrap()).await.unwrap()),
             false => None,
@@ -80,6 +88,8 @@ impl Rig {
             rabbitmq,
             authentication,
             entries,
+            letters,
+            outbox,
             authentication_away,
             logger_away,
             http,

@@ -12,7 +12,10 @@ use uuid::Uuid;
 use weft_devstack::{FerretDb, MailDev, RabbitMq, Service, ServiceOptions, StateDir};
 use weft_events::{Amqp, Event, EventMetrics, Publisher};
 use weft_mesh::{Channel, Mesh, MeshConfig};
-use weft_proto::weft::log::v1::{Entry, QueryRequest, log_service_client::LogServiceClient};
+use weft_proto::weft::{
+    deadletter::v1::{Filter, Letter, ListRequest, dead_letter_service_client::DeadLetterServiceClient},
+    log::v1::{Entry, QueryRequest, log_service_client::LogServiceClient},
+};
 use weft_runtime::{
     config::{Fixed, Settings},
     metrics::Metrics,
@@ -35,6 +38,7 @@ pub(crate) struct Road {
     pub(crate) mongodb: FerretDb,
     pub(crate) publisher: Publisher,
     pub(crate) client: LogServiceClient<Channel>,
+    pub(crate) letters: DeadLetterServiceClient<Channel>,
     _state: StateDir,
 }
 
@@ -61,9 +65,10 @@ impl Road {
         let publisher = Publisher::start(amqp, EventMetrics::register(&metrics));
         let settings = Fixed::new([("WEFT_MESH_SECURITY", "plaintext"), ("WEFT_MESH_ADDRESSES", &addresses)]);
         let mesh = Mesh::new(MeshConfig::from_settings(&Settings::new(settings)).unwrap(), &metrics);
-        let client =
-            LogServiceClient::new(mesh.channel("logger").unwrap().with_timeout(Duration::from_secs(10)));
-        Self { listener, logger, mail, maildev, rabbitmq, mongodb, publisher, client, _state: state }
+        let channel = mesh.channel("logger").unwrap().with_timeout(Duration::from_secs(10));
+        let (client, letters) =
+            (LogServiceClient::new(channel.clone()), DeadLetterServiceClient::new(channel));
+        Self { listener, logger, mail, maildev, rabbitmq, mongodb, publisher, client, letters, _state: state }
     }
 
     /// Every entry of a service, by id; an id that is stored twice ends the test.
@@ -97,6 +102,32 @@ impl Road {
                 Instant::now() < deadline,
                 "{} entries, not {count}; {}",
                 entries.len(),
+                self.listener.log_tail()
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The dead letters of a queue in the logger's store.
+    pub(crate) async fn letters(&self, queue: &str) -> Result<Vec<Letter>, tonic::Status> {
+        let filter = Some(Filter { queue: queue.into(), ..Filter::default() });
+        let request = ListRequest { filter, limit: 1_000, cursor: String::new() };
+        Ok(self.letters.clone().list(request).await?.into_inner().items)
+    }
+
+    /// Waits until a queue has so many dead letters in the logger's store, and none in RabbitMQ.
+    pub(crate) async fn until_letters(&self, queue: &str, count: usize) -> Vec<Letter> {
+        let deadline = soon();
+        loop {
+            // The logger may not have its store back yet.
+            let letters = self.letters(queue).await.unwrap_or_default();
+            if letters.len() >= count && self.messages(&format!("{queue}.dead")) == 0 {
+                return letters;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} letters, not {count}; {}",
+                letters.len(),
                 self.listener.log_tail()
             );
             sleep(Duration::from_millis(100)).await;

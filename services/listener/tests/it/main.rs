@@ -5,6 +5,7 @@
 mod credentials;
 mod helpers;
 mod kills;
+mod letters;
 mod mails;
 mod original;
 mod process;

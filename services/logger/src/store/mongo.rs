@@ -8,6 +8,7 @@ pub mod archive;
 mod document;
 mod error;
 mod filter;
+pub mod letters;
 mod schema;
 pub mod users;
 
@@ -41,7 +42,7 @@ const QUERIES: usize = 4;
 /// Checks, migrations and deletions that may exist at once: apart, so that slow queries do not make the logger unready.
 const HOUSEKEEPING: usize = 3;
 /// A connection for each of them.
-const POOL_SIZE: u32 = 15;
+const POOL_SIZE: u32 = 19;
 /// Documents that one reply of the server brings: at 1 MiB each, still less than a message may hold.
 const REPLY_DOCUMENTS: u32 = 32;
 /// A store that answers nothing is noticed by the driver within this plus the connect timeout; then the driver ends
@@ -65,6 +66,7 @@ pub struct MongoStore {
     inserts: Arc<Semaphore>,
     queries: Arc<Semaphore>,
     housekeeping: Arc<Semaphore>,
+    letters: Arc<Semaphore>,
 }
 
 impl MongoStore {
@@ -76,6 +78,16 @@ impl MongoStore {
             inserts: Arc::new(Semaphore::new(INSERTS)),
             queries: Arc::new(Semaphore::new(QUERIES)),
             housekeeping: Arc::new(Semaphore::new(HOUSEKEEPING)),
+            letters: Arc::new(Semaphore::new(letters::CALLS)),
+        }
+    }
+
+    /// The dead letters, in the same database.
+    pub fn letters(&self) -> letters::MongoLetters {
+        letters::MongoLetters {
+            link: Arc::clone(&self.collection),
+            room: Arc::clone(&self.letters),
+            within: self.config.query_timeout,
         }
     }
 
@@ -146,6 +158,7 @@ impl LogStore for MongoStore {
         const WITHIN: Duration = Duration::from_secs(600);
         let collection = self.collection()?;
         detached(&self.housekeeping, WITHIN, async move {
+            letters::migrate(&collection).await.map_err(error::classify)?;
             schema::migrate(&collection, retention).await.map_err(error::classify)
         })
         .await

@@ -8,6 +8,7 @@ use tokio::process::Command;
 use weft_devstack::{FerretDb, StateDir};
 use weft_proto::weft::log::v1::{Entry, QueryRequest};
 
+use crate::dead_letters;
 use crate::helpers::{Client, Rig, entry, ids, sorted, write};
 
 /// More than one insert takes.
@@ -40,16 +41,23 @@ async fn filled(state: &StateDir) -> Result<(Rig, Vec<Entry>, PathBuf)> {
 async fn entries_are_dumped_restored_elsewhere_and_restored_again_without_harm() -> Result<()> {
     let state = StateDir::temporary()?;
     let (from, entries, file) = filled(&state).await?;
+    dead_letters::store_one(&from, b"a body").await?;
     let dumped = logger("dump", &file, from.store.uri()).await?;
     assert!(dumped.status.success(), "{}", told(&dumped));
-    assert_eq!(told(&dumped), format!("logger dump: dumped {ENTRIES} entries\n"));
+    assert_eq!(told(&dumped), format!("logger dump: dumped {ENTRIES} entries, 1 dead letters\n"));
 
     let to = Rig::start().await?;
     for (created, there) in [(ENTRIES, 0), (0, ENTRIES)] {
         let restored = logger("restore", &file, to.store.uri()).await?;
         assert!(restored.status.success(), "{}", told(&restored));
-        let line = format!("logger restore: restored {created} entries, {there} were there already\n");
+        let letter = usize::from(created > 0);
+        let line = format!(
+            "logger restore: restored {created} entries ({there} were there already), \
+             {letter} dead letters ({} were there already)\n",
+            1 - letter
+        );
         assert_eq!(told(&restored), line);
+        assert_eq!(dead_letters::content_of_one(&to).await?, b"a body");
         assert_eq!(to.all(QueryRequest::default()).await?, entries);
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The logger as a process, against a real FerretDB.
 
 mod archive;
+mod dead_letters;
 mod helpers;
 mod query;
 mod rubbish;

@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use mongodb::Collection;
 use mongodb::bson::{RawDocumentBuf, doc};
 
-use super::{REPLY_DOCUMENTS, error, insert_once, schema};
+use super::{COLLECTION, REPLY_DOCUMENTS, error, insert_once, letters, schema};
 use crate::config::StoreConfig;
 use crate::store::{Inserted, StoreError};
 
@@ -57,12 +57,19 @@ pub struct Restored {
     pub there: u64,
 }
 
-/// Writes every document, and returns how many there are. What is written meanwhile may be missing.
+/// The collections of the logger, in the order in which they are restored: a letter comes after its content.
+pub const COLLECTIONS: [&str; 3] = [COLLECTION, letters::CONTENTS, letters::LETTERS];
+
+/// Writes every document of a collection, and returns how many there are. What is written meanwhile may be missing.
 ///
 /// # Errors
 /// When the store can't be read, or the archive not written.
-pub async fn dump(config: &StoreConfig, archive: &mut impl Write) -> Result<u64, ArchiveError> {
-    let collection = super::connect(config).await.map_err(error::classify)?;
+pub async fn dump(
+    config: &StoreConfig,
+    collection: &str,
+    archive: &mut impl Write,
+) -> Result<u64, ArchiveError> {
+    let collection = beside(&super::connect(config).await.map_err(error::classify)?, collection);
     let mut found = collection.find(doc! {}).batch_size(REPLY_DOCUMENTS).await.map_err(error::classify)?;
     let mut count = 0;
     while let Some(document) = found.try_next().await.map_err(error::classify)? {
@@ -80,10 +87,13 @@ pub async fn dump(config: &StoreConfig, archive: &mut impl Write) -> Result<u64,
 pub async fn restore(
     config: &StoreConfig,
     retention: Option<Duration>,
+    collection: &str,
     archive: &mut impl Read,
 ) -> Result<Restored, ArchiveError> {
-    let collection = super::connect(config).await.map_err(error::classify)?;
-    schema::migrate(&collection, retention).await.map_err(error::classify)?;
+    let logs = super::connect(config).await.map_err(error::classify)?;
+    schema::migrate(&logs, retention).await.map_err(error::classify)?;
+    letters::migrate(&logs).await.map_err(error::classify)?;
+    let collection = beside(&logs, collection);
     let mut documents = Documents { archive, at: 0 };
     let (mut batch, mut bytes, mut restored) = (Vec::new(), 0, Restored::default());
     while let Some((at, document)) = documents.next()? {
@@ -96,6 +106,11 @@ pub async fn restore(
     }
     insert(&collection, batch, &mut restored).await?;
     Ok(restored)
+}
+
+/// A collection of the same database.
+fn beside(logs: &Collection<RawDocumentBuf>, name: &str) -> Collection<RawDocumentBuf> {
+    logs.client().database(&logs.namespace().db).collection(name)
 }
 
 async fn insert(

@@ -38,6 +38,15 @@ pub(super) fn connection_lost(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. })
 }
 
+/// A document of this id is already there.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    let write = |error: &Error| match error.kind.as_ref() {
+        ErrorKind::Write(mongodb::error::WriteFailure::WriteError(error)) => Some(error.code),
+        _ => None,
+    };
+    write(error) == Some(DUPLICATE_KEY)
+}
+
 pub(super) fn classify(error: Error) -> StoreError {
     match error.kind.as_ref() {
         ErrorKind::Authentication { .. } => StoreError::Unauthorized(SETTING, cause(&error)),

@@ -55,7 +55,7 @@ pub(super) fn of_ids(ids: Vec<&str>) -> Vec<Document> {
 }
 
 /// A pattern that matches exactly this text, for PCRE (MongoDB) and RE2 (FerretDB) alike.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {

@@ -1,0 +1,71 @@
+//! Dead letters from the queue that failed to the store, and what an admin does with them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use weft_e2e::{Reply, until};
+
+use crate::helpers::{broker, shared};
+
+const LETTERS: u64 = 132;
+/// Nothing else here publishes this type.
+const LIST: &str = "/v1/dead-letters?type=log.TRACE&queue=listener.log";
+
+/// Memory that is resident now.
+fn resident_mib(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+}
+
+#[tokio::test]
+async fn a_list_of_132_letters_of_1_mb_costs_the_broker_no_memory_and_they_can_be_discarded() {
+    let stack = shared().await;
+    let broker = broker(stack);
+    // Data of the wrong shape: an array with a number and a text of a million characters.
+    let publish = format!(
+        "X = rabbit_misc:r(<<\"/\">>, exchange, <<\"events\">>), [rabbit_basic:publish(X, <<\"log.TRACE\">>, \
+         [{{delivery_mode, 2}}], iolist_to_binary([$[, integer_to_list(N), $,, $\", binary:copy(<<\"x\">>, 1000000), \
+         $\", $]])) || N <- lists:seq(1, {LETTERS})], ok."
+    );
+    stack.rabbitmq.ctl(&["eval", &publish]).unwrap();
+    let list = async || -> anyhow::Result<Reply> {
+        broker.signed_in(|http| http.get(broker.at(&format!("{LIST}&limit=1000")))).await
+    };
+    until("every letter is stored", Duration::from_secs(120), async || {
+        let stored = list().await?.body["items"].as_array().map_or(0, Vec::len);
+        ensure!(stored as u64 == LETTERS, "{stored} letters");
+        Ok(())
+    })
+    .await
+    .unwrap();
+
+    let pid = stack.broker.pid().unwrap();
+    let before = resident_mib(pid).unwrap();
+    for _ in 0..20 {
+        let listed = list().await.unwrap();
+        assert_eq!(listed.status, 200);
+        let text = listed.body.to_string();
+        assert!(text.len() < 200_000 && !text.contains("xxxx"), "the list has {} bytes", text.len());
+    }
+    let after = resident_mib(pid).unwrap();
+    println!("the broker's memory before and after 20 lists: {before} MiB, {after} MiB");
+    assert!(after < before + 32, "20 lists took {before} MiB to {after} MiB");
+
+    let one = list().await.unwrap().body["items"][0].clone();
+    let path = format!("/v1/dead-letters/listener.log/{}", one["id"].as_str().unwrap());
+    let shown = broker.signed_in(|http| http.get(broker.at(&path))).await.unwrap();
+    assert_eq!(shown.body["data"][1].as_str().map(str::len), Some(1_000_000));
+
+    let mut discarded = 0;
+    loop {
+        let reply = broker.signed_in(|http| http.delete(broker.at(LIST))).await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        discarded += reply.body["count"].as_u64().unwrap();
+        if reply.body["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(discarded, LETTERS);
+    assert_eq!(list().await.unwrap().body["items"].as_array().map(Vec::len), Some(0));
+}

@@ -1,0 +1,58 @@
+use uuid::Uuid;
+use weft_mesh::Caller;
+
+use super::{AccountError, Accounts};
+use crate::store::{FailedLetter, FailedQuery};
+
+const LETTER: &str = "dead letter";
+
+/// What an admin does with the outbox's failed letters.
+impl Accounts {
+    /// Those that match, by the time at which they failed.
+    ///
+    /// # Errors
+    /// When the caller is not an admin.
+    pub async fn failed_letters(
+        &self,
+        caller: Option<&Caller>,
+        query: &FailedQuery,
+    ) -> Result<Vec<FailedLetter>, AccountError> {
+        self.admin(caller).await?;
+        Ok(self.store.failed_letters(query).await?)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// When the caller is not an admin, or there is no such letter.
+    pub async fn failed_letter(
+        &self,
+        caller: Option<&Caller>,
+        id: Uuid,
+    ) -> Result<FailedLetter, AccountError> {
+        self.admin(caller).await?;
+        self.store.failed_letter(id).await?.ok_or(AccountError::NotFound(LETTER))
+    }
+
+    /// Has one delivered again.
+    ///
+    /// # Errors
+    /// When the caller is not an admin, or there is no such letter.
+    pub async fn deliver_again(&self, caller: Option<&Caller>, id: Uuid) -> Result<(), AccountError> {
+        self.admin(caller).await?;
+        if !self.store.deliver_again(id, self.now()).await? {
+            return Err(AccountError::NotFound(LETTER));
+        }
+        self.wake.all();
+        Ok(())
+    }
+
+    /// Removes them for good, and returns how many there were.
+    ///
+    /// # Errors
+    /// When the caller is not an admin.
+    pub async fn remove_failed(&self, caller: Option<&Caller>, ids: &[Uuid]) -> Result<u64, AccountError> {
+        self.admin(caller).await?;
+        Ok(self.store.remove_failed(ids).await?)
+    }
+}

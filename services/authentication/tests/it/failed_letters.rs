@@ -1,0 +1,99 @@
+use anyhow::{Context as _, Result};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use weft_proto::weft::auth::v1::{SignInResponse, SignOutRequest};
+use weft_proto::weft::deadletter::v1::dead_letter_service_client::DeadLetterServiceClient;
+use weft_proto::weft::deadletter::v1::{
+    Filter, GetRequest, Letter, ListRequest, RemoveRequest, ReplayRequest,
+};
+
+use crate::helpers::{PASSWORD, Rig, on_behalf, sign_in, until};
+
+type Letters = DeadLetterServiceClient<Channel>;
+
+fn letters(rig: &Rig) -> Result<Letters> {
+    let address = format!("http://{}", rig.authentication.grpc_address());
+    Ok(DeadLetterServiceClient::new(Endpoint::from_shared(address)?.connect_lazy()))
+}
+
+/// Every letter that matches, two to a page.
+async fn all(rig: &Rig, admin: &SignInResponse, filter: Filter) -> Result<Vec<Letter>> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let request = ListRequest { filter: Some(filter.clone()), limit: 2, cursor };
+        let page = letters(rig)?.list(on_behalf(admin, request)?).await?.into_inner();
+        assert!(page.items.len() <= 2);
+        all.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            return Ok(all);
+        }
+    }
+}
+
+/// Mails of sign-outs that mail refuses for good.
+async fn fail(rig: &Rig, count: usize) -> Result<SignInResponse> {
+    rig.mail.answer(Some(Code::FailedPrecondition));
+    for _ in 0..count {
+        let signed_in = rig.sign_in_admin().await?;
+        rig.client()?.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
+    }
+    rig.until_metric(&format!("auth_outbox_failed{{recipient=\"mail\"}} {count}")).await?;
+    rig.sign_in_admin().await
+}
+
+#[tokio::test]
+async fn failed_letters_are_listed_in_pages_shown_delivered_again_and_discarded() -> Result<()> {
+    let rig = Rig::start().await?;
+    let admin = fail(&rig, 5).await?;
+    let listed = all(&rig, &admin, Filter::default()).await?;
+    assert_eq!(listed.len(), 5);
+    assert!(listed.is_sorted_by_key(|letter| letter.dead_at.map(|at| (at.seconds, at.nanos))));
+    let of_mail =
+        Filter { r#type: "mail".into(), reason: "FailedPrecondition: as".into(), ..Filter::default() };
+    assert_eq!(all(&rig, &admin, of_mail).await?, listed);
+    let of_logger = Filter { r#type: "logger".into(), ..Filter::default() };
+    assert!(all(&rig, &admin, of_logger).await?.is_empty());
+    let before = Filter { to: listed[2].dead_at, ..Filter::default() };
+    assert_eq!(all(&rig, &admin, before).await?, listed[..2]);
+
+    let first = &listed[0];
+    assert_eq!((first.queue.as_str(), first.trace_id.len(), first.attempts), ("outbox", 32, 1));
+    let get = on_behalf(&admin, GetRequest { id: first.id.clone() })?;
+    let shown = letters(&rig)?.get(get).await?.into_inner();
+    assert_eq!(shown.letter.as_ref(), Some(first));
+    let body: serde_json::Value = serde_json::from_slice(&shown.content.context("no content")?.body)?;
+    assert_eq!(body["template"], "logout");
+
+    rig.mail.answer(None);
+    for _ in 0..2 {
+        letters(&rig)?.replay(on_behalf(&admin, ReplayRequest { id: first.id.clone() })?).await.ok();
+    }
+    until("the mail is sent", async || rig.mail.mails().len() == 1).await?;
+    let ids = vec![listed[1].id.clone(), first.id.clone()];
+    let removed = letters(&rig)?.remove(on_behalf(&admin, RemoveRequest { ids })?).await?.into_inner();
+    assert_eq!(removed.removed, 1, "what was delivered is not failed any more");
+    assert_eq!(all(&rig, &admin, Filter::default()).await?, listed[2..]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn failed_letters_are_for_admins() -> Result<()> {
+    let rig = Rig::start().await?;
+    let admin = fail(&rig, 1).await?;
+    let letter = all(&rig, &admin, Filter::default()).await?.remove(0);
+    rig.user("user@example.com").await?;
+    let user = rig.client()?.sign_in(sign_in("user@example.com", PASSWORD)).await?.into_inner();
+    let mut client = letters(&rig)?;
+    let list = client.list(on_behalf(&user, ListRequest::default())?).await.unwrap_err();
+    let get = client.get(on_behalf(&user, GetRequest { id: letter.id.clone() })?).await.unwrap_err();
+    let replay = client.replay(on_behalf(&user, ReplayRequest { id: letter.id.clone() })?).await.unwrap_err();
+    let remove = on_behalf(&user, RemoveRequest { ids: vec![letter.id.clone()] })?;
+    let remove = client.remove(remove).await.unwrap_err();
+    for status in [list, get, replay, remove] {
+        assert_eq!(status.code(), Code::PermissionDenied);
+    }
+    assert_eq!(client.list(ListRequest::default()).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(all(&rig, &admin, Filter::default()).await?, [letter]);
+    Ok(())
+}
