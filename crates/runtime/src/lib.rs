@@ -13,6 +13,7 @@ pub mod log_scope;
 pub mod metrics;
 pub mod process;
 mod sampler;
+mod spans;
 pub mod status;
 pub mod store;
 pub mod telemetry;
