@@ -20,3 +20,4 @@ mod sessions;
 mod settings;
 mod tokens;
 mod traces;
+mod writes;
