@@ -137,7 +137,8 @@ async fn run(next: Next, request: Request<Body>) -> Response {
 
 impl Edge {
     fn visit(&self, request: &Request<Body>, client: Client) -> Visit {
-        let limit = self.policy.limit.as_ref().filter(|_| request.method() != Method::OPTIONS);
+        let free = origin::is_preflight(request.method(), request.headers());
+        let limit = self.policy.limit.as_ref().filter(|_| !free);
         Visit {
             client,
             origin: self.policy.origins.listed(request.headers()).cloned(),

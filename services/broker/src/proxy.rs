@@ -3,6 +3,7 @@
 
 mod body;
 mod headers;
+mod path;
 
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ pub(crate) async fn forward(
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     let Proxy { http, bounds } = &app.proxy;
+    path::check(request.uri().path())?;
     let caller = signed_in::identify_if_ours(app, request.headers()).await?;
     if announced(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes) {
         return Err(Fault::TooLarge.as_error());
