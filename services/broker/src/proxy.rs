@@ -22,6 +22,7 @@ use weft_runtime::trace;
 use self::body::{Fault, Sending};
 use crate::app::App;
 use crate::client::Client;
+use crate::in_flight::{self, Share};
 use crate::reply::ApiError;
 use crate::{signed_in, upstream};
 
@@ -30,6 +31,8 @@ use crate::{signed_in, upstream};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shorter than servers keep idle connections, so that few are found closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// What a connection to a service holds of each direction; also the longest head of its replies.
+const BUFFER_BYTES: usize = 32 << 10;
 
 /// How long, and how much.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +63,7 @@ impl Proxy {
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_max_buf_size(BUFFER_BYTES)
             .build(connector);
         Self { http, bounds }
     }
@@ -78,6 +82,9 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, ApiError> {
     let Proxy { http, bounds } = &app.proxy;
     path::check(request.uri().path())?;
+    if let Some(share) = request.extensions().get::<Share>() {
+        share.stream().map_err(in_flight::refusal)?;
+    }
     let caller = signed_in::identify_if_ours(app, request.headers()).await?;
     if announced(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes) {
         return Err(Fault::TooLarge.as_error());

@@ -10,6 +10,7 @@ mod browser;
 mod dead_letters;
 mod description;
 mod events;
+mod flood;
 mod helpers;
 mod limits;
 mod logger;
