@@ -1,6 +1,7 @@
 //! The figures, one file each, and what they run on.
 
 mod apply_to_ready;
+mod body_flood_p99;
 mod broker_ping_ratio;
 mod console_first_view;
 mod event_stored_p99;
@@ -51,6 +52,8 @@ pub enum Name {
     LoginRate,
     /// Latency of log calls while sign-ins flood in.
     LoginFloodP99,
+    /// Latency of log calls while other clients hold bodies.
+    BodyFloodP99,
     /// The broker's `GET /ping` against that of bare axum.
     BrokerPingRatio,
     /// From a sign-out to its mail.
@@ -163,6 +166,7 @@ async fn one(name: Name, setup: &Setup, cluster: &mut Cluster) -> Figure {
             Name::EventStoredP99 => event_stored_p99::measure().await,
             Name::LoginRate => login_rate::measure(setup).await,
             Name::LoginFloodP99 => login_flood_p99::measure(setup).await,
+            Name::BodyFloodP99 => body_flood_p99::measure(setup).await,
             Name::BrokerPingRatio => broker_ping_ratio::measure(setup).await,
             Name::LogoutToMailP99 => logout_to_mail_p99::measure(setup).await,
             Name::ConsoleFirstView => console_first_view::measure(setup).await,
@@ -191,6 +195,7 @@ impl Name {
             Self::EventStoredP99 => ("event_stored_p99", "ms", Goal::AtMost(50.0)),
             Self::LoginRate => ("login_rate", "of argon2id's", Goal::AtLeast(0.9)),
             Self::LoginFloodP99 => ("login_flood_p99", "ms", Goal::AtMost(50.0)),
+            Self::BodyFloodP99 => ("body_flood_p99", "ms", Goal::AtMost(50.0)),
             Self::BrokerPingRatio => ("broker_ping_ratio", "of axum's", Goal::AtLeast(0.9)),
             Self::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
             Self::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),

@@ -1,8 +1,13 @@
-//! Serving HTTP/1.1 with bounds on slow clients and an end that loses no request.
+//! Serving HTTP/1.1 with bounds on clients, slow ones included, and an end that loses no request.
+
+mod bounds;
+mod refused;
+mod stream;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,14 +18,24 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
+pub use self::bounds::Bounds;
+use self::refused::Refused;
+use self::stream::{Backlog, ClientStream};
+use crate::budget::Charge;
 use crate::lifecycle::Shutdown;
 use crate::telemetry::chain;
 
 /// A client that does not finish its header within this is cut; also how long an idle connection is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest request line and header together; a longer one is answered 431. Also how much of a body or a reply a connection
+/// holds at once.
+const HEADER_BYTES: usize = 32 << 10;
+/// What the kernel keeps of replies that a client has not taken. It counts as the process's memory.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// When the process is out of file descriptors, accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -28,13 +43,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// Handlers find the peer's address as [`ConnectInfo<SocketAddr>`]. Once clients shall go elsewhere, each answer is the last
 /// on its connection: the next request then finds another process, instead of a connection that is being closed.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    let open = GracefulShutdown::new();
-    let mut requested = pin!(shutdown.requested());
+///
+/// A connection past the bounds is answered 429 (of one address) or 503 (of all), and closed. A client that takes nothing of
+/// its replies for the bounds' time is cut; until it does, its next request is not begun.
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, shutdown: Shutdown) {
+    let server =
+        Server { router, open: GracefulShutdown::new(), shutdown, send_timeout: bounds.send_timeout };
+    let mut refused = Refused::default();
+    let mut requested = pin!(server.shutdown.requested());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => connect(stream, peer, &router, &open, &shutdown),
+                Ok((stream, peer)) => match bounds.admit(peer.ip()) {
+                    Ok(place) => server.connect(stream, peer, place),
+                    Err(exceeded) => refused.tell(stream, exceeded),
+                },
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -45,42 +68,54 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
     }
     drop(listener);
     tokio::select! {
-        () = open.shutdown() => {}
-        () = shutdown.cut() => {}
+        () = server.open.shutdown() => {}
+        () = server.shutdown.cut() => {}
     }
 }
 
-fn connect(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: &Router,
-    open: &GracefulShutdown,
-    shutdown: &Shutdown,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(error = chain(&error), "failed to set TCP_NODELAY");
-    }
-    let (router, shutdown) = (router.clone(), shutdown.clone());
-    let service =
-        hyper::service::service_fn(move |request| handle(router.clone(), request, peer, shutdown.clone()));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = open.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%peer, error = chain(&error), "connection ended early");
+struct Server {
+    router: Router,
+    open: GracefulShutdown,
+    shutdown: Shutdown,
+    send_timeout: Duration,
+}
+
+impl Server {
+    fn connect(&self, stream: TcpStream, peer: SocketAddr, place: Charge) {
+        let tuned = stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES));
+        if let Err(error) = tuned {
+            tracing::debug!(error = chain(&error), "failed to set a connection's options");
         }
-    });
+        let stream = ClientStream::new(stream, self.send_timeout);
+        let (router, shutdown, backlog) = (self.router.clone(), self.shutdown.clone(), stream.backlog());
+        let service = hyper::service::service_fn(move |request| {
+            handle(router.clone(), request, peer, Arc::clone(&backlog), shutdown.clone())
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = self.open.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, error = chain(&error), "connection ended early");
+            }
+            drop(place);
+        });
+    }
 }
 
 async fn handle(
     router: Router,
     request: Request<Incoming>,
     peer: SocketAddr,
+    backlog: Arc<Backlog>,
     shutdown: Shutdown,
 ) -> Result<Response<Body>, Infallible> {
+    backlog.clear().await;
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     let mut response = router.oneshot(request).await?;
@@ -115,7 +150,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::default();
         let router = Router::new().route("/", get(async || "well"));
-        let serving = tokio::spawn(serve(listener, router, shutdown.clone()));
+        let serving = tokio::spawn(serve(listener, router, Bounds::default(), shutdown.clone()));
         let mut kept = TcpStream::connect(address).await.unwrap();
         assert!(!ask(&mut kept).await.contains("connection: close"));
         shutdown.leave();
@@ -125,5 +160,114 @@ mod tests {
         assert!(ask(&mut late).await.contains("connection: close"), "new work is still taken");
         shutdown.request();
         serving.await.unwrap();
+    }
+
+    async fn served(router: Router, bounds: Bounds) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, router, bounds, Shutdown::default()));
+        address
+    }
+
+    fn well() -> Router {
+        Router::new().route("/", get(async || "well"))
+    }
+
+    async fn read_all(stream: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        // A reset comes after what was sent before it.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((source, 0))).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn connections_of_one_address_and_of_all_are_bounded() {
+        let address = served(well(), Bounds::new(5, 2)).await;
+        let ours = [127, 0, 0, 1];
+        let mut kept = [connect_from(ours, address).await, connect_from(ours, address).await];
+        for stream in &mut kept {
+            ask(stream).await;
+        }
+        let refused = read_all(&mut connect_from(ours, address).await).await;
+        assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("retry-after: 1"), "{refused}");
+        // Others go on, up to the total.
+        let mut other = connect_from([127, 0, 0, 2], address).await;
+        ask(&mut other).await;
+        let mut third = connect_from([127, 0, 0, 3], address).await;
+        ask(&mut third).await;
+        let refused = read_all(&mut connect_from([127, 0, 0, 3], address).await).await;
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 1"), "{refused}");
+        drop(kept);
+        // A place is free once the server has seen the end of its connection.
+        loop {
+            let mut again = connect_from(ours, address).await;
+            again.write_all(REQUEST).await.unwrap();
+            let mut start = [0; 12];
+            if again.read_exact(&mut start).await.is_ok() && start.ends_with(b"200") {
+                break;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_has_the_whole_allowance() {
+        let bounds = Bounds::new(4, 1).with_proxies(|address| address.is_loopback());
+        let address = served(well(), bounds).await;
+        let mut kept = Vec::new();
+        for _ in 0..4 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            ask(&mut stream).await;
+            kept.push(stream);
+        }
+        let refused = read_all(&mut TcpStream::connect(address).await.unwrap()).await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_pipelines_and_never_reads_is_cut() {
+        let bounds = Bounds::default().with_send_timeout(Duration::from_millis(500));
+        let address = served(well(), bounds).await;
+        // Replies without a body: hyper would keep any number of them.
+        let requests = b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n".repeat(1_000);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut sent = 0_usize;
+        while stream.write_all(&requests).await.is_ok() {
+            sent += requests.len();
+            assert!(sent < 256 << 20, "everything is taken and nothing is cut");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_gets_everything() {
+        let body = "x".repeat(8 << 20);
+        let router = Router::new().route("/", get(async move || body));
+        let bounds = Bounds::default().with_send_timeout(Duration::from_secs(10));
+        let mut stream = TcpStream::connect(served(router, bounds).await).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").await.unwrap();
+        let (mut buffer, mut read) = (vec![0; 64 << 10], 0);
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                some => read += some,
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(read > 8 << 20, "{read}");
+    }
+
+    #[tokio::test]
+    async fn a_header_that_is_too_long_is_431() {
+        let address = served(well(), Bounds::default()).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /{} HTTP/1.1\r\nHost: here\r\n\r\n", "x".repeat(60_000));
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_all(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
 }

@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod admin;
+pub mod budget;
 pub mod clock;
 pub mod config;
 pub mod credentials;
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod net;
 pub mod process;
 mod sampler;
+mod spans;
 pub mod status;
 pub mod store;
 pub mod telemetry;

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use crate::admin::{self, Admin};
 use crate::clock::{self, Clock};
 use crate::config::{ConfigError, Environment, Settings};
 use crate::health::Health;
+use crate::http;
 use crate::lifecycle::{self, Drain, Shutdown};
 use crate::metrics::Metrics;
 use crate::status::StatusBoard;
@@ -88,6 +90,7 @@ where
             Ok(telemetry) => telemetry,
             Err(error) => return refuse(name, &error),
         };
+        raise_file_limit();
         let outcome = start(name, settings, body).await;
         if let Err(reason) = &outcome {
             tracing::error!(reason, "{name} can't go on");
@@ -126,9 +129,8 @@ async fn surroundings(process: &Process) -> Result<(), ProcessError> {
     let listener = listen(&settings, "WEFT_ADMIN_ADDR", SocketAddr::from(([0, 0, 0, 0], 9090))).await?;
     let router = admin::router(Admin { health: health.clone(), metrics, status });
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(error = chain(&error), "the admin port has ended");
-        }
+        // It answers to the very end of the process.
+        http::serve(listener, router, http::Bounds::default(), Shutdown::default()).await;
     });
     tokio::spawn(async move {
         if let Err(error) = lifecycle::listen(shutdown, health, drain).await {
@@ -136,6 +138,15 @@ async fn surroundings(process: &Process) -> Result<(), ProcessError> {
         }
     });
     Ok(())
+}
+
+/// A connection is an open file. Some surroundings allow 1,024 of them and leave it to the process to ask for more.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(error = chain(&error), "failed to raise the limit of open files");
+    }
 }
 
 /// Before telemetry stands there is only standard error.

@@ -19,6 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::{ConfigError, Settings};
 use crate::log_line::{JsonLine, NoSpanFields};
 use crate::sampler;
+use crate::spans::{ShortValues, SmallRequests};
 
 /// Spans wait at most this long before they leave: a trace is to be read seconds after its request.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +27,10 @@ const EXPORT_EVERY: Duration = Duration::from_secs(1);
 const QUEUED_SPANS: usize = 8_192;
 /// How long the end of the process waits for the last spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one request to the collector, and for one batch. Each is shorter than what encloses it, so that the reason that is
+/// logged is the innermost one.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+const BATCH_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What can go wrong before the first log line.
 #[derive(Debug, thiserror::Error)]
@@ -110,13 +115,13 @@ fn provider(
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(&endpoint)
-        .with_timeout(FLUSH_TIMEOUT)
+        .with_timeout(REQUEST_TIMEOUT)
         .build()
         .map_err(|source| TelemetryError::Exporter { endpoint, source })?;
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUED_SPANS)
         .with_scheduled_delay(EXPORT_EVERY)
-        .with_max_export_timeout(FLUSH_TIMEOUT)
+        .with_max_export_timeout(BATCH_TIMEOUT)
         .build();
     let resource = Resource::builder_empty()
         .with_attributes(attributes)
@@ -125,9 +130,11 @@ fn provider(
         .build();
     Ok(Some(
         SdkTracerProvider::builder()
-            .with_span_processor(
-                BatchSpanProcessor::builder(exporter, Tokio).with_batch_config(batches).build(),
-            )
+            .with_span_processor(ShortValues(
+                BatchSpanProcessor::builder(SmallRequests(exporter), Tokio)
+                    .with_batch_config(batches)
+                    .build(),
+            ))
             .with_sampler(sampler)
             .with_resource(resource)
             .build(),
@@ -172,6 +179,18 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::trace::{Span as _, Tracer as _};
+    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+        TraceService, TraceServiceServer,
+    };
+    use opentelemetry_proto::tonic::collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+    };
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::trace::v1::Span;
+
     use super::*;
     use crate::config::Fixed;
 
@@ -181,5 +200,60 @@ mod tests {
             |value| resource_attributes(&Settings::new(Fixed::new([("OTEL_RESOURCE_ATTRIBUTES", value)])));
         assert_eq!(read("a=b, c=d=e").unwrap(), [KeyValue::new("a", "b"), KeyValue::new("c", "d=e")]);
         assert!(read("nothing").is_err());
+    }
+
+    /// What a collector was sent, with gRPC's usual limit of 4 MiB for a message.
+    #[derive(Clone, Default)]
+    struct Collector(Arc<Mutex<Vec<Span>>>);
+
+    #[tonic::async_trait]
+    impl TraceService for Collector {
+        async fn export(
+            &self,
+            request: tonic::Request<ExportTraceServiceRequest>,
+        ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+            let scopes = request.into_inner().resource_spans.into_iter().flat_map(|spans| spans.scope_spans);
+            self.0.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
+            Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn long_values_cost_no_other_span_its_place() {
+        let collector = Collector::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(collector.clone()))
+            .serve_with_incoming(incoming);
+        tokio::spawn(server);
+        let settings = Settings::new(Fixed::new([("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]));
+        let provider = provider("test", "0", &settings).unwrap().unwrap();
+        let tracer = provider.tracer("test");
+        let long = "/ü".repeat(20_000);
+        for number in 0..240 {
+            let mut span = tracer.start(if number % 2 == 0 { "short".to_owned() } else { long.clone() });
+            for key in 0..20 {
+                span.set_attribute(KeyValue::new(format!("key-{key}"), long.clone()));
+            }
+            span.set_attribute(KeyValue::new("number", number));
+        }
+        tracer.start("another").end();
+        tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
+
+        let spans = collector.0.lock().unwrap().clone();
+        assert_eq!(spans.len(), 241);
+        assert!(spans.iter().any(|span| span.name == "another"));
+        assert!(spans.iter().all(|span| span.name.len() <= 1_024), "a name is too long");
+        let values = spans.iter().flat_map(|span| &span.attributes).filter_map(|pair| {
+            match pair.value.as_ref()?.value.as_ref()? {
+                Value::StringValue(text) => Some(text),
+                _ => None,
+            }
+        });
+        let lengths: Vec<usize> = values.map(String::len).collect();
+        assert_eq!(lengths.len(), 240 * 20);
+        assert!(lengths.iter().all(|length| (1_000..=1_024).contains(length)), "{:?}", lengths.iter().max());
     }
 }

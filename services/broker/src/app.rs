@@ -22,6 +22,7 @@ use crate::client::Proxies;
 use crate::config::Config;
 use crate::edge::{Edge, Policy};
 use crate::http::handle::check_name;
+use crate::in_flight::InFlight;
 use crate::keys::Keys;
 use crate::letters::DeadLetters;
 use crate::limit::Limit;
@@ -117,13 +118,16 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     if let Some(limit) = &limit {
         tokio::spawn(Arc::clone(limit).forget());
     }
+    let trusted = Arc::clone(&proxies);
+    let connections = config.connections.with_proxies(move |address| trusted.trusts(address));
     let policy =
         Policy { trust_incoming: config.trust_incoming_traces, proxies, origins: config.origins, limit };
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 8080));
     let listener = process::listen(&process.settings, "WEFT_HTTP_ADDR", everywhere).await?;
     listening.fulfilled();
-    let router = http::router(app, &config.routes, Edge::new(&process.metrics, policy));
-    weft_runtime::http::serve(listener, router, process.shutdown).await;
+    let edge = Edge::new(&process.metrics, policy, InFlight::new(&config.in_flight));
+    let router = http::router(app, &config.routes, edge);
+    weft_runtime::http::serve(listener, router, connections, process.shutdown).await;
     publisher.close().await;
     Ok(())
 }

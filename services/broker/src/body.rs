@@ -8,7 +8,9 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use weft_runtime::budget::Exceeded;
 
+use crate::in_flight;
 use crate::reply::ApiError;
 
 /// The largest body taken, as in the Go original: 1 MiB.
@@ -16,8 +18,11 @@ pub(crate) const LIMIT: usize = 1 << 20;
 /// Past the limit this much more is read and thrown away. A client that writes its whole body before it reads would
 /// else find its connection reset instead of the 413.
 const DRAIN_LIMIT: usize = 64 << 20;
-/// The time a client has for its body.
+/// The time a client has for its body. For the rest of a body that is too large it has the same time again, so that the answer
+/// is 413 however slow the rest is.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// The time for the rest of a body that was refused because too many bytes are held: that answer has to come early.
+const REFUSED_REST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Flattened into a struct, it makes serde want an object: else an array with the fields in their order would do.
 #[derive(Debug, Default, Deserialize)]
@@ -26,7 +31,7 @@ pub(crate) struct Rest {}
 /// The request's body as a `T`.
 ///
 /// # Errors
-/// 400 with what is wrong and where, 408 when it takes too long, 413 when it is too large.
+/// 400 with what is wrong and where, and as [`bytes`].
 pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, ApiError> {
     let (parts, body) = request.into_parts();
     read_json(&parts.headers, body).await
@@ -59,32 +64,58 @@ pub(crate) async fn read_optional_json<T: DeserializeOwned + Default>(
 /// The body, not yet looked at.
 ///
 /// # Errors
-/// 408 when it takes too long, 413 when it is too large.
-pub(crate) async fn bytes(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
-    let slow =
-        || ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 15 seconds").closing();
-    tokio::time::timeout(READ_TIMEOUT, read(headers, body)).await.map_err(|_| slow())?
-}
-
-async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
+/// 408 when it takes too long, 413 when it is too large, 429 or 503 when too many bytes of bodies are held already.
+pub(crate) async fn bytes(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // A client that asks first has sent nothing yet: there is nothing to drain.
     if announced.is_some_and(|length| length > LIMIT) && headers.contains_key(EXPECT) {
         return Err(too_large().closing());
     }
-    let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(LIMIT));
-    while let Some(chunk) = next_chunk(&mut body).await? {
-        if bytes.len() + chunk.len() > LIMIT {
-            return Err(drain(body).await);
+    let read = tokio::time::timeout(READ_TIMEOUT, read(announced, &mut body)).await;
+    match read {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Unread::TooLarge)) => Err(after_rest(body, too_large(), READ_TIMEOUT).await),
+        Ok(Err(Unread::Refused(exceeded))) => {
+            Err(after_rest(body, in_flight::refusal(exceeded), REFUSED_REST_TIMEOUT).await)
+        }
+        Ok(Err(Unread::BrokenOff)) => Err(ApiError::bad_request("the body ended before its end").closing()),
+        Err(_) => {
+            let said = "the body did not arrive within 15 seconds";
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, said).closing())
+        }
+    }
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    TooLarge,
+    /// Too many bytes of bodies are held already.
+    Refused(Exceeded),
+    BrokenOff,
+}
+
+async fn read(announced: Option<usize>, body: &mut Body) -> Result<Vec<u8>, Unread> {
+    // It grows with what arrives: memory is not held for what was only announced.
+    let mut bytes = Vec::new();
+    while let Some(chunk) = next_chunk(body).await? {
+        let needed = bytes.len() + chunk.len();
+        if needed > LIMIT {
+            return Err(Unread::TooLarge);
+        }
+        if needed > bytes.capacity() {
+            let most = announced.filter(|length| *length >= needed).unwrap_or(LIMIT);
+            bytes.reserve_exact((2 * needed).min(most) - bytes.len());
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
 }
 
-async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, Unread> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::bad_request("the body ended before its end").closing())?;
+        let frame =
+            frame.map_err(|error| in_flight::exceeded(&error).map_or(Unread::BrokenOff, Unread::Refused))?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
@@ -92,14 +123,22 @@ async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     Ok(None)
 }
 
-/// Reads a bounded rest, and says whether the connection can go on.
-async fn drain(mut body: Body) -> ApiError {
+/// This error, after a bounded rest of the body was read and thrown away. When that was not all of it, the connection can't
+/// serve another request.
+async fn after_rest(body: Body, error: ApiError, within: Duration) -> ApiError {
+    match tokio::time::timeout(within, reads_to_end(body)).await {
+        Ok(true) => error,
+        Ok(false) | Err(_) => error.closing(),
+    }
+}
+
+async fn reads_to_end(mut body: Body) -> bool {
     let mut drained = 0;
     loop {
         match next_chunk(&mut body).await {
-            Ok(None) => return too_large(),
+            Ok(None) => return true,
             Ok(Some(chunk)) if drained + chunk.len() <= DRAIN_LIMIT => drained += chunk.len(),
-            Ok(Some(_)) | Err(_) => return too_large().closing(),
+            Ok(Some(_)) | Err(_) => return false,
         }
     }
 }
@@ -138,6 +177,8 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -176,7 +217,7 @@ mod tests {
     }
 
     async fn read_all(body: Body, headers: HeaderMap) -> Result<usize, ApiError> {
-        read(&headers, body).await.map(|bytes| bytes.len())
+        bytes(&headers, body).await.map(|bytes| bytes.len())
     }
 
     #[tokio::test]
@@ -185,6 +226,14 @@ mod tests {
         let error = read_all(Body::from(vec![b'x'; LIMIT + 1]), HeaderMap::new()).await.unwrap_err();
         assert_eq!(error.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(!error.close, "all of it was read, so the connection goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_too_large_is_413_however_slow_its_rest_is() {
+        let first = Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; LIMIT + 1]));
+        let never = futures::stream::iter([first]).chain(futures::stream::pending());
+        let error = read_all(Body::from_stream(never), HeaderMap::new()).await.unwrap_err();
+        assert_eq!((error.status, error.close), (StatusCode::PAYLOAD_TOO_LARGE, true));
     }
 
     #[tokio::test]

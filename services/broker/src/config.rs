@@ -6,8 +6,10 @@ use std::time::Duration;
 use weft_events::Amqp;
 use weft_mesh::MeshConfig;
 use weft_runtime::config::{ConfigError, Settings};
+use weft_runtime::http;
 
 use crate::client::Proxies;
+use crate::in_flight;
 use crate::limit::Quota;
 use crate::open::OpenActions;
 use crate::origin::Origins;
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) cookie_security: CookieSecurity,
     pub(crate) routes: Routes,
     pub(crate) route_bounds: Bounds,
+    pub(crate) in_flight: in_flight::Bounds,
+    pub(crate) connections: http::Bounds,
 }
 
 impl Config {
@@ -69,6 +73,8 @@ impl Config {
                 timeout: settings.duration("BROKER_ROUTE_TIMEOUT", Duration::from_secs(30))?,
                 body_bytes: settings.or("BROKER_ROUTE_BODY_BYTES", "a whole number of bytes", 10 << 20)?,
             },
+            in_flight: in_flight(settings)?,
+            connections: http::Bounds::from_settings(settings)?,
         })
     }
 }
@@ -79,6 +85,23 @@ fn quota(settings: &Settings) -> Result<Option<Quota>, ConfigError> {
     let burst: u32 = settings.or("BROKER_REQUESTS_BURST", WANTED, 100)?;
     let (per_second, burst) = (NonZeroU32::new(per_second), NonZeroU32::new(burst));
     Ok(per_second.zip(burst).map(|(per_second, burst)| Quota { per_second, burst }))
+}
+
+/// The defaults fit the operator's limit of 256 MiB for a pod: a body is held about four times while it is handled, as bytes, as
+/// its fields, and as the message to another service.
+fn in_flight(settings: &Settings) -> Result<in_flight::Bounds, ConfigError> {
+    let number = |name, wanted, default: u32| {
+        let default = NonZeroU32::new(default).unwrap_or(NonZeroU32::MIN);
+        settings.or(name, wanted, default).map(|number| number.get() as usize)
+    };
+    let requests = |name, default| number(name, "a whole number, at least 1", default);
+    let bytes = |name, default| number(name, "a whole number of bytes, at least 1", default);
+    Ok(in_flight::Bounds {
+        requests: requests("BROKER_REQUESTS_IN_FLIGHT", 3_072)?,
+        requests_per_address: requests("BROKER_REQUESTS_IN_FLIGHT_PER_ADDRESS", 256)?,
+        bytes: bytes("BROKER_BYTES_IN_FLIGHT", 32 << 20)?,
+        bytes_per_address: bytes("BROKER_BYTES_IN_FLIGHT_PER_ADDRESS", 16 << 20)?,
+    })
 }
 
 #[cfg(test)]
@@ -105,6 +128,12 @@ mod tests {
             ("BROKER_ROUTES", "/v1=http://orders:8080"),
             ("BROKER_ROUTE_TIMEOUT", "long"),
             ("BROKER_ROUTE_BODY_BYTES", "1 MiB"),
+            ("BROKER_REQUESTS_IN_FLIGHT", "0"),
+            ("BROKER_REQUESTS_IN_FLIGHT_PER_ADDRESS", "many"),
+            ("BROKER_BYTES_IN_FLIGHT", "32 MiB"),
+            ("BROKER_BYTES_IN_FLIGHT_PER_ADDRESS", "-1"),
+            ("WEFT_HTTP_CONNECTIONS", "0"),
+            ("WEFT_HTTP_SEND_TIMEOUT", "15"),
         ] {
             let said = read(name, value).unwrap_err().to_string();
             assert!(said.contains(name) && said.contains(value), "{said}");

@@ -26,6 +26,7 @@ use weft_runtime::metrics::{DURATION_BUCKETS_S, Metrics};
 use weft_runtime::trace;
 
 use crate::client::{Client, Proxies};
+use crate::in_flight::{self, InFlight};
 use crate::limit::{Limit, Standing};
 use crate::origin::{self, Origins};
 use crate::proxy::Proxied;
@@ -57,6 +58,7 @@ struct Labels {
 pub(crate) struct Edge {
     requests: Family<Labels, Histogram, fn() -> Histogram>,
     policy: Policy,
+    in_flight: InFlight,
 }
 
 /// Whom the edge trusts, and how much it takes.
@@ -77,7 +79,7 @@ struct Visit {
 }
 
 impl Edge {
-    pub(crate) fn new(metrics: &Metrics, policy: Policy) -> Arc<Self> {
+    pub(crate) fn new(metrics: &Metrics, policy: Policy, in_flight: InFlight) -> Arc<Self> {
         let requests: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_S));
         metrics.register(|registry| {
@@ -88,7 +90,7 @@ impl Edge {
                 requests.clone(),
             );
         });
-        Arc::new(Self { requests, policy })
+        Arc::new(Self { requests, policy, in_flight })
     }
 }
 
@@ -103,7 +105,7 @@ pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body
     let visit = edge.visit(&request, client);
     let mut response = match span.in_scope(|| edge.refuse(&visit, &request)) {
         Some(response) => response,
-        None => run(next, request).instrument(span.clone()).await,
+        None => edge.admit(client, request, next).instrument(span.clone()).await,
     };
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
@@ -136,8 +138,23 @@ async fn run(next: Next, request: Request<Body>) -> Response {
 }
 
 impl Edge {
+    /// Lets a request in while there is room for it, and its reply out while there is room for that.
+    async fn admit(&self, client: Client, request: Request<Body>, next: Next) -> Response {
+        let uri = request.uri().clone();
+        let refused = |exceeded| in_flight::refusal(exceeded).in_form_of(uri.path());
+        let share = match self.in_flight.admit(client.address) {
+            Ok(share) => share,
+            Err(exceeded) => return refused(exceeded),
+        };
+        let mut request = request.map(|body| share.meter(body));
+        request.extensions_mut().insert(share.clone());
+        let response = run(next, request).await;
+        share.hold(response).unwrap_or_else(refused)
+    }
+
     fn visit(&self, request: &Request<Body>, client: Client) -> Visit {
-        let limit = self.policy.limit.as_ref().filter(|_| request.method() != Method::OPTIONS);
+        let free = origin::is_preflight(request.method(), request.headers());
+        let limit = self.policy.limit.as_ref().filter(|_| !free);
         Visit {
             client,
             origin: self.policy.origins.listed(request.headers()).cloned(),

@@ -1,10 +1,13 @@
 //! The keys that access tokens are checked with: fetched from authentication, kept while it is away.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use weft_mesh::Channel;
 use weft_proto::weft::auth::v1::GetSigningKeysRequest;
 use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
@@ -12,7 +15,7 @@ use weft_runtime::telemetry::chain;
 
 use crate::token::KeySet;
 
-/// Between two fetches, whatever key ids clients make up.
+/// Between the beginnings of two fetches, whatever key ids clients make up.
 const FLOOR: Duration = Duration::from_secs(1);
 /// A set older than this is fetched anew, in the background: a key that was taken back has to go.
 const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -22,8 +25,8 @@ const STALE_AFTER: Duration = Duration::from_secs(300);
 pub(crate) struct Keys {
     authentication: AuthServiceClient<Channel>,
     fetched: RwLock<Option<Fetched>>,
-    /// When the last fetch began; held during one, so that there is one at a time.
-    attempt: Mutex<Option<Instant>>,
+    /// The last fetch. Never locked during a fetch: requests that need its outcome wait for it together.
+    last: Mutex<Option<Fetch>>,
 }
 
 #[derive(Debug, Clone)]
@@ -32,9 +35,17 @@ struct Fetched {
     at: Instant,
 }
 
+/// A fetch, under way or over.
+#[derive(Debug)]
+struct Fetch {
+    began: Instant,
+    task: AbortHandle,
+    done: Shared<BoxFuture<'static, ()>>,
+}
+
 impl Keys {
     pub(crate) fn new(authentication: AuthServiceClient<Channel>) -> Arc<Self> {
-        Arc::new(Self { authentication, fetched: RwLock::default(), attempt: Mutex::default() })
+        Arc::new(Self { authentication, fetched: RwLock::default(), last: Mutex::default() })
     }
 
     /// The set, fetched anew when it does not have this key. Nothing while none has ever come.
@@ -51,7 +62,7 @@ impl Keys {
         match self.fetched().filter(|fetched| suits(&fetched.set)) {
             Some(Fetched { set, at }) => {
                 if at.elapsed() > STALE_AFTER {
-                    tokio::spawn(Arc::clone(self).fetch_apart());
+                    drop(self.fetch());
                 }
                 Some(set)
             }
@@ -62,17 +73,24 @@ impl Keys {
         }
     }
 
-    async fn fetch_apart(self: Arc<Self>) {
-        self.fetch().await;
+    /// The fetch that is under way, or else a new one unless the last began just now. It runs in a task of its own, so that it
+    /// neither ends with the request that began it nor is begun again by the next.
+    fn fetch(self: &Arc<Self>) -> Shared<BoxFuture<'static, ()>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Fetch { began, task, done }) = &*last
+            && (!task.is_finished() || began.elapsed() < FLOOR)
+        {
+            return done.clone();
+        }
+        let fetching = tokio::spawn(Arc::clone(self).fetch_once().in_current_span());
+        let task = fetching.abort_handle();
+        let done = fetching.map(drop).boxed().shared();
+        *last = Some(Fetch { began: Instant::now(), task, done: done.clone() });
+        done
     }
 
-    /// Fetches the set, unless that was just done; a failure leaves what is there.
-    async fn fetch(&self) {
-        let mut attempt = self.attempt.lock().await;
-        if attempt.is_some_and(|at| at.elapsed() < FLOOR) {
-            return;
-        }
-        *attempt = Some(Instant::now());
+    /// Fetches the set; a failure leaves what is there.
+    async fn fetch_once(self: Arc<Self>) {
         let reply = match self.authentication.clone().get_signing_keys(GetSigningKeysRequest {}).await {
             Ok(reply) => reply.into_inner(),
             Err(status) => {

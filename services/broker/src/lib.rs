@@ -7,6 +7,7 @@ mod config;
 mod edge;
 mod http;
 mod idempotency;
+mod in_flight;
 mod keys;
 mod letters;
 mod limit;

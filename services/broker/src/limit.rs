@@ -12,6 +12,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota as Bucket, RateLimiter};
+use weft_runtime::budget::subscriber;
 
 /// How often addresses that are at rest are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
@@ -101,11 +102,8 @@ impl Limit {
 fn key(address: IpAddr, crowded: bool) -> IpAddr {
     match address {
         IpAddr::V4(address) if crowded => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & (!0 << 16))),
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let host_bits = if crowded { 96 } else { 64 };
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (!0 << host_bits)))
-        }
+        IpAddr::V6(address) if crowded => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (!0 << 96))),
+        address => subscriber(address),
     }
 }
 

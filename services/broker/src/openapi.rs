@@ -94,6 +94,7 @@ fn complete(path: &str, operation: &mut Operation) {
     if path != PING {
         add("500", "The broker itself failed");
         add("429", "Too many requests, or too many attempts to sign in");
+        add("503", "Too many requests or bytes are in flight");
     }
     if operation.request_body.is_some() {
         add("408", "The body did not arrive within 15 s");

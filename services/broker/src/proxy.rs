@@ -3,6 +3,7 @@
 
 mod body;
 mod headers;
+mod path;
 
 use std::time::Duration;
 
@@ -18,20 +19,26 @@ use weft_mesh::Caller;
 use weft_runtime::telemetry::chain;
 use weft_runtime::trace;
 
-use self::body::{Fault, Noted};
+use self::body::{Fault, Sending};
 use crate::app::App;
 use crate::client::Client;
+use crate::in_flight::{self, Share};
 use crate::reply::ApiError;
 use crate::{signed_in, upstream};
 
+/// At most; and at most half of the time in which a service has to answer, so that a service that can't be reached is always
+/// 503 and never 504.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shorter than servers keep idle connections, so that few are found closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// What a connection to a service holds of each direction; also the longest head of its replies.
+const BUFFER_BYTES: usize = 32 << 10;
 
 /// How long, and how much.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// From the request to the reply's head; then between two parts of either body.
+    /// Of the client for each part of its body; of the service to take each part, to begin its reply after the last one, and
+    /// for each part of the reply.
     pub(crate) timeout: Duration,
     /// Of the request.
     pub(crate) body_bytes: u64,
@@ -51,11 +58,12 @@ pub(crate) struct Proxied;
 impl Proxy {
     pub(crate) fn new(bounds: Bounds) -> Self {
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT.min(bounds.timeout / 2)));
         connector.set_nodelay(true);
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_max_buf_size(BUFFER_BYTES)
             .build(connector);
         Self { http, bounds }
     }
@@ -73,17 +81,28 @@ pub(crate) async fn forward(
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     let Proxy { http, bounds } = &app.proxy;
+    path::check(request.uri().path())?;
+    if let Some(share) = request.extensions().get::<Share>() {
+        share.stream().map_err(in_flight::refusal)?;
+    }
     let caller = signed_in::identify_if_ours(app, request.headers()).await?;
     if announced(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes) {
         return Err(Fault::TooLarge.as_error());
     }
     let span = span(&request, to);
-    let (request, noted) = outgoing(request, to, client, caller.as_ref(), &span, bounds)?;
-    let answer = tokio::time::timeout(bounds.timeout, http.request(request)).instrument(span.clone()).await;
+    let (request, mut sending) = outgoing(request, to, client, caller.as_ref(), &span, bounds)?;
+    let answer = async {
+        tokio::select! {
+            biased;
+            answer = http.request(request) => Some(answer),
+            () = sending.service_is_silent(bounds.timeout) => None,
+        }
+    };
+    let answer = answer.instrument(span.clone()).await;
     let error = match answer {
-        Ok(Ok(response)) => return incoming(response.map(Body::new), &span, bounds),
-        Ok(Err(error)) => {
-            if let Some(fault) = noted.get() {
+        Some(Ok(response)) => return incoming(response.map(Body::new), &span, bounds),
+        Some(Err(error)) => {
+            if let Some(fault) = sending.fault() {
                 failed(&span, "body");
                 return Err(fault.as_error());
             }
@@ -91,7 +110,7 @@ pub(crate) async fn forward(
             failed(&span, if error.is_connect() { "connect" } else { "reply" });
             away(error.is_connect())
         }
-        Err(_) => {
+        None => {
             failed(&span, "timeout");
             ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the service behind this path did not answer in time")
         }
@@ -114,7 +133,7 @@ fn outgoing(
     caller: Option<&Caller>,
     span: &Span,
     bounds: &Bounds,
-) -> Result<(Request<Body>, Noted), ApiError> {
+) -> Result<(Request<Body>, Sending), ApiError> {
     let (mut parts, body) = request.into_parts();
     let host = parts.headers.remove(HOST);
     headers::of_request(&mut parts.headers, client, host);
@@ -129,8 +148,8 @@ fn outgoing(
     parts.uri = uri.map_err(|_| ApiError::bad_request("the path is none that can be sent on"))?;
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let (body, noted) = body::bounded(body, bounds);
-    Ok((Request::from_parts(parts, body), noted))
+    let (body, sending) = body::bounded(body, bounds);
+    Ok((Request::from_parts(parts, body), sending))
 }
 
 fn incoming(response: Response<Body>, span: &Span, bounds: &Bounds) -> Result<Response<Body>, ApiError> {

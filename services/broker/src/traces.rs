@@ -9,6 +9,9 @@ use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use weft_runtime::budget::Exceeded;
+
+use crate::in_flight::Share;
 
 /// How long Jaeger may take, and how much it may answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +50,8 @@ pub(crate) enum TraceError {
     Status(StatusCode),
     #[error("the trace has more than {} MiB", MOST_BYTES >> 20)]
     TooLarge,
+    #[error("too many bytes are in flight")]
+    NoRoom(#[from] Exceeded),
     #[error("failed to read Jaeger's answer")]
     Shape(#[from] serde_json::Error),
 }
@@ -122,8 +127,8 @@ impl Jaeger {
     /// What Jaeger has of a trace now; nothing when it does not know it.
     ///
     /// # Errors
-    /// When Jaeger can't be reached in time, or its answer is too large or no trace.
-    pub(crate) async fn trace(&self, id: &TraceId) -> Result<Option<Trace>, TraceError> {
+    /// When Jaeger can't be reached in time, its answer is too large or no trace, or there is no room for it.
+    pub(crate) async fn trace(&self, id: &TraceId, share: &Share) -> Result<Option<Trace>, TraceError> {
         if id.is_invalid() {
             return Ok(None);
         }
@@ -140,6 +145,7 @@ impl Jaeger {
             if bytes.len() + chunk.len() > MOST_BYTES {
                 return Err(TraceError::TooLarge);
             }
+            share.grow(chunk.len())?;
             bytes.extend_from_slice(&chunk);
         }
         Ok(read(id, serde_json::from_slice(&bytes)?))

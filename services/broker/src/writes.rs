@@ -1,13 +1,18 @@
 //! Log writes of many requests in few calls.
 //!
-//! A request alone is one call of its own, at once. While [`CALLS`] calls are under way, the next requests gather, and go
-//! together as soon as one of them is back: under load the price of a call is shared by all that wait for it, and there
-//! is nothing to wait for otherwise. Each request keeps its own spans on both sides (`weft_mesh::joined`).
+//! A request alone is one call of its own, at once. While a call is under way, the next requests gather, and go together as
+//! soon as it is back: under load the price of a call is shared by all that wait for it, and there is nothing to wait for
+//! otherwise. Each request keeps its own spans on both sides (`weft_mesh::joined`).
+//!
+//! Large entries go in calls of their own, beside these, so that a small entry never waits for a large one. What waits is
+//! bounded in bytes; past it a write is refused at once.
 
-use std::sync::Arc;
+mod lane;
+
+use std::time::Duration;
 
 use prost::Message as _;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 use tonic::{Code, Response, Status};
 use tracing::{Instrument as _, Span};
@@ -16,19 +21,24 @@ use weft_mesh::joined::Joined;
 use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
 use weft_proto::weft::log::v1::{Entry, WriteManyRequest, WriteManyResponse, WriteRequest};
 
-/// Calls under way at once. More of them would only wait in the logger, which inserts one group at a time, and groups would be smaller
-/// (measured with `make bench`, docs/evidence.md).
-const CALLS: usize = 1;
-/// What one call carries at most, well below gRPC's usual limit of 4 MiB for a message.
-const MOST_ENTRIES: usize = 256;
-const MOST_BYTES: usize = 1 << 20;
+use self::lane::{Lane, LaneError, Shape};
+
+/// An entry of more bytes is large.
+const LARGE_BYTES: usize = 16 << 10;
+/// The next call waits for the last one, since a second call would only wait in the logger, which inserts one group at a time,
+/// and groups would be smaller (measured with `make bench`, docs/evidence.md). A call that takes longer than usual is not
+/// waited for.
+const SMALL: Shape =
+    Shape { room_bytes: 8 << 20, entries: 256, calls: 8, patience: Duration::from_millis(50) };
+const LARGE: Shape = Shape { room_bytes: 24 << 20, entries: 1, calls: 4, patience: Duration::ZERO };
 const WRITE_MANY: &str = "/weft.log.v1.LogService/WriteMany";
 
 /// Hands entries to the logger. Cheap to clone; ends when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Writes {
-    queue: mpsc::UnboundedSender<Waiting>,
-    channel: Channel,
+    small: Lane,
+    large: Lane,
+    timeout: Duration,
 }
 
 /// One request's entry on its way.
@@ -37,78 +47,38 @@ struct Waiting {
     entry: Entry,
     span: Span,
     answer: oneshot::Sender<Result<(), Status>>,
+    bytes: usize,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Writes {
-    /// Starts the task that gathers.
+    /// Starts the tasks that gather.
     pub(crate) fn start(channel: Channel) -> Self {
-        let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(gather(channel.clone(), waiting));
-        Self { queue, channel }
+        let timeout = channel.timeout();
+        Self { small: Lane::start(channel.clone(), SMALL), large: Lane::start(channel, LARGE), timeout }
     }
 
     /// Has the logger store an entry.
     ///
     /// # Errors
-    /// With the logger's status; DEADLINE_EXCEEDED when it has none within the channel's timeout, gathering included.
+    /// With the logger's status; DEADLINE_EXCEEDED when it has none within the channel's timeout, gathering included;
+    /// RESOURCE_EXHAUSTED at once when too many bytes wait already.
     ///
     /// # Cancellation
     /// A dropped request's entry is stored all the same, unless its call was not begun yet.
     pub(crate) async fn write(&self, entry: Entry) -> Result<(), Status> {
+        let bytes = entry.encoded_len();
+        let lane = if bytes > LARGE_BYTES { &self.large } else { &self.small };
+        let room = lane.room(bytes).map_err(|error| Status::resource_exhausted(error.to_string()))?;
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { entry, span: Span::current(), answer };
-        let ended = || Status::unavailable("the broker is ending");
-        self.queue.send(waiting).map_err(|_| ended())?;
-        match timeout(self.channel.timeout(), answered).await {
+        let ended = |error: LaneError| Status::unavailable(error.to_string());
+        lane.push(Waiting { entry, span: Span::current(), answer, bytes, _room: room }).map_err(ended)?;
+        match timeout(self.timeout, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(ended()),
+            Ok(Err(_)) => Err(ended(LaneError::Ending)),
             Err(_) => Err(Status::deadline_exceeded("the logger did not answer in time")),
         }
     }
-}
-
-async fn gather(channel: Channel, mut queue: mpsc::UnboundedReceiver<Waiting>) {
-    let calls = Arc::new(Semaphore::new(CALLS));
-    let mut next = None;
-    loop {
-        let first = match next.take() {
-            Some(waiting) => waiting,
-            None => match queue.recv().await {
-                Some(waiting) => waiting,
-                None => return,
-            },
-        };
-        // While this waits, the queue fills: that is what makes groups.
-        let Ok(place) = Arc::clone(&calls).acquire_owned().await else { return };
-        let group = group(first, &mut queue, &mut next);
-        let channel = channel.clone();
-        tokio::spawn(async move {
-            deliver(channel, group).await;
-            drop(place);
-        });
-    }
-}
-
-/// What waits now, up to a call's size. Leaves out those who have gone: nobody was told that theirs is stored.
-fn group(
-    first: Waiting,
-    queue: &mut mpsc::UnboundedReceiver<Waiting>,
-    next: &mut Option<Waiting>,
-) -> Vec<Waiting> {
-    let (mut group, mut bytes) = (Vec::new(), 0);
-    let mut candidate = Some(first);
-    while let Some(waiting) = candidate {
-        if !waiting.answer.is_closed() {
-            bytes += waiting.entry.encoded_len();
-            if !group.is_empty() && (bytes > MOST_BYTES || group.len() == MOST_ENTRIES) {
-                *next = Some(waiting);
-                break;
-            }
-            group.push(waiting);
-        }
-        candidate = queue.try_recv().ok();
-    }
-    group
 }
 
 async fn deliver(channel: Channel, mut group: Vec<Waiting>) {
@@ -121,7 +91,7 @@ async fn deliver(channel: Channel, mut group: Vec<Waiting>) {
 }
 
 async fn alone(mut client: LogServiceClient<Channel>, waiting: Waiting) {
-    let Waiting { entry, span, answer } = waiting;
+    let Waiting { entry, span, answer, .. } = waiting;
     let outcome = client.write(WriteRequest { entry: Some(entry) }).instrument(span).await;
     let _ = answer.send(outcome.map(drop));
 }

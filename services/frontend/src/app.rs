@@ -33,12 +33,13 @@ pub enum RunError {
 pub async fn run(process: Process) -> Result<(), RunError> {
     let ready = process.health.condition("pages");
     let config = Config::from_settings(&process.settings)?;
+    let connections = weft_runtime::http::Bounds::from_settings(&process.settings)?;
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 8080));
     let listener = process::listen(&process.settings, "WEFT_HTTP_ADDR", everywhere).await?;
     let assets = Assets::embedded();
     let pages = Pages::render(&config, &assets)?;
     let router = http::router(Site::new(&config, assets, pages), RequestMetrics::register(&process.metrics));
     ready.fulfilled();
-    weft_runtime::http::serve(listener, router, process.shutdown).await;
+    weft_runtime::http::serve(listener, router, connections, process.shutdown).await;
     Ok(())
 }

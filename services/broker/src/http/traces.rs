@@ -1,11 +1,12 @@
 //! `GET /v1/traces/{id}`: one trace, as far as Jaeger has it.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use weft_runtime::telemetry::chain;
 
 use crate::app::App;
+use crate::in_flight::{self, Share};
 use crate::reply::{ApiError, Problem};
 use crate::signed_in::SignedIn;
 use crate::traces::{Trace, TraceError, TraceId};
@@ -26,6 +27,7 @@ use crate::upstream;
 pub(super) async fn get(
     State(app): State<App>,
     _caller: SignedIn,
+    Extension(share): Extension<Share>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Trace>, Problem> {
     let id = id.ok().and_then(|Path(id)| TraceId::parse(&id)).ok_or_else(|| {
@@ -35,7 +37,7 @@ pub(super) async fn get(
         let said = "this Stack has no Jaeger to read traces from: BROKER_JAEGER_URL is not set";
         return Err(ApiError::unavailable(said, upstream::RETRY_AFTER).into());
     };
-    let found = jaeger.trace(&id).await.map_err(|error| failed(&error))?;
+    let found = jaeger.trace(&id, &share).await.map_err(|error| failed(&error))?;
     let trace = found.ok_or_else(|| ApiError::not_found("Jaeger does not know this trace, or not yet"))?;
     Ok(Json(trace))
 }
@@ -46,6 +48,7 @@ fn failed(error: &TraceError) -> ApiError {
         TraceError::Http(_) | TraceError::Status(_) => {
             ApiError::unavailable("Jaeger can't be reached in time; try again", upstream::RETRY_AFTER)
         }
+        TraceError::NoRoom(exceeded) => in_flight::refusal(*exceeded),
         TraceError::TooLarge | TraceError::Shape(_) => ApiError::new(
             axum::http::StatusCode::BAD_GATEWAY,
             "Jaeger's answer is no trace, or is larger than the broker reads",

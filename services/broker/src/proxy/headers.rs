@@ -34,8 +34,10 @@ pub(super) fn of_request(headers: &mut HeaderMap, client: Client, host: Option<H
     hop_by_hop(headers);
     session::strip(headers);
     remove_if(headers, |name| {
-        let forwarded = name.starts_with("x-forwarded-") || name == "forwarded";
-        name.starts_with(OURS) || forwarded || OF_THE_EDGE.contains(&name)
+        let read = as_services_read(name);
+        let forwarded = read.starts_with("x-forwarded-") || read == "forwarded" || read == "x-real-ip";
+        let of_the_hop = read != name && HOP_BY_HOP.iter().any(|of_hop| of_hop.as_str() == read);
+        read.starts_with(OURS) || forwarded || of_the_hop || OF_THE_EDGE.contains(&read.as_str())
     });
     if let Ok(address) = HeaderValue::from_str(&client.address.to_string()) {
         headers.insert(FORWARDED_FOR, address);
@@ -45,6 +47,12 @@ pub(super) fn of_request(headers: &mut HeaderMap, client: Client, host: Option<H
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }
+}
+
+/// A header's name as many services read it: CGI, and what descends from it, has one character for all that are neither letters
+/// nor digits. To these `Weft_User_Id` is the same as `weft-user-id`.
+fn as_services_read(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
 /// Says who is signed in, under the names that gRPC services know it by.
@@ -110,6 +118,12 @@ mod tests {
     fn a_client_can_not_say_who_is_signed_in_nor_whence_it_came() {
         let mut headers = map(&[
             ("weft-user-id", "root"),
+            ("weft_user_id", "root"),
+            ("weft.user_id", "root"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+            ("transfer_encoding", "chunked"),
+            ("x_own", "kept"),
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-prefix", "/x"),
@@ -126,6 +140,7 @@ mod tests {
         let wanted = map(&[
             ("cookie", "a=1; b=2"),
             ("x-own", "kept"),
+            ("x_own", "kept"),
             ("x-forwarded-for", "127.0.0.1"),
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "shop.example.com"),

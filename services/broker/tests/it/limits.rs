@@ -1,3 +1,4 @@
+use reqwest::Method;
 use weft_devstack::ServiceOptions;
 
 use crate::rig::{Reply, Rig, reply};
@@ -41,6 +42,23 @@ async fn a_client_can_not_choose_its_address() {
     let mut statuses = Vec::new();
     for number in 0..20 {
         statuses.push(from(&rig, &format!("198.51.100.{number}")).await.status);
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn options_count_and_preflights_do_not() {
+    let options =
+        ServiceOptions::default().env("BROKER_REQUESTS_PER_SECOND", "1").env("BROKER_REQUESTS_BURST", "3");
+    let rig = Rig::start(options).await;
+    for _ in 0..10 {
+        let preflight = rig.request(Method::OPTIONS, "/handle").header("origin", "http://page.example");
+        let asked = reply(preflight.header("access-control-request-method", "POST")).await;
+        assert_eq!((asked.status, asked.header("ratelimit")), (204, ""));
+    }
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(reply(rig.request(Method::OPTIONS, "/handle")).await.status);
     }
     assert!(statuses.contains(&429), "{statuses:?}");
 }

@@ -96,7 +96,7 @@ async fn a_request_under_the_prefix_arrives_as_it_was_sent_and_its_reply_comes_b
         (Method::PUT, "/shop"),
         (Method::GET, "/shop/"),
         (Method::DELETE, "/shop/orders/7?full=%20yes&x"),
-        (Method::PATCH, "/shop/a%2Fb"),
+        (Method::PATCH, "/shop/a%3Fb"),
     ] {
         let body = if method == Method::GET { "" } else { "hello" };
         let sent = rig.request(method.clone(), path).header("content-type", "text/x-own").body(body);
@@ -123,6 +123,8 @@ async fn headers_are_the_message_s_alone_and_say_who_calls() {
     let asked = rig
         .get("/shop/x")
         .header("weft-user-id", "root")
+        .header("Weft_User_Id", "root")
+        .header("x_forwarded_for", "6.6.6.6")
         .header("x-forwarded-for", "6.6.6.6")
         .header("connection", "x-hop")
         .header("x-hop", "1")
@@ -131,7 +133,7 @@ async fn headers_are_the_message_s_alone_and_say_who_calls() {
         .header("baggage", "k=v")
         .header("authorization", "Basic b3du");
     let got = reply(asked).await;
-    for gone in ["weft-user-id", "x-hop", "baggage"] {
+    for gone in ["weft-user-id", "weft_user_id", "x_forwarded_for", "x-hop", "baggage"] {
         assert_eq!(told(&got.body, gone), [""; 0], "{gone}");
     }
     assert_eq!(told(&got.body, "authorization"), ["Basic b3du"], "what is not ours goes on");
@@ -150,6 +152,22 @@ async fn headers_are_the_message_s_alone_and_say_who_calls() {
     assert_eq!(got.header("x-of-the-hop"), "");
     assert_eq!(got.header("content-security-policy"), "default-src 'self'", "it knows its own pages");
     assert_eq!(got.header("x-content-type-options"), "nosniff");
+}
+
+#[tokio::test]
+async fn a_path_that_a_service_may_read_as_another_is_refused() {
+    let rig = rig(ServiceOptions::default()).await;
+    let address = rig.broker.http_url().replace("http://", "");
+    for path in ["/shop/../x", "/shop/%2e%2e/x", "/shop/a%2fb", "/shop/a%5cb", "/shop/a\\b", "/shop//x"] {
+        // A URL type would change these paths.
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 400 ") && reply.contains("invalid path"), "{path}: {reply}");
+    }
+    assert_eq!(reply(rig.get("/shop/...")).await.status, 201);
 }
 
 #[tokio::test]

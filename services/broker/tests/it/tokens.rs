@@ -85,3 +85,17 @@ async fn while_no_key_has_ever_come_a_token_can_not_be_checked() {
     with(&rig, &forged(1, |_, _| {})).await.is_problem(503, "can't be checked");
     reply(rig.get("/.well-known/jwks.json")).await.is_problem(503, "authentication");
 }
+
+#[tokio::test]
+async fn requests_wait_together_for_an_authentication_that_hangs() {
+    // It accepts connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = format!("authentication={0},logger={0}", silent.local_addr().unwrap());
+    let rig = Rig::start(ServiceOptions::default().env("WEFT_MESH_ADDRESSES", addresses)).await;
+    let token = forged(1, |_, _| {});
+    let begun = tokio::time::Instant::now();
+    let replies = futures::future::join_all((0..12).map(|_| with(&rig, &token))).await;
+    // One behind the other they would take a minute: a call to authentication has 5 s.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    replies.iter().for_each(|reply| reply.is_problem(503, "can't be checked"));
+}
