@@ -15,6 +15,7 @@ pub mod process;
 mod sampler;
 pub mod status;
 pub mod store;
+pub mod task;
 pub mod telemetry;
 pub mod trace;
 
