@@ -27,6 +27,7 @@ use crate::limit::Limit;
 use crate::proxy::Proxy;
 use crate::reply::ApiError;
 use crate::session::CookieSecurity;
+use crate::standing::Standings;
 use crate::token::Rules;
 use crate::traces::Jaeger;
 use crate::writes::Writes;
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) writes: Writes,
     pub(crate) authentication: AuthServiceClient<Channel>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) standings: Standings,
     pub(crate) token_rules: Rules,
     pub(crate) proxies: Arc<Proxies>,
     pub(crate) cookies: CookieSecurity,
@@ -99,6 +101,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         logger: LogServiceClient::new(logger.clone()),
         writes: Writes::start(logger),
         keys: Keys::new(authentication.clone()),
+        standings: Standings::default(),
         authentication,
         token_rules: Rules::new(&config.token_issuer),
         proxies: Arc::clone(&proxies),

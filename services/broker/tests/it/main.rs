@@ -18,5 +18,6 @@ mod rig;
 mod routes;
 mod sessions;
 mod settings;
+mod standing;
 mod tokens;
 mod traces;
