@@ -12,6 +12,7 @@ mod login_flood_p99;
 mod login_rate;
 mod logout_to_mail_p99;
 mod operator;
+mod pool_drops;
 mod process_ready;
 mod rollout_failed_calls;
 
@@ -33,6 +34,8 @@ use crate::operator::Operators;
 
 /// Any one figure takes less, also where nothing works.
 const WITHIN: Duration = Duration::from_secs(600);
+/// A thousand dropped calls take less.
+const DROPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A figure's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +63,8 @@ pub enum Name {
     LogoutToMailP99,
     /// The console's first view in a browser.
     ConsoleFirstView,
+    /// Calls that are lost or stuck after many were dropped half way.
+    PoolDrops,
     /// Memory of the idle processes.
     IdleRss,
     /// Calls that fail while the Stack is changed.
@@ -113,6 +118,8 @@ pub struct Setup {
     pub trace_ratio: f64,
     /// How many Stacks the operator is measured with.
     pub stacks: Vec<usize>,
+    /// How many calls are dropped half way.
+    pub drops: u32,
 }
 
 impl Setup {
@@ -170,6 +177,7 @@ async fn one(name: Name, setup: &Setup, cluster: &mut Cluster) -> Figure {
             Name::BrokerPingRatio => broker_ping_ratio::measure(setup).await,
             Name::LogoutToMailP99 => logout_to_mail_p99::measure(setup).await,
             Name::ConsoleFirstView => console_first_view::measure(setup).await,
+            Name::PoolDrops => pool_drops::measure(setup).await,
             Name::IdleRss => idle_rss::measure(cluster).await,
             Name::RolloutFailedCalls => rollout_failed_calls::measure(cluster).await,
             Name::OperatorRss1000
@@ -179,8 +187,9 @@ async fn one(name: Name, setup: &Setup, cluster: &mut Cluster) -> Figure {
             | Name::RestartConverged => anyhow::bail!("it is measured with the others of its group"),
         }
     };
+    let within = if name == Name::PoolDrops { WITHIN + DROPS_WITHIN * (setup.drops / 1_000) } else { WITHIN };
     let measured =
-        timeout(WITHIN, measuring).await.with_context(|| format!("not within {WITHIN:?}")).flatten();
+        timeout(within, measuring).await.with_context(|| format!("not within {within:?}")).flatten();
     Figure::new(label, unit, goal, measured)
 }
 
@@ -199,6 +208,7 @@ impl Name {
             Self::BrokerPingRatio => ("broker_ping_ratio", "of axum's", Goal::AtLeast(0.9)),
             Self::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
             Self::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),
+            Self::PoolDrops => ("pool_drops", "lost or stuck", Goal::AtMost(0.0)),
             Self::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
             Self::RolloutFailedCalls => ("rollout_failed_calls", "of 10,000", Goal::AtMost(0.0)),
             Self::OperatorRss1000

@@ -19,6 +19,9 @@ struct Args {
     /// The share of traces that is kept while it measures the rate and the latency of log calls, 0 to 1.
     #[arg(long, default_value_t = 1.0)]
     trace_ratio: f64,
+    /// How many calls `pool_drops` drops half way.
+    #[arg(long, default_value_t = 1_000_000)]
+    drops: u32,
     /// Measures the rate and the latency of log calls without spans.
     #[arg(long)]
     no_traces: bool,
@@ -32,7 +35,12 @@ async fn main() -> Result<()> {
     let named = if args.figures.is_empty() { Name::value_variants().to_vec() } else { args.figures };
     let wanted: Vec<Name> =
         named.into_iter().filter(|name| args.group.is_none_or(|group| name.group() == group)).collect();
-    let setup = Setup { traces: !args.no_traces, trace_ratio: args.trace_ratio, stacks: args.stacks };
+    let setup = Setup {
+        traces: !args.no_traces,
+        trace_ratio: args.trace_ratio,
+        stacks: args.stacks,
+        drops: args.drops,
+    };
     let figures = measure(&wanted, &setup).await;
     print(&figures);
     if all {

@@ -27,6 +27,11 @@ use crate::deadline::Deadline;
 use crate::metrics::Calls;
 use crate::observed::{Observation, ObservedBody};
 
+/// How many calls a peer may give up before this server has looked at them; past it HTTP/2 ends the connection. A peer carries the
+/// calls of all its clients on one connection, and under load many of these leave: with h2's default of 20 they would end the calls
+/// of the others.
+const GIVEN_UP_UNSEEN: usize = 10_000;
+
 /// A gRPC server in the mesh.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -76,6 +81,7 @@ impl Server {
         let Self { routes, observe, shutdown } = self;
         let requested = shutdown.clone();
         let serving = tonic::transport::Server::builder()
+            .http2_max_pending_accept_reset_streams(Some(GIVEN_UP_UNSEEN))
             .layer(observe)
             .add_routes(routes)
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {

@@ -18,6 +18,7 @@ mod sampler;
 mod spans;
 pub mod status;
 pub mod store;
+pub mod task;
 pub mod telemetry;
 pub mod trace;
 

@@ -38,7 +38,7 @@ test('a page that is loaded anew, often and in the middle of it, stays signed in
   await page.locator('#sessions-list li').first().waitFor();
 });
 
-test('tabs that open at once take turns, and stay signed in', async () => {
+test('tabs that open at once stay signed in', async () => {
   const { context } = visitor;
   const pages = await Promise.all([1, 2, 3, 4].map(() => context.newPage()));
   await Promise.all(pages.map((page) => page.goto(`${CONSOLE}/account`)));

@@ -132,8 +132,9 @@ impl KeyRing {
         let keys = store.signing_keys().await?;
         let over = keys.iter().any(|key| key.published_until <= now);
         let keys = if over || self.rotation.next_signs_from(&keys, now).is_some() {
-            let due = |keys: &[Key]| self.rotation.due(keys, now, id, &*self.random);
-            store.rotate_signing_keys(now, &due).await?
+            let (rotation, random) = (self.rotation, Arc::clone(&self.random));
+            let due = move |keys: &[Key]| rotation.due(keys, now, id, &*random);
+            store.rotate_signing_keys(now, Box::new(due)).await?
         } else {
             keys
         };

@@ -84,7 +84,11 @@ impl Metrics {
                 hashes_waiting,
             );
             registry.register("auth_outbox_deliveries", "Attempts to tell another service", deliveries);
-            registry.register("auth_outbox_waiting", "Letters in the outbox", outbox_waiting);
+            registry.register(
+                "auth_outbox_waiting",
+                "Letters in the outbox, counted up to 10000",
+                outbox_waiting,
+            );
             registry.register(
                 "auth_outbox_oldest_seconds",
                 "Age of the oldest letter in the outbox",
@@ -92,7 +96,7 @@ impl Metrics {
             );
             registry.register(
                 "auth_outbox_failed",
-                "Letters that can't be delivered at all: somebody has to look at them",
+                "Letters that can't be delivered at all, counted up to 10000: somebody has to look at them",
                 outbox_failed,
             );
         });
@@ -123,9 +127,8 @@ impl Metrics {
     pub(crate) fn backlog(&self, backlog: &Backlog, now: Timestamp) {
         let Backlog { recipient, waiting, oldest, failed } = *backlog;
         let by = ByRecipient { recipient: recipient.as_str() };
-        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.outbox_waiting.get_or_create(&by).set(gauge(waiting));
-        self.outbox_failed.get_or_create(&by).set(gauge(failed));
+        self.outbox_waiting.get_or_create(&by).set(waiting.into());
+        self.outbox_failed.get_or_create(&by).set(failed.into());
         let age = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
         self.outbox_oldest_seconds.get_or_create(&by).set(age);
     }

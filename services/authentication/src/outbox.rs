@@ -129,12 +129,17 @@ impl TraceContext {
 pub struct Backlog {
     /// For whom.
     pub recipient: Recipient,
-    /// Letters that wait.
-    pub waiting: u64,
+    /// Letters that wait; [`Self::COUNTED`] stands for that many or more.
+    pub waiting: u32,
     /// When the oldest of them was written.
     pub oldest: Option<Timestamp>,
-    /// Letters that can't be delivered at all.
-    pub failed: u64,
+    /// Letters that can't be delivered at all; [`Self::COUNTED`] stands for that many or more.
+    pub failed: u32,
+}
+
+impl Backlog {
+    /// Upper bound of the counts: what lies beyond changes no decision, and would take the store longer and longer.
+    pub const COUNTED: u32 = 10_000;
 }
 
 #[cfg(test)]

@@ -80,11 +80,13 @@ pub fn refresh_hash(token: &str) -> Option<RefreshHash> {
     ours.then(|| Sha256::digest(token.as_bytes()).into())
 }
 
+/// How long a refresh token is still accepted after it has been superseded: long enough for replies and tabs that overtake each
+/// other.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// A refresh token as the store has it, with its session and whether that is open.
 #[derive(Debug, Clone, Copy)]
 pub struct Presented {
-    /// It was used before.
-    pub used: bool,
     /// The session was ended.
     pub ended: bool,
     /// When the session's token was last used.
@@ -93,16 +95,30 @@ pub struct Presented {
     pub expires_at: Timestamp,
     /// Its user may sign in.
     pub user_active: bool,
+    /// Who has used which token.
+    pub uses: Uses,
+}
+
+/// First uses of a refresh token and of those around it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// First use of this token.
+    pub own: Option<Timestamp>,
+    /// First use of this token or of a sibling: one that was issued for the same token.
+    pub family: Option<Timestamp>,
+    /// First use of a token that was issued for this one.
+    pub successor: Option<Timestamp>,
 }
 
 /// What a presented refresh token is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Worth {
-    /// The next one.
+    /// The next token.
     Next,
     /// Nothing: its session has ended.
     Over,
-    /// It was used before: whoever has the other copy must not go on, and the two can't be told apart.
+    /// A replay: somebody else has gone on with this token or a sibling. The owner and a thief can't be told apart, so the session
+    /// ends.
     Replay,
 }
 
@@ -112,16 +128,29 @@ impl Presented {
         let idle = self.last_used_at <= lifetimes.idle_since(now);
         if self.ended || self.expires_at <= now || idle || !self.user_active {
             Worth::Over
-        } else if self.used {
-            Worth::Replay
-        } else {
+        } else if self.uses.acceptable(now) {
             Worth::Next
+        } else {
+            Worth::Replay
         }
+    }
+}
+
+impl Uses {
+    /// A token is accepted
+    ///
+    /// - while neither it nor a sibling has been used: this is the usual refresh;
+    /// - after its own use, while none of the tokens issued for it has been used: their replies may have been lost;
+    /// - for [`GRACE`] after either of these ends: tabs of a browser share one cookie and may overtake each other.
+    fn acceptable(&self, now: Timestamp) -> bool {
+        let not_over = |ended_at: Option<Timestamp>| ended_at.is_none_or(|at| now <= after(at, GRACE));
+        not_over(self.family) || (self.own.is_some() && not_over(self.successor))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt as _;
     use secrecy::ExposeSecret as _;
 
     use super::*;
@@ -136,7 +165,7 @@ mod tests {
 
     fn presented() -> Presented {
         let expires_at = LIFETIMES.end_of(at(0));
-        Presented { used: false, ended: false, last_used_at: at(0), expires_at, user_active: true }
+        Presented { ended: false, last_used_at: at(0), expires_at, user_active: true, uses: Uses::default() }
     }
 
     #[test]
@@ -150,11 +179,129 @@ mod tests {
     }
 
     #[test]
-    fn a_used_token_of_an_open_session_is_a_replay() {
-        let used = Presented { used: true, ..presented() };
-        assert_eq!(used.worth(at(1), &LIFETIMES), Worth::Replay);
-        assert_eq!(Presented { ended: true, ..used }.worth(at(1), &LIFETIMES), Worth::Over);
-        assert_eq!(Presented { user_active: false, ..presented() }.worth(at(1), &LIFETIMES), Worth::Over);
+    fn no_token_of_an_ended_session_or_an_inactive_user_is_worth_anything() {
+        for uses in [Uses::default(), Uses { own: Some(at(1)), family: Some(at(1)), successor: Some(at(2)) }]
+        {
+            let presented = Presented { uses, ..presented() };
+            assert_eq!(Presented { ended: true, ..presented }.worth(at(3), &LIFETIMES), Worth::Over);
+            assert_eq!(Presented { user_active: false, ..presented }.worth(at(3), &LIFETIMES), Worth::Over);
+        }
+    }
+
+    #[test]
+    fn a_token_is_accepted_until_30_seconds_after_somebody_else_has_gone_on() {
+        use Worth::{Next, Replay};
+        // First uses of: the token, it or a sibling, a token issued for it. Then the moment, and the token's worth.
+        for (own, family, successor, now, worth) in [
+            // Nothing was used.
+            (None, None, None, 1_000, Next),
+            // It was used, and what was issued for it was not: the reply was lost.
+            (Some(100), Some(100), None, 101, Next),
+            (Some(100), Some(100), None, 1_700, Next),
+            // A token issued for it was used.
+            (Some(100), Some(100), Some(200), 230, Next),
+            (Some(100), Some(100), Some(200), 231, Replay),
+            // A sibling was used.
+            (None, Some(100), None, 130, Next),
+            (None, Some(100), None, 131, Replay),
+            // A sibling was used, and then the token itself in time: its own reply may be lost too.
+            (Some(120), Some(100), None, 1_000, Next),
+            (Some(120), Some(100), Some(121), 151, Next),
+            (Some(120), Some(100), Some(121), 152, Replay),
+        ] {
+            let uses = Uses { own: own.map(at), family: family.map(at), successor: successor.map(at) };
+            let presented = Presented { last_used_at: at(now - 1), uses, ..presented() };
+            assert_eq!(presented.worth(at(now), &LIFETIMES), worth, "{uses:?} at {now}");
+        }
+    }
+
+    /// A session's tokens, as the store keeps them: each with the one that it was issued for and its first use.
+    struct Tokens {
+        tokens: Vec<(Option<usize>, Option<Timestamp>)>,
+        ended: bool,
+    }
+
+    impl Tokens {
+        fn new() -> Self {
+            Self { tokens: vec![(None, None)], ended: false }
+        }
+
+        /// The next token, or nothing when this ends the session.
+        fn refresh(&mut self, token: usize, now: Timestamp) -> Option<usize> {
+            let (parent, own) = self.tokens[token];
+            let first = |of: &dyn Fn(usize, Option<usize>) -> bool| {
+                let uses = self.tokens.iter().enumerate().filter(|(id, (parent, _))| of(*id, *parent));
+                uses.filter_map(|(_, (_, used_at))| *used_at).min()
+            };
+            let uses = Uses {
+                own,
+                family: first(&|id, of| id == token || (of.is_some() && of == parent)),
+                successor: first(&|_, of| of == Some(token)),
+            };
+            if self.ended || !uses.acceptable(now) {
+                self.ended = true;
+                return None;
+            }
+            self.tokens[token].1.get_or_insert(now);
+            self.tokens.push((Some(token), None));
+            Some(self.tokens.len() - 1)
+        }
+    }
+
+    fn rng(seed: u64) -> rand::rngs::StdRng {
+        rand::SeedableRng::seed_from_u64(seed)
+    }
+
+    #[test]
+    fn a_client_that_loses_replies_is_never_signed_out() {
+        for seed in 0..2_000 {
+            let (mut random, mut session, mut held, mut now) = (rng(seed), Tokens::new(), 0, 0);
+            for step in 0..50 {
+                now += random.random_range(0..200);
+                let next = session.refresh(held, at(now));
+                let next = next.unwrap_or_else(|| panic!("seed {seed}: signed out at step {step}"));
+                if random.random_bool(0.5) {
+                    held = next;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tabs_that_refresh_at_once_with_one_cookie_never_sign_each_other_out() {
+        for seed in 0..2_000 {
+            let (mut random, mut session, mut cookie, mut now) = (rng(seed), Tokens::new(), 0, 0);
+            for round in 0..20 {
+                now += random.random_range(1..1_000);
+                let mut replies = Vec::new();
+                for tab in 0..4 {
+                    now += random.random_range(0..100);
+                    let next = session.refresh(cookie, at(now));
+                    replies.push(next.unwrap_or_else(|| panic!("seed {seed}: round {round}, tab {tab}")));
+                }
+                // Whichever reply comes last.
+                cookie = replies[random.random_range(0..replies.len())];
+            }
+        }
+    }
+
+    /// Two have the same token and each goes on with what it was given, never within half a minute of the other.
+    #[test]
+    fn a_thief_is_found_out_at_the_latest_when_the_second_of_two_refreshes_twice() {
+        for seed in 0..2_000 {
+            let (mut random, mut session, mut now) = (rng(seed), Tokens::new(), 0);
+            let (mut held, mut times) = ([0, 0], [0, 0]);
+            while times.iter().any(|times| *times < 2) {
+                now += random.random_range(31..300);
+                let who = usize::from(random.random_bool(0.5));
+                times[who] += 1;
+                match session.refresh(held[who], at(now)) {
+                    Some(next) => held[who] = next,
+                    None => break,
+                }
+            }
+            assert!(session.ended, "seed {seed}: both go on after {times:?} refreshes");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What authentication asks of a store. Each method is one transaction.
 //!
 //! # Cancellation
-//! Every future may be dropped: what has begun is then done whole or not at all.
+//! Every future may be dropped at any time: what has begun is then done whole or not at all.
 
 mod failed;
 pub mod postgres;
@@ -18,7 +18,7 @@ pub use failed::{FailedLetter, FailedLetters, FailedQuery};
 use crate::keys::Key;
 use crate::limits::{Failures, Rate};
 use crate::outbox::{Backlog, Claimed, Letter, Recipient};
-use crate::session::{Lifetimes, RefreshHash, Session};
+use crate::session::{Lifetimes, RefreshHash, Session, Worth};
 use crate::user::{Account, User};
 
 /// Everything.
@@ -126,7 +126,7 @@ pub trait Users: Send + Sync + 'static {
         &self,
         id: Uuid,
         now: Timestamp,
-        letters: Compose<'_>,
+        letters: Compose,
     ) -> Result<Deactivation, StoreError>;
 
     /// So many people in the order of their addresses, from the first after this one.
@@ -143,7 +143,7 @@ pub trait Users: Send + Sync + 'static {
 }
 
 /// Writes the letters that go with a change, when it is known what has changed: whose sessions, and which.
-pub type Compose<'a> = &'a (dyn Fn(&User, &[Session]) -> Vec<Letter> + Send + Sync);
+pub type Compose = Box<dyn FnOnce(&User, &[Session]) -> Vec<Letter> + Send>;
 
 /// What became of a deactivation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +191,7 @@ pub trait Sessions: Send + Sync + 'static {
         open: &OpenAt,
     ) -> Result<Option<Account>, StoreError>;
 
-    /// Uses up a refresh token and puts the next one in its place. A replay ends the session.
+    /// Uses a refresh token and issues the next one. A replay ends the session.
     ///
     /// # Errors
     /// When the store can't be asked now.
@@ -200,14 +200,21 @@ pub trait Sessions: Send + Sync + 'static {
         presented: &RefreshHash,
         next: &RefreshHash,
         open: &OpenAt,
-        on_replay: Compose<'_>,
+        on_replay: Compose,
     ) -> Result<Rotated, StoreError>;
 
-    /// Whose token this is, used up or not: user and session.
+    /// Ends the session of a refresh token that [`Sessions::rotate`] would accept, and that of a replay. Returns what the token was
+    /// worth; `None` when it is unknown.
     ///
     /// # Errors
     /// When the store can't be asked now.
-    async fn owner_of_refresh_token(&self, hash: &RefreshHash) -> Result<Option<(Uuid, Uuid)>, StoreError>;
+    async fn end_by_token(
+        &self,
+        presented: &RefreshHash,
+        open: &OpenAt,
+        on_end: Compose,
+        on_replay: Compose,
+    ) -> Result<Option<Worth>, StoreError>;
 
     /// A person's open sessions, newest first.
     ///
@@ -223,7 +230,7 @@ pub trait Sessions: Send + Sync + 'static {
         &self,
         which: Which,
         open: &OpenAt,
-        letters: Compose<'_>,
+        letters: Compose,
     ) -> Result<Vec<Session>, StoreError>;
 
     /// Whether a person has, or had, this session.
@@ -292,7 +299,7 @@ pub enum Rotated {
     Next(Box<(User, Session)>),
     /// There is no such token, or its session has ended.
     Refused,
-    /// The token was used before, so its session was ended.
+    /// The token is a replay, so its session was ended.
     Replay,
 }
 
@@ -309,11 +316,11 @@ pub trait SigningKeys: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store can't be asked now.
-    async fn rotate_signing_keys(&self, now: Timestamp, due: Due<'_>) -> Result<Vec<Key>, StoreError>;
+    async fn rotate_signing_keys(&self, now: Timestamp, due: Due) -> Result<Vec<Key>, StoreError>;
 }
 
 /// The key that has to be added to these, if one has to.
-pub type Due<'a> = &'a (dyn Fn(&[Key]) -> Option<Key> + Send + Sync);
+pub type Due = Box<dyn FnOnce(&[Key]) -> Option<Key> + Send>;
 
 /// Letters on their way.
 #[async_trait]
@@ -360,9 +367,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// When the store can't be asked now; the letter is then tried again.
     async fn give_up(&self, id: Uuid, now: Timestamp, reason: &str) -> Result<(), StoreError>;
 
-    /// What there is, for each recipient.
+    /// What there is for a recipient, counted as far as [`Backlog::COUNTED`].
     ///
     /// # Errors
     /// When the store can't be asked now.
-    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
+    async fn backlog(&self, recipient: Recipient) -> Result<Backlog, StoreError>;
 }

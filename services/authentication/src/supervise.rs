@@ -11,6 +11,7 @@ use crate::accounts::{AccountError, Accounts};
 use crate::config::FirstUser;
 use crate::keys::KeyError;
 use crate::limits::Failures;
+use crate::outbox::Recipient;
 use crate::session::before;
 use crate::store::{Over, StoreError};
 
@@ -18,6 +19,7 @@ use crate::store::{Over, StoreError};
 pub const STORE: &str = "postgres";
 
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// Ended sessions stay this long, for whoever looks into what happened.
 const SESSIONS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 
@@ -65,9 +67,11 @@ impl Trouble {
 impl Supervisor {
     /// Runs until shutdown is requested.
     pub async fn run(self, shutdown: Shutdown) {
+        let count = count(self.accounts.clone());
         tokio::select! {
             () = shutdown.requested() => {}
             never = self.watch() => match never {},
+            never = count => match never {},
         }
     }
 
@@ -101,9 +105,6 @@ impl Supervisor {
             }
             progress.first_user = true;
         }
-        for backlog in store.backlog().await? {
-            self.accounts.metrics.backlog(&backlog, self.accounts.clock.now());
-        }
         if is_over(progress.purged_at, PURGE_EVERY) {
             self.purge().await;
             progress.purged_at = Some(Instant::now());
@@ -122,6 +123,20 @@ impl Supervisor {
         if let Err(error) = self.accounts.store.purge(&over).await {
             tracing::warn!(error = chain(&error), "failed to delete what is over, will try again");
         }
+    }
+}
+
+/// Keeps the metrics of the outbox up to date. Apart from the look at the store, since a count says nothing of whether the store works.
+async fn count(accounts: Accounts) -> std::convert::Infallible {
+    loop {
+        for recipient in Recipient::ALL {
+            match accounts.store.backlog(recipient).await {
+                Ok(backlog) => accounts.metrics.backlog(&backlog, accounts.clock.now()),
+                // Readiness and the log report a store that is away.
+                Err(error) => tracing::debug!(error = chain(&error), "failed to count the outbox"),
+            }
+        }
+        sleep(COUNT_EVERY).await;
     }
 }
 

@@ -30,6 +30,7 @@ use crate::open::OpenActions;
 use crate::proxy::Proxy;
 use crate::reply::ApiError;
 use crate::session::SessionCookie;
+use crate::standing::Standings;
 use crate::token::Rules;
 use crate::traces::Jaeger;
 use crate::writes::Writes;
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) writes: Writes,
     pub(crate) authentication: AuthServiceClient<Channel>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) standings: Standings,
     pub(crate) token_rules: Rules,
     pub(crate) proxies: Arc<Proxies>,
     pub(crate) cookies: SessionCookie,
@@ -103,6 +105,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         logger: LogServiceClient::new(logger.clone()),
         writes: Writes::start(logger),
         keys: Keys::new(authentication.clone()),
+        standings: Standings::default(),
         authentication,
         token_rules: Rules::new(&config.token_issuer),
         proxies: Arc::clone(&proxies),

@@ -20,6 +20,7 @@ mod reply;
 mod routes;
 mod session;
 mod signed_in;
+mod standing;
 mod token;
 mod traces;
 mod upstream;

@@ -11,6 +11,7 @@ use weft_mesh::caller::Role;
 use crate::app::App;
 use crate::open::Action;
 use crate::reply::{ApiError, Problem};
+use crate::standing::Purpose;
 use crate::token::{self, Identity, Refused};
 use crate::upstream;
 
@@ -18,7 +19,7 @@ use crate::upstream;
 #[derive(Debug)]
 pub(crate) struct SignedIn(pub(crate) Caller);
 
-/// One who is an admin.
+/// An admin: by the access token, and still so by what authentication says of session and role.
 #[derive(Debug)]
 pub(crate) struct Admin(pub(crate) Caller);
 
@@ -35,10 +36,17 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = identify(app, &parts.headers).await?;
-        if caller.role != Role::Admin {
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "only an admin may do this").into());
-        }
+        check_role(caller.role)?;
+        let purpose = if parts.method.is_safe() { Purpose::Read } else { Purpose::Change };
+        check_role(app.standings.role(&app.authentication, &caller, purpose).await?)?;
         Ok(Self(caller))
+    }
+}
+
+fn check_role(role: Role) -> Result<(), ApiError> {
+    match role {
+        Role::Admin => Ok(()),
+        Role::User => Err(ApiError::new(StatusCode::FORBIDDEN, "only an admin may do this")),
     }
 }
 

@@ -19,7 +19,6 @@ const SHOWN = ['content-type', 'traceresponse', 'retry-after', 'ratelimit', 'rat
  * @property {unknown} [body] sent as JSON
  * @property {string | null} [token] the access token
  * @property {boolean} [cookie] with the session's cookie, which only some paths need
- * @property {boolean} [keepalive] goes on when the page ends
  * @property {string} [key] the idempotency key
  * @property {AbortSignal} [signal]
  */
@@ -28,7 +27,7 @@ const SHOWN = ['content-type', 'traceresponse', 'retry-after', 'ratelimit', 'rat
  * @param {Request} request
  * @returns {Promise<Exchange>}
  */
-export async function exchange({ method, path, body, token, cookie, keepalive, key, signal }) {
+export async function exchange({ method, path, body, token, cookie, key, signal }) {
   /** @type {Record<string, string>} */
   const headers = { accept: 'application/json' };
   if (body !== undefined) headers['content-type'] = 'application/json';
@@ -46,7 +45,6 @@ export async function exchange({ method, path, body, token, cookie, keepalive, k
       headers,
       body: text,
       credentials: cookie ? 'include' : 'omit',
-      keepalive: keepalive ?? false,
       cache: 'no-store',
       redirect: 'error',
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,

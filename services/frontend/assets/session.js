@@ -1,15 +1,13 @@
 // @ts-check
 // Who is signed in. The access token is in this module's memory and nowhere else; the refresh token is in a cookie
-// that no script can read. The broker takes each refresh token once, so tabs take turns.
+// that no script can read. Tabs share it and refresh whenever they like: the broker accepts a refresh token again when its
+// reply was lost or another tab was faster.
 
 import { CallError } from './errors.js';
 import { exchange } from './http.js';
 
 /** @import {Exchange, Tokens, User} from './types' */
 
-/** A refresh that a closed page has begun may still be under way for this long. */
-const IN_FLIGHT_MS = 3_000;
-const MARK = 'weft-refresh-since';
 /** Refreshed this long before its end, or after four fifths of a life that is shorter than that allows. */
 const AHEAD_MS = 30_000;
 
@@ -68,8 +66,9 @@ export async function signOut(everywhere) {
   const request = { method: 'POST', path: '/logout', body: { everywhere }, token, cookie: true };
   const done = await exchange(request);
   const status = done.reply?.status ?? 0;
-  // 401: there is no session any more, which is what was wanted.
-  if (status !== 401 && (status < 200 || status >= 300)) throw new CallError(done);
+  // 401: this session has ended already, as it was to. Whether others are open is then unknown.
+  const ended = status === 401 && !everywhere;
+  if (!ended && (status < 200 || status >= 300)) throw new CallError(done);
   forget();
   tabs.postMessage('out');
 }
@@ -86,29 +85,14 @@ export function forget() {
 
 /** Asks for the next access token; callers at the same time share one request. */
 export function refresh() {
-  refreshing ??= inTurn(askForNext).finally(() => {
+  refreshing ??= askForNext().finally(() => {
     refreshing = null;
   });
   return refreshing;
 }
 
-/**
- * One tab after the other. Browsers have locks only where the page came safely: by https, or from this machine.
- * @template T
- * @param {() => Promise<T>} run
- * @returns {Promise<T>}
- */
-async function inTurn(run) {
-  if (!navigator.locks) return run();
-  return navigator.locks.request('weft-session', run);
-}
-
 async function askForNext() {
-  await formerPage();
-  localStorage.setItem(MARK, String(Date.now()));
-  // It goes on when the page is left: a token that the broker has replaced must reach the cookie.
-  const done = await exchange({ method: 'POST', path: '/v1/session/refresh', cookie: true, keepalive: true });
-  localStorage.removeItem(MARK);
+  const done = await exchange({ method: 'POST', path: '/v1/session/refresh', cookie: true });
   const { reply } = done;
   if (reply?.status === 200) {
     const { user: who, ...tokens } = /** @type {Tokens & { user: User }} */ (reply.json);
@@ -119,12 +103,6 @@ async function askForNext() {
     timer = window.setTimeout(() => void refresh(), 5_000);
   }
   return done;
-}
-
-/** A page that was left in the middle of a refresh has let go of the lock, while its cookie is still to come. */
-async function formerPage() {
-  const age = Date.now() - Number(localStorage.getItem(MARK) ?? 0);
-  if (age >= 0 && age < IN_FLIGHT_MS) await new Promise((done) => setTimeout(done, IN_FLIGHT_MS - age));
 }
 
 /**

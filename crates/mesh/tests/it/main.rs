@@ -103,3 +103,31 @@ async fn what_never_ends_is_cut_when_the_drain_time_has_passed() {
     pair.stop_server().await;
     assert!(call.await.unwrap().is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_given_up_at_once_end_no_other_call_on_the_connection() {
+    let pair = Pair::start(Behaviour::AnswerWhenTold).await;
+    let mut client = pair.client();
+    let kept = tokio::spawn(async move { client.write(helpers::request()).await });
+    pair.handler_entered().await;
+    for round in 0..20 {
+        let given_up: Vec<_> = (0..200)
+            .map(|_| {
+                let mut client = pair.client();
+                let within = Duration::from_micros(200 * round);
+                tokio::spawn(
+                    async move { tokio::time::timeout(within, client.write(helpers::request())).await },
+                )
+            })
+            .collect();
+        for call in given_up {
+            // Given up, or answered in the place of another: both are fine.
+            let _ = call.await.unwrap();
+        }
+    }
+    while !kept.is_finished() {
+        pair.tell_handler();
+        tokio::task::yield_now().await;
+    }
+    kept.await.unwrap().unwrap();
+}

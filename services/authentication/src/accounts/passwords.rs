@@ -11,11 +11,12 @@ use crate::store::PasswordChange;
 const CHANGE: &str = "change of password";
 
 impl Accounts {
-    /// Changes the caller's password and ends the caller's other sessions.
+    /// Changes the caller's password and ends the caller's other sessions. A repeat of a change that was done, whose reply was lost,
+    /// succeeds without effect.
     ///
     /// # Errors
     /// When the caller is not signed in, the current password is another one, or the new one breaks the rules. Wrong
-    /// ones are slowed as at a sign-in.
+    /// ones are slowed as at a sign-in, and so are repeats: otherwise each would be a free guess at the password.
     pub async fn change_password(
         &self,
         caller: Option<&Caller>,
@@ -33,8 +34,12 @@ impl Accounts {
         loop {
             let verdict = self.hasher.verify(current, Some(&account.password_hash)).await?;
             if verdict == Verdict::Wrong {
+                // Counted before the new one is looked at: an error meanwhile must not make a guess free.
                 self.store.add_failure(&failures, self.now()).await?;
-                return Err(AccountError::WrongPassword);
+                return match self.hasher.verify(new, Some(&account.password_hash)).await? {
+                    Verdict::Wrong => Err(AccountError::WrongPassword),
+                    Verdict::Right { .. } => Ok(()),
+                };
             }
             let change = PasswordChange {
                 user_id: account.user.id,

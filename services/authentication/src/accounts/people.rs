@@ -5,7 +5,6 @@ use weft_values::text;
 
 use super::{AccountError, Accounts, Invalid};
 use crate::email::Email;
-use crate::outbox::Letter;
 use crate::password::{self, Verdict};
 use crate::session::Session;
 use crate::store::Deactivation;
@@ -101,8 +100,9 @@ impl Accounts {
     pub async fn deactivate_user(&self, caller: Option<&Caller>, id: Uuid) -> Result<User, AccountError> {
         let admin = self.admin(caller).await?;
         let what = format!("was deactivated by {}", admin.email);
-        let letters = |user: &User, _: &[Session]| -> Vec<Letter> { vec![self.entry(user, None, &what)] };
-        match self.store.deactivate(id, self.now(), &letters).await? {
+        let accounts = self.clone();
+        let letters = move |user: &User, _: &[Session]| vec![accounts.entry(user, None, &what)];
+        match self.store.deactivate(id, self.now(), Box::new(letters)).await? {
             Deactivation::Done(user) => {
                 self.wake.all();
                 Ok(user)

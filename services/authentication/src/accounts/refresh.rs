@@ -10,8 +10,7 @@ impl Accounts {
     /// A new access token and the next refresh token.
     ///
     /// # Errors
-    /// [`AccountError::NotSignedIn`] when the token is none, or its session has ended, as it has when a token is
-    /// presented for the second time.
+    /// [`AccountError::NotSignedIn`] when the token is unknown, its session has ended, or it is a replay, which ends the session.
     pub async fn refresh(&self, token: &SecretString) -> Result<(User, Tokens), AccountError> {
         let outcome = self.try_refresh(token).await;
         self.metrics.refresh(match &outcome {
@@ -30,8 +29,9 @@ impl Accounts {
             return Err(AccountError::NotReady);
         }
         let (next, next_hash) = new_refresh_token(&*self.random);
-        let on_replay = |user: &User, sessions: &[Session]| self.replayed(user, sessions);
-        match self.store.rotate(&presented, &next_hash, &self.open_at(), &on_replay).await? {
+        let accounts = self.clone();
+        let on_replay = move |user: &User, sessions: &[Session]| accounts.replayed(user, sessions);
+        match self.store.rotate(&presented, &next_hash, &self.open_at(), Box::new(on_replay)).await? {
             Rotated::Next(next_session) => {
                 let (user, session) = *next_session;
                 let tokens = self.grant(&user, session, next)?;
@@ -39,17 +39,22 @@ impl Accounts {
             }
             Rotated::Refused => Err(AccountError::NotSignedIn),
             Rotated::Replay => {
-                self.metrics.refresh("replay");
-                tracing::warn!("a refresh token was presented twice: its session was ended");
-                self.wake.all();
+                self.replay();
                 Err(AccountError::NotSignedIn)
             }
         }
     }
 
-    fn replayed(&self, user: &User, sessions: &[Session]) -> Vec<Letter> {
+    /// Reports a replay, which has ended its session.
+    pub(super) fn replay(&self) {
+        self.metrics.refresh("replay");
+        tracing::warn!("a superseded refresh token was presented: its session was ended");
+        self.wake.all();
+    }
+
+    pub(super) fn replayed(&self, user: &User, sessions: &[Session]) -> Vec<Letter> {
         let entry = |session: &Session| {
-            self.warning(user, session.id, "was signed out: a refresh token was presented twice")
+            self.warning(user, session.id, "was signed out: a superseded refresh token was presented")
         };
         sessions.iter().map(entry).collect()
     }

@@ -6,8 +6,8 @@ use weft_mesh::Caller;
 
 use super::{AccountError, Accounts, ids};
 use crate::outbox::{Letter, Message};
-use crate::session::{Session, refresh_hash};
-use crate::store::Which;
+use crate::session::{Session, Worth, refresh_hash};
+use crate::store::{Compose, Which};
 use crate::user::{Account, User};
 
 /// The template of the mail about a sign-out.
@@ -23,28 +23,46 @@ pub struct SignOut {
 }
 
 impl Accounts {
-    /// Ends the session of the caller, or of the refresh token, or all of that user's. Returns how many were open; when
-    /// one was, the user gets a mail.
+    /// Ends the caller's session, or that of the refresh token; `everywhere`, all of the caller's. Returns how many were open; when
+    /// one was, the user gets a mail. Without effect on a session that has ended.
     ///
     /// # Errors
-    /// [`AccountError::NotSignedIn`] when the call names nobody and the token is none of ours.
+    /// [`AccountError::NotSignedIn`] when the call names nobody and the token is not one of ours, and for `everywhere` without a
+    /// caller whose session is open: a refresh token does not suffice.
     pub async fn sign_out(&self, caller: Option<&Caller>, sign_out: &SignOut) -> Result<usize, AccountError> {
-        let (user_id, session_id) = match ids(caller) {
-            Some(ids) => ids,
-            None => self.owner(sign_out.refresh_token.as_ref()).await?,
+        let which = if sign_out.everywhere {
+            let (Account { user, .. }, _) = self.signed_in(caller).await?;
+            Which::All { user_id: user.id }
+        } else {
+            match ids(caller) {
+                Some((user_id, session_id)) => Which::One { user_id, session_id },
+                None => return self.sign_out_by_token(sign_out.refresh_token.as_ref()).await,
+            }
         };
-        let everywhere = sign_out.everywhere;
-        let which = if everywhere { Which::All { user_id } } else { Which::One { user_id, session_id } };
-        let letters = |user: &User, ended: &[Session]| self.signed_out(user, ended, everywhere);
-        let ended = self.store.end_sessions(which, &self.open_at(), &letters).await?;
+        let ended =
+            self.store.end_sessions(which, &self.open_at(), self.on_sign_out(sign_out.everywhere)).await?;
         self.wake.all();
         Ok(ended.len())
     }
 
-    async fn owner(&self, token: Option<&SecretString>) -> Result<(Uuid, Uuid), AccountError> {
+    async fn sign_out_by_token(&self, token: Option<&SecretString>) -> Result<usize, AccountError> {
         let hash = token.and_then(|token| refresh_hash(token.expose_secret()));
         let hash = hash.ok_or(AccountError::NotSignedIn)?;
-        self.store.owner_of_refresh_token(&hash).await?.ok_or(AccountError::NotSignedIn)
+        let accounts = self.clone();
+        let on_replay = move |user: &User, sessions: &[Session]| accounts.replayed(user, sessions);
+        let (on_end, on_replay) = (self.on_sign_out(false), Box::new(on_replay));
+        match self.store.end_by_token(&hash, &self.open_at(), on_end, on_replay).await? {
+            None => return Err(AccountError::NotSignedIn),
+            Some(Worth::Over) => return Ok(0),
+            Some(Worth::Next) => self.wake.all(),
+            Some(Worth::Replay) => self.replay(),
+        }
+        Ok(1)
+    }
+
+    fn on_sign_out(&self, everywhere: bool) -> Compose {
+        let accounts = self.clone();
+        Box::new(move |user, ended| accounts.signed_out(user, ended, everywhere))
     }
 
     fn signed_out(&self, user: &User, ended: &[Session], everywhere: bool) -> Vec<Letter> {
@@ -83,11 +101,12 @@ impl Accounts {
         session_id: Uuid,
     ) -> Result<(), AccountError> {
         let (Account { user, .. }, _) = self.signed_in(caller).await?;
-        let letters = |user: &User, ended: &[Session]| {
-            ended.iter().map(|session| self.entry(user, Some(session.id), "ended a session")).collect()
+        let accounts = self.clone();
+        let letters = move |user: &User, ended: &[Session]| {
+            ended.iter().map(|session| accounts.entry(user, Some(session.id), "ended a session")).collect()
         };
         let which = Which::One { user_id: user.id, session_id };
-        let ended = self.store.end_sessions(which, &self.open_at(), &letters).await?;
+        let ended = self.store.end_sessions(which, &self.open_at(), Box::new(letters)).await?;
         if ended.is_empty() && !self.store.has_session(user.id, session_id).await? {
             return Err(AccountError::NotFound("session"));
         }

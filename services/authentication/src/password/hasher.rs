@@ -22,6 +22,8 @@ const MEMORY_KIB: u32 = 19 * 1_024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const BCRYPT: [&str; 3] = ["$2a$", "$2b$", "$2y$"];
+/// bcrypt reads no further.
+const BCRYPT_BYTES: usize = 72;
 
 /// Checks and makes hashes. Clones share the threads.
 #[derive(Debug, Clone)]
@@ -168,9 +170,12 @@ fn hash(password: &[u8], salt: &[u8; 16], memory: &mut Memory) -> Result<String,
 
 fn verify(password: &[u8], stored: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<Verdict, HashError> {
     if BCRYPT.iter().any(|kind| stored.starts_with(kind)) {
+        // Hashed in any case, so that the time tells nothing.
         return match bcrypt::verify(password, stored) {
-            Ok(true) => Ok(Verdict::Right { renewed: Some(hash(password, salt, memory)?) }),
-            Ok(false) => Ok(Verdict::Wrong),
+            Ok(true) if bcrypt_reads_all(password) => {
+                Ok(Verdict::Right { renewed: Some(hash(password, salt, memory)?) })
+            }
+            Ok(_) => Ok(Verdict::Wrong),
             Err(error) => Ok(unreadable(&error)),
         };
     }
@@ -190,6 +195,12 @@ fn verify(password: &[u8], stored: &str, salt: &[u8; 16], memory: &mut Memory) -
     // Its comparison takes the same time wherever they differ.
     let right = *expected == digest(password, salt, memory)?;
     Ok(if right { Verdict::Right { renewed: None } } else { Verdict::Wrong })
+}
+
+/// Whether a bcrypt hash is of this password alone. bcrypt ignores what follows 72 bytes, and repeats a shorter password with a NUL
+/// between: it can't tell `a` from `a\0a`.
+fn bcrypt_reads_all(password: &[u8]) -> bool {
+    password.len() <= BCRYPT_BYTES && !password.contains(&0)
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Verdict {
@@ -234,6 +245,19 @@ mod tests {
         let Verdict::Right { renewed: Some(renewed) } = verdict else { panic!("{verdict:?}") };
         assert!(is_todays(&renewed), "{renewed}");
         assert_eq!(hasher.verify(&"another".into(), Some(ORIGINAL)).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn more_than_72_bytes_never_match_a_bcrypt_hash() {
+        let hasher = hasher(1, 8);
+        for stored in ["x".repeat(72), "ü".repeat(36), "short".to_owned()] {
+            let hash = bcrypt::hash(&stored, 4).unwrap();
+            let verify = async |password: String| hasher.verify(&password.into(), Some(&hash)).await.unwrap();
+            assert!(matches!(verify(stored.clone()).await, Verdict::Right { .. }), "{stored}");
+            for other in [format!("{stored}y"), format!("{stored} and more"), format!("{stored}\0{stored}")] {
+                assert_eq!(verify(other.clone()).await, Verdict::Wrong, "{other:?} for {stored}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod outbox;
 pub mod roles;
 mod rows;
 mod sessions;
+mod unit;
 mod users;
 
 use std::str::FromStr as _;
@@ -20,20 +21,20 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgPool, PgTransaction, query, query_scalar};
+use sqlx::{ConnectOptions as _, PgPool, query, query_scalar};
 use tokio::time::timeout;
-use weft_mesh::Deadline;
 
 use super::{Cause, Over, Schema, StoreError};
 use crate::config::StoreConfig;
 use crate::trace::{DatabaseSpans, StoreAddress};
 use error::{classify, unmigrated};
 use rows::to_db;
+use unit::Statements;
 
-/// So that "unavailable" reaches the caller before its deadline passes.
-const WAY_BACK: Duration = Duration::from_millis(30);
-/// A statement that the server still works on when nobody waits for it any more ends by itself.
-const STATEMENT_TIMEOUT: &str = "10s";
+/// Time limits that the server itself enforces: for a statement that nobody waits for, and for a transaction whose client sends
+/// nothing more.
+const SERVER_TIMEOUTS: [(&str, &str); 2] =
+    [("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "10s")];
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -43,7 +44,7 @@ pub struct PostgresStore {
     pool: PgPool,
     options: PgConnectOptions,
     timeout: Duration,
-    spans: DatabaseSpans,
+    statements: Statements,
 }
 
 impl PostgresStore {
@@ -59,33 +60,9 @@ impl PostgresStore {
             .max_connections(config.connections)
             .acquire_timeout(config.timeout)
             .acquire_slow_threshold(Duration::MAX)
-            .connect_lazy_with(options.clone().options([("statement_timeout", STATEMENT_TIMEOUT)]));
-        Some(Self { pool, options, timeout: config.timeout, spans: DatabaseSpans::new(address) })
-    }
-
-    /// Gives work no more time than its caller has left.
-    async fn bounded<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let left = Deadline::current().map(|deadline| deadline.left().saturating_sub(WAY_BACK));
-        let within = left.map_or(self.timeout, |left| left.min(self.timeout));
-        timeout(within, work).await.map_err(|_| StoreError::TimedOut(within))?
-    }
-
-    /// Runs one statement in its span.
-    async fn run<T>(
-        &self,
-        operation: &'static str,
-        table: &'static str,
-        statement: impl Future<Output = sqlx::Result<T>>,
-    ) -> Result<T, StoreError> {
-        self.spans.run(operation, table, async { statement.await.map_err(classify) }).await
-    }
-
-    async fn begin(&self) -> Result<PgTransaction<'static>, StoreError> {
-        self.run("BEGIN", "", self.pool.begin()).await
-    }
-
-    async fn commit(&self, transaction: PgTransaction<'static>) -> Result<(), StoreError> {
-        self.run("COMMIT", "", transaction.commit()).await
+            .connect_lazy_with(options.clone().options(SERVER_TIMEOUTS));
+        let statements = Statements(DatabaseSpans::new(address));
+        Some(Self { pool, options, timeout: config.timeout, statements })
     }
 }
 
@@ -104,9 +81,11 @@ fn options(config: &StoreConfig) -> Option<PgConnectOptions> {
 #[async_trait]
 impl Schema for PostgresStore {
     async fn check(&self) -> Result<String, StoreError> {
-        self.bounded(async {
-            let version = query_scalar!(r#"SELECT current_setting('server_version') AS "version!""#);
-            version.fetch_one(&self.pool).await.map_err(classify)
+        self.bounded(|_, connection| {
+            Box::pin(async move {
+                let version = query_scalar!(r#"SELECT current_setting('server_version') AS "version!""#);
+                version.fetch_one(connection).await.map_err(classify)
+            })
         })
         .await
     }
@@ -129,21 +108,23 @@ impl Schema for PostgresStore {
     }
 
     async fn purge(&self, over: &Over) -> Result<(), StoreError> {
-        self.bounded(async {
-            let Over { now, failures_before, sessions_before } = *over;
-            query!("DELETE FROM sign_in_addresses WHERE next_at < $1", to_db(now))
-                .execute(&self.pool)
-                .await
-                .map_err(classify)?;
-            query!("DELETE FROM sign_in_failures WHERE last_at < $1", to_db(failures_before))
-                .execute(&self.pool)
-                .await
-                .map_err(classify)?;
-            query!("DELETE FROM sessions WHERE expires_at < $1", to_db(sessions_before))
-                .execute(&self.pool)
-                .await
-                .map_err(classify)?;
-            Ok(())
+        let Over { now, failures_before, sessions_before } = *over;
+        self.bounded(move |_, connection| {
+            Box::pin(async move {
+                query!("DELETE FROM sign_in_addresses WHERE next_at < $1", to_db(now))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(classify)?;
+                query!("DELETE FROM sign_in_failures WHERE last_at < $1", to_db(failures_before))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(classify)?;
+                query!("DELETE FROM sessions WHERE expires_at < $1", to_db(sessions_before))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(classify)?;
+                Ok(())
+            })
         })
         .await
     }

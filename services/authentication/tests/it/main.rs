@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
 
 mod credentials;
+mod dropped;
 mod failed_letters;
 mod helpers;
 mod keys;

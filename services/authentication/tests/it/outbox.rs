@@ -180,3 +180,58 @@ async fn a_mail_that_takes_longer_than_its_lease_is_delivered_by_one_replica() -
     assert_eq!(rig.mail.copies(), 1);
     Ok(())
 }
+
+/// As after a week in which the logger was away.
+#[tokio::test]
+async fn many_letters_are_counted_within_bounds_and_leave_the_replica_ready() -> Result<()> {
+    const LETTERS: i64 = 200_000;
+    const COUNTED: u64 = 10_000;
+    let rig = Rig::without_peers().await?;
+    let mut database = rig.database().await?;
+    // Due later, so that no relay takes them. Without statistics, as right after a burst.
+    sqlx::query("ALTER TABLE outbox SET (autovacuum_enabled = false)").execute(&mut database).await?;
+    let fill = "INSERT INTO outbox (id, recipient, payload, created_at, due_at, failed_at) \
+                SELECT gen_random_uuid(), 'logger', '{}', now() - interval '1 hour' + n * interval '1 ms', \
+                  now() + interval '1 hour', CASE WHEN n % 2 = 0 THEN now() END \
+                FROM generate_series(1, $1) AS n";
+    sqlx::query(fill).bind(LETTERS).execute(&mut database).await?;
+    rig.until_metric(&format!("auth_outbox_waiting{{recipient=\"logger\"}} {COUNTED}\n")).await?;
+    rig.until_metric(&format!("auth_outbox_failed{{recipient=\"logger\"}} {COUNTED}\n")).await?;
+    rig.until_metric("auth_outbox_waiting{recipient=\"mail\"} 0").await?;
+    let (_, metrics) = rig.admin("/metrics").await?;
+    let age = "auth_outbox_oldest_seconds{recipient=\"logger\"} ";
+    let age = metrics.lines().find_map(|line| line.strip_prefix(age)).context("no age")?;
+    assert!(age.parse::<u64>()? > 3_000, "{age}");
+    assert_eq!(rig.admin("/readyz").await?.0, 200);
+    Ok(())
+}
+
+/// The plan, not the time: it must not depend on how busy the machine is.
+#[tokio::test]
+async fn a_count_reads_no_more_entries_of_an_index_than_it_counts() -> Result<()> {
+    const ROWS: i64 = 30_000;
+    let rig = Rig::without_peers().await?;
+    let mut database = rig.database().await?;
+    let fill = "INSERT INTO outbox (id, recipient, payload, created_at, due_at, failed_at) \
+                SELECT gen_random_uuid(), 'logger', '{}', now(), now() + interval '1 hour', \
+                  CASE WHEN n % 2 = 0 THEN now() END FROM generate_series(1, $1) AS n";
+    sqlx::query(fill).bind(ROWS).execute(&mut database).await?;
+    let noted = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx"))?;
+    let queries = noted.map(|file| {
+        let noted: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file?.path())?)?;
+        Ok(noted["query"].as_str().unwrap_or_default().to_owned())
+    });
+    let queries = queries.collect::<Result<Vec<String>>>()?;
+    let find =
+        |part: &str| queries.iter().find(|query| query.contains(part)).cloned().context("no such query");
+    let (in_order, count) = (find("enable_sort")?, find("AS oldest")?);
+    let count = count.replace("$1", "'logger'").replace("$2", "10000");
+    let mut transaction = sqlx::Connection::begin(&mut database).await?;
+    sqlx::query(sqlx::AssertSqlSafe(in_order)).execute(&mut *transaction).await?;
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN (ANALYZE, TIMING OFF) {count}"));
+    let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut *transaction).await?;
+    let read = plan.iter().filter_map(|line| line.split_once("(actual rows=")?.1.split_once(' '));
+    let read = read.map(|(rows, _)| Ok(rows.parse::<u64>()?)).collect::<Result<Vec<u64>>>()?;
+    assert!(read.contains(&10_000) && read.iter().all(|rows| *rows <= 10_000), "{}", plan.join("\n"));
+    Ok(())
+}

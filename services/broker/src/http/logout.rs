@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use tonic::Code;
@@ -29,7 +29,7 @@ pub(super) struct Logout {
     _rest: Rest,
 }
 
-/// Signs out: by the access token, or by the session's cookie where that has run out.
+/// Signs out: by the access token, or by the session's cookie where that has run out. `everywhere` needs an access token.
 #[utoipa::path(post, path = "/logout", operation_id = "logout", tag = "session",
     request_body(content = Option<Logout>, description = "May be left out"),
     security(("bearer" = [])),
@@ -37,7 +37,8 @@ pub(super) struct Logout {
         (status = 202, description = "`Signed out`: the session has ended, and its user gets a mail", body = Envelope,
             headers(("Set-Cookie" = String, description = "Takes the session's cookie away"))),
         (status = 400, description = "The body is none that is wanted"),
-        (status = 401, description = "There is neither a valid access token nor a session"),
+        (status = 401, description = "There is neither a valid access token nor a session; or `everywhere` without the access token \
+            of an open session: nothing was ended"),
         (status = 403, description = "A page of another origin sent it"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
@@ -48,14 +49,23 @@ pub(super) async fn post(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let call = call(&app, client, &parts.headers).await?;
+    let caller = identify(&app, &parts.headers).await;
+    let cookie = app.cookies.read(client, &parts.headers);
+    let call = match (caller, cookie) {
+        (Ok(caller), _) => Ok(on_behalf(&caller, SignOutRequest::default())?),
+        (Err(refused), Some(refresh_token)) => Err((refused, refresh_token)),
+        (Err(refused), None) => return Err(refused),
+    };
     let Logout { everywhere, _rest } = body::read_optional_json(&parts.headers, body).await?;
-    let call = call.map(|request| SignOutRequest { everywhere, ..request });
-    let signed_out = app.authentication.clone().sign_out(call).await;
-    match signed_out {
+    let call = match call {
+        Ok(call) => call.map(|request| SignOutRequest { everywhere, ..request }),
+        Err((refused, _)) if everywhere => return Err(refused),
+        Err((_, refresh_token)) => tonic::Request::new(SignOutRequest { refresh_token, everywhere: false }),
+    };
+    match app.authentication.clone().sign_out(call).await {
         Ok(_) => {}
-        // The session that it names has ended already, which is what was asked for.
-        Err(status) if status.code() == Code::Unauthenticated => {}
+        // The session has ended already, which is what was asked for. Whether others are open is then unknown.
+        Err(status) if status.code() == Code::Unauthenticated && !everywhere => {}
         Err(status) => return Err(upstream::authentication(&status)),
     }
     let mut response = success(StatusCode::ACCEPTED, "Signed out");
@@ -63,18 +73,4 @@ pub(super) async fn post(
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     Ok(response)
-}
-
-/// On whose behalf: the bearer's, else that of the session in the cookie.
-async fn call(
-    app: &App,
-    client: Client,
-    headers: &HeaderMap,
-) -> Result<tonic::Request<SignOutRequest>, ApiError> {
-    let refused = match identify(app, headers).await {
-        Ok(caller) => return on_behalf(&caller, SignOutRequest::default()),
-        Err(error) => error,
-    };
-    let refresh_token = app.cookies.read(client, headers).ok_or(refused)?;
-    Ok(tonic::Request::new(SignOutRequest { refresh_token, everywhere: false }))
 }

@@ -23,7 +23,7 @@ pub(super) struct Refreshed {
     user: User,
 }
 
-/// Renews the access token. The cookie is good once: the reply has the next one.
+/// Renews the access token. The reply has the next cookie. A request whose reply was lost may be repeated with the same one.
 #[utoipa::path(post, path = "/v1/session/refresh", operation_id = "refresh_session", tag = "session",
     security(("session" = [])),
     responses(

@@ -27,6 +27,11 @@ pub(crate) struct Seen {
     pub(crate) sign_ins: Mutex<Vec<SignInRequest>>,
     pub(crate) sign_outs: Mutex<Vec<(Option<Caller>, SignOutRequest)>>,
     pub(crate) key_fetches: Mutex<u32>,
+    pub(crate) user_fetches: Mutex<u32>,
+    /// The session of whoever calls has ended.
+    pub(crate) session_over: Mutex<bool>,
+    /// The role of whoever calls was taken away.
+    pub(crate) demoted: Mutex<bool>,
     created: Mutex<HashMap<String, CreateUserRequest>>,
     /// Of the keys that it tells.
     pub(crate) seeds: Mutex<Vec<u8>>,
@@ -101,6 +106,9 @@ impl AuthService for Authentication {
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
         let caller = Caller::from_metadata(request.metadata()).unwrap();
         self.0.sign_outs.lock().unwrap().push((caller, request.into_inner()));
+        if *self.0.session_over.lock().unwrap() {
+            return Err(Status::unauthenticated("the session has ended"));
+        }
         Ok(Response::new(SignOutResponse { ended: 1 }))
     }
 
@@ -144,8 +152,15 @@ impl AuthService for Authentication {
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
-        signed_in(&request)?;
-        Ok(Response::new(GetUserResponse { user: user(EMAIL) }))
+        *self.0.user_fetches.lock().unwrap() += 1;
+        let caller = signed_in(&request)?;
+        if *self.0.session_over.lock().unwrap() {
+            return Err(Status::unauthenticated("the session has ended"));
+        }
+        let is_admin = caller.role == Role::Admin && !*self.0.demoted.lock().unwrap();
+        let role = if is_admin { proto::Role::Admin } else { proto::Role::User };
+        let user = user(EMAIL).map(|user| User { role: role.into(), ..user });
+        Ok(Response::new(GetUserResponse { user }))
     }
 
     async fn create_user(

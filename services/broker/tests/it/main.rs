@@ -20,6 +20,7 @@ mod rig;
 mod routes;
 mod sessions;
 mod settings;
+mod standing;
 mod tokens;
 mod traces;
 mod writes;

@@ -40,12 +40,13 @@ impl From<Row> for FailedLetter {
 #[async_trait]
 impl FailedLetters for PostgresStore {
     async fn failed_letters(&self, query: &FailedQuery) -> Result<Vec<FailedLetter>, StoreError> {
-        self.bounded(async {
-            let FailedQuery { recipient, reason, from, to, after, limit } = query;
-            let (after_time, after_id) = after.unzip();
-            let found = query_as!(
-                Row,
-                r#"SELECT id, recipient, payload AS "payload: Json<Message>", traceparent, created_at,
+        let FailedQuery { recipient, reason, from, to, after, limit } = query.clone();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let (after_time, after_id) = after.unzip();
+                let found = query_as!(
+                    Row,
+                    r#"SELECT id, recipient, payload AS "payload: Json<Message>", traceparent, created_at,
                      failed_at AS "failed_at!", reason, attempts
                    FROM outbox
                    WHERE failed_at IS NOT NULL
@@ -55,57 +56,65 @@ impl FailedLetters for PostgresStore {
                      AND ($4::timestamptz IS NULL OR failed_at < $4)
                      AND ($5::timestamptz IS NULL OR (failed_at, id) > ($5, $6::uuid))
                    ORDER BY failed_at, id LIMIT $7"#,
-                recipient.as_deref(),
-                reason.as_deref(),
-                from.map(to_db),
-                to.map(to_db),
-                after_time.map(to_db),
-                after_id,
-                i64::from(*limit),
-            );
-            let rows = self.run("SELECT", "outbox", found.fetch_all(&self.pool)).await?;
-            Ok(rows.into_iter().map(FailedLetter::from).collect())
+                    recipient.as_deref(),
+                    reason.as_deref(),
+                    from.map(to_db),
+                    to.map(to_db),
+                    after_time.map(to_db),
+                    after_id,
+                    i64::from(limit),
+                );
+                let rows = db.run("SELECT", "outbox", found.fetch_all(connection)).await?;
+                Ok(rows.into_iter().map(FailedLetter::from).collect())
+            })
         })
         .await
     }
 
     async fn failed_letter(&self, id: Uuid) -> Result<Option<FailedLetter>, StoreError> {
-        self.bounded(async {
-            let found = query_as!(
-                Row,
-                r#"SELECT id, recipient, payload AS "payload: Json<Message>", traceparent, created_at,
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let found = query_as!(
+                    Row,
+                    r#"SELECT id, recipient, payload AS "payload: Json<Message>", traceparent, created_at,
                      failed_at AS "failed_at!", reason, attempts
                    FROM outbox WHERE id = $1 AND failed_at IS NOT NULL"#,
-                id
-            );
-            let row = self.run("SELECT", "outbox", found.fetch_optional(&self.pool)).await?;
-            Ok(row.map(FailedLetter::from))
+                    id
+                );
+                let row = db.run("SELECT", "outbox", found.fetch_optional(connection)).await?;
+                Ok(row.map(FailedLetter::from))
+            })
         })
         .await
     }
 
     async fn deliver_again(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
-        self.bounded(async {
+        self.bounded(move |db, connection| Box::pin(async move {
+            // As if it were new: otherwise its age would make the relay give up at once.
             let due = query!(
-                "UPDATE outbox SET failed_at = NULL, reason = NULL, leased_until = NULL, due_at = $2, attempts = 0 \
+                "UPDATE outbox SET failed_at = NULL, reason = NULL, leased_until = NULL, attempts = 0, unknowns = 0, \
+                   created_at = $2, due_at = $2 \
                  WHERE id = $1 AND failed_at IS NOT NULL",
                 id,
                 to_db(now)
             );
-            if self.run("UPDATE", "outbox", due.execute(&self.pool)).await?.rows_affected() > 0 {
+            if db.run("UPDATE", "outbox", due.execute(&mut *connection)).await?.rows_affected() > 0 {
                 return Ok(true);
             }
             // A repeat of this call finds it on its way.
             let there = query_scalar!(r#"SELECT EXISTS(SELECT 1 FROM outbox WHERE id = $1) AS "there!""#, id);
-            self.run("SELECT", "outbox", there.fetch_one(&self.pool)).await
-        })
+            db.run("SELECT", "outbox", there.fetch_one(connection)).await
+        }))
         .await
     }
 
     async fn remove_failed(&self, ids: &[Uuid]) -> Result<u64, StoreError> {
-        self.bounded(async {
-            let gone = query!("DELETE FROM outbox WHERE id = ANY($1) AND failed_at IS NOT NULL", ids);
-            Ok(self.run("DELETE", "outbox", gone.execute(&self.pool)).await?.rows_affected())
+        let ids = ids.to_vec();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let gone = query!("DELETE FROM outbox WHERE id = ANY($1) AND failed_at IS NOT NULL", &ids);
+                Ok(db.run("DELETE", "outbox", gone.execute(connection)).await?.rows_affected())
+            })
         })
         .await
     }

@@ -40,23 +40,25 @@ impl TryFrom<KeyRow> for Key {
 #[async_trait]
 impl SigningKeys for PostgresStore {
     async fn signing_keys(&self) -> Result<Vec<Key>, StoreError> {
-        self.bounded(async {
-            let rows = query_as!(KeyRow, "SELECT * FROM signing_keys ORDER BY signs_from");
-            let rows = self.run("SELECT", "signing_keys", rows.fetch_all(&self.pool)).await?;
-            rows.into_iter().map(Key::try_from).collect()
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let rows = query_as!(KeyRow, "SELECT * FROM signing_keys ORDER BY signs_from");
+                let rows = db.run("SELECT", "signing_keys", rows.fetch_all(&mut *connection)).await?;
+                rows.into_iter().map(Key::try_from).collect()
+            })
         })
         .await
     }
 
-    async fn rotate_signing_keys(&self, now: Timestamp, due: Due<'_>) -> Result<Vec<Key>, StoreError> {
-        self.bounded(async {
-            let mut transaction = self.begin().await?;
+    async fn rotate_signing_keys(&self, now: Timestamp, due: Due) -> Result<Vec<Key>, StoreError> {
+        self.bounded(move |db, connection| Box::pin(async move {
+            let mut transaction = db.begin(connection).await?;
             let lock = query!("SELECT pg_advisory_xact_lock($1)", KEYS_LOCK);
-            self.run("SELECT", "", lock.execute(&mut *transaction)).await?;
+            db.run("SELECT", "", lock.execute(&mut *transaction)).await?;
             let over = query!("DELETE FROM signing_keys WHERE published_until <= $1", to_db(now));
-            self.run("DELETE", "signing_keys", over.execute(&mut *transaction)).await?;
+            db.run("DELETE", "signing_keys", over.execute(&mut *transaction)).await?;
             let rows = query_as!(KeyRow, "SELECT * FROM signing_keys ORDER BY signs_from");
-            let rows = self.run("SELECT", "signing_keys", rows.fetch_all(&mut *transaction)).await?;
+            let rows = db.run("SELECT", "signing_keys", rows.fetch_all(&mut *transaction)).await?;
             let mut keys = rows.into_iter().map(Key::try_from).collect::<Result<Vec<_>, _>>()?;
             if let Some(key) = due(&keys) {
                 let added = query!(
@@ -69,12 +71,12 @@ impl SigningKeys for PostgresStore {
                     to_db(key.signs_until),
                     to_db(key.published_until),
                 );
-                self.run("INSERT", "signing_keys", added.execute(&mut *transaction)).await?;
+                db.run("INSERT", "signing_keys", added.execute(&mut *transaction)).await?;
                 keys.push(key);
             }
-            self.commit(transaction).await?;
+            db.commit(transaction).await?;
             Ok(keys)
-        })
+        }))
         .await
     }
 }

@@ -3,20 +3,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::types::Json;
-use sqlx::{PgTransaction, query};
+use sqlx::{PgConnection, query};
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::rows::{from_db, to_db};
+use super::unit::Statements;
 use crate::outbox::{Backlog, Claimed, Letter, Message, Recipient, TraceContext};
 use crate::session::after;
 use crate::store::{Outbox, StoreError};
 
-impl PostgresStore {
+impl Statements {
     /// Writes letters with the change that they tell of.
     pub(super) async fn post(
         &self,
-        transaction: &mut PgTransaction<'static>,
+        transaction: &mut PgConnection,
         letters: &[Letter],
     ) -> Result<(), StoreError> {
         for Letter { id, message, trace, created_at } in letters {
@@ -30,7 +31,7 @@ impl PostgresStore {
                 trace.state,
                 to_db(*created_at)
             );
-            self.run("INSERT", "outbox", posted.execute(&mut **transaction)).await?;
+            self.run("INSERT", "outbox", posted.execute(&mut *transaction)).await?;
         }
         Ok(())
     }
@@ -46,9 +47,10 @@ impl Outbox for PostgresStore {
         now: Timestamp,
         lease: Duration,
     ) -> Result<Vec<Claimed>, StoreError> {
-        self.bounded(async {
-            let claimed = query!(
-                r#"WITH due AS (
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let claimed = query!(
+                    r#"WITH due AS (
                      SELECT id FROM outbox
                      WHERE recipient = $1 AND failed_at IS NULL AND due_at <= $2
                        AND (leased_until IS NULL OR leased_until <= $2)
@@ -60,43 +62,49 @@ impl Outbox for PostgresStore {
                    WHERE outbox.id = due.id
                    RETURNING outbox.id, payload AS "payload: Json<Message>", traceparent, tracestate,
                      created_at, attempts, unknowns"#,
-                recipient.as_str(),
-                to_db(now),
-                i64::try_from(most).unwrap_or(i64::MAX),
-                to_db(after(now, lease)),
-            );
-            let claimed = self.run("UPDATE", "outbox", claimed.fetch_all(&self.pool)).await?;
-            let letters = claimed.into_iter().map(|row| Claimed {
-                letter: Letter {
-                    id: row.id,
-                    message: row.payload.0,
-                    trace: TraceContext { parent: row.traceparent, state: row.tracestate },
-                    created_at: from_db(row.created_at),
-                },
-                attempt: u32::try_from(row.attempts).unwrap_or_default(),
-                unknowns: u32::try_from(row.unknowns).unwrap_or_default(),
-            });
-            Ok(letters.collect())
+                    recipient.as_str(),
+                    to_db(now),
+                    i64::try_from(most).unwrap_or(i64::MAX),
+                    to_db(after(now, lease)),
+                );
+                let claimed = db.run("UPDATE", "outbox", claimed.fetch_all(&mut *connection)).await?;
+                let letters = claimed.into_iter().map(|row| Claimed {
+                    letter: Letter {
+                        id: row.id,
+                        message: row.payload.0,
+                        trace: TraceContext { parent: row.traceparent, state: row.tracestate },
+                        created_at: from_db(row.created_at),
+                    },
+                    attempt: u32::try_from(row.attempts).unwrap_or_default(),
+                    unknowns: u32::try_from(row.unknowns).unwrap_or_default(),
+                });
+                Ok(letters.collect())
+            })
         })
         .await
     }
 
     async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError> {
-        self.bounded(async {
-            let gone = query!(
-                "WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true)) \
+        let ids = ids.to_vec();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let gone = query!(
+                    "WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true)) \
                  DELETE FROM outbox USING relaxed WHERE id = ANY($1)",
-                ids
-            );
-            self.run("DELETE", "outbox", gone.execute(&self.pool)).await.map(drop)
+                    &ids
+                );
+                db.run("DELETE", "outbox", gone.execute(&mut *connection)).await.map(drop)
+            })
         })
         .await
     }
 
     async fn renew(&self, id: Uuid, until: Timestamp) -> Result<(), StoreError> {
-        self.bounded(async {
-            let renewed = query!("UPDATE outbox SET leased_until = $2 WHERE id = $1", id, to_db(until));
-            self.run("UPDATE", "outbox", renewed.execute(&self.pool)).await.map(drop)
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let renewed = query!("UPDATE outbox SET leased_until = $2 WHERE id = $1", id, to_db(until));
+                db.run("UPDATE", "outbox", renewed.execute(&mut *connection)).await.map(drop)
+            })
         })
         .await
     }
@@ -108,52 +116,69 @@ impl Outbox for PostgresStore {
         unknowns: u32,
         reason: &str,
     ) -> Result<(), StoreError> {
-        self.bounded(async {
-            let later = query!(
-                "UPDATE outbox SET due_at = $2, leased_until = NULL, unknowns = $3, reason = $4 WHERE id = $1",
-                id,
-                to_db(due_at),
-                i32::try_from(unknowns).unwrap_or(i32::MAX),
-                reason
-            );
-            self.run("UPDATE", "outbox", later.execute(&self.pool)).await.map(drop)
+        let reason = reason.to_owned();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let later = query!(
+                    "UPDATE outbox SET due_at = $2, leased_until = NULL, unknowns = $3, reason = $4 WHERE id = $1",
+                    id,
+                    to_db(due_at),
+                    i32::try_from(unknowns).unwrap_or(i32::MAX),
+                    reason
+                );
+                db.run("UPDATE", "outbox", later.execute(&mut *connection)).await.map(drop)
+            })
         })
         .await
     }
 
     async fn give_up(&self, id: Uuid, now: Timestamp, reason: &str) -> Result<(), StoreError> {
-        self.bounded(async {
-            let kept = query!(
-                "UPDATE outbox SET failed_at = $2, leased_until = NULL, reason = $3 WHERE id = $1",
-                id,
-                to_db(now),
-                reason
-            );
-            self.run("UPDATE", "outbox", kept.execute(&self.pool)).await.map(drop)
+        let reason = reason.to_owned();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let kept = query!(
+                    "UPDATE outbox SET failed_at = $2, leased_until = NULL, reason = $3 WHERE id = $1",
+                    id,
+                    to_db(now),
+                    reason
+                );
+                db.run("UPDATE", "outbox", kept.execute(&mut *connection)).await.map(drop)
+            })
         })
         .await
     }
 
-    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.bounded(async {
-            let rows = query!(
-                r#"SELECT recipient, count(*) FILTER (WHERE failed_at IS NULL) AS "waiting!",
-                     min(created_at) FILTER (WHERE failed_at IS NULL) AS oldest,
-                     count(*) FILTER (WHERE failed_at IS NOT NULL) AS "failed!"
-                   FROM outbox GROUP BY recipient"#
+    async fn backlog(&self, recipient: Recipient) -> Result<Backlog, StoreError> {
+        self.bounded(move |db, connection| Box::pin(async move {
+            let mut transaction = db.begin(connection).await?;
+            // Each part reads one index in its order as far as the limit, also while the planner has outdated statistics and takes a
+            // large table for a small one.
+            let in_order = query!(
+                "SELECT set_config('enable_seqscan', 'off', true) AS a, \
+                   set_config('enable_bitmapscan', 'off', true) AS b, set_config('enable_sort', 'off', true) AS c"
             );
-            let rows = self.run("SELECT", "outbox", rows.fetch_all(&self.pool)).await?;
-            let of = |recipient: Recipient| {
-                let row = rows.iter().find(|row| row.recipient == recipient.as_str());
-                Backlog {
-                    recipient,
-                    waiting: row.map_or(0, |row| row.waiting.unsigned_abs()),
-                    oldest: row.and_then(|row| row.oldest).map(from_db),
-                    failed: row.map_or(0, |row| row.failed.unsigned_abs()),
-                }
-            };
-            Ok(Recipient::ALL.map(of).to_vec())
-        })
+            db.run("SELECT", "", in_order.fetch_one(&mut *transaction)).await?;
+            let counted = query!(
+                "SELECT \
+                   (SELECT count(*) FROM (SELECT FROM outbox WHERE recipient = $1 AND failed_at IS NULL \
+                    ORDER BY created_at LIMIT $2) AS waiting) AS waiting, \
+                   (SELECT created_at FROM outbox WHERE recipient = $1 AND failed_at IS NULL \
+                    ORDER BY created_at LIMIT 1) AS oldest, \
+                   (SELECT count(*) FROM (SELECT FROM outbox WHERE recipient = $1 AND failed_at IS NOT NULL \
+                    ORDER BY failed_at LIMIT $2) AS failed) AS failed",
+                recipient.as_str(),
+                i64::from(Backlog::COUNTED)
+            );
+            let counted = db.run("SELECT", "outbox", counted.fetch_one(&mut *transaction)).await?;
+            db.commit(transaction).await?;
+            let count = |rows: Option<i64>| u32::try_from(rows.unwrap_or_default()).unwrap_or(Backlog::COUNTED);
+            Ok(Backlog {
+                recipient,
+                waiting: count(counted.waiting),
+                oldest: counted.oldest.map(from_db),
+                failed: count(counted.failed),
+            })
+        }))
         .await
     }
 }

@@ -1,20 +1,22 @@
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::types::Json;
-use sqlx::{PgExecutor, PgTransaction, query, query_as, query_scalar};
+use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::rows::{AccountRow, SessionRow, from_db, to_db};
+use super::unit::Statements;
 use crate::outbox::Letter;
-use crate::session::{Presented, RefreshHash, Session, Worth};
+use crate::session::{Presented, RefreshHash, Session, Uses, Worth};
 use crate::store::{Compose, OpenAt, Opened, Opening, Rotated, Sessions, StoreError, Which};
 use crate::user::{Account, User};
 
-impl PostgresStore {
+impl Statements {
     /// Replaces a hash of an older kind, if nothing has changed since the password was checked.
     async fn renew_hash(
         &self,
-        transaction: &mut PgTransaction<'static>,
+        transaction: &mut PgConnection,
         opening: &Opening,
         renewed: &str,
     ) -> Result<bool, StoreError> {
@@ -24,7 +26,7 @@ impl PostgresStore {
             opening.checked_hash,
             renewed
         );
-        let renewed = self.run("UPDATE", "users", renewed.fetch_optional(&mut **transaction)).await?;
+        let renewed = self.run("UPDATE", "users", renewed.fetch_optional(&mut *transaction)).await?;
         Ok(renewed.is_some())
     }
 
@@ -32,7 +34,7 @@ impl PostgresStore {
     /// deactivates the person or changes the password waits, and then finds the new session.
     async fn open_checked(
         &self,
-        executor: impl PgExecutor<'_>,
+        connection: &mut PgConnection,
         opening: &Opening,
         hash: &str,
     ) -> Result<Opened, StoreError> {
@@ -71,32 +73,102 @@ impl PostgresStore {
             trace.state,
             to_db(*written_at)
         );
-        let opened = self.run("INSERT", "sessions", opened.execute(executor)).await?;
+        let opened = self.run("INSERT", "sessions", opened.execute(connection)).await?;
         Ok(if opened.rows_affected() == 0 { Opened::Stale } else { Opened::Done })
     }
 
     async fn add_refresh_token(
         &self,
-        transaction: &mut PgTransaction<'static>,
+        transaction: &mut PgConnection,
         hash: &RefreshHash,
+        parent: &RefreshHash,
         session: &Session,
     ) -> Result<(), StoreError> {
         let added = query!(
-            "INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)",
+            "INSERT INTO refresh_tokens (hash, session_id, created_at, parent) VALUES ($1, $2, $3, $4)",
             hash.as_slice(),
             session.id,
-            to_db(session.last_used_at)
+            to_db(session.last_used_at),
+            parent.as_slice()
         );
-        self.run("INSERT", "refresh_tokens", added.execute(&mut **transaction)).await.map(drop)
+        self.run("INSERT", "refresh_tokens", added.execute(&mut *transaction)).await.map(drop)
     }
 
-    async fn user_of(
+    /// Finds and judges a refresh token. It and its session stay locked until the transaction ends.
+    async fn judge(
         &self,
-        transaction: &mut PgTransaction<'static>,
-        user_id: Uuid,
-    ) -> Result<User, StoreError> {
+        transaction: &mut PgConnection,
+        presented: &RefreshHash,
+        open: &OpenAt,
+    ) -> Result<Option<(User, Session, Worth)>, StoreError> {
+        let found = query!(
+            "SELECT s.id, s.user_id, s.created_at, s.last_used_at, s.expires_at, s.client_address, \
+               s.user_agent, s.ended_at \
+             FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id \
+             WHERE t.hash = $1 FOR UPDATE",
+            presented.as_slice()
+        );
+        let found = self.run("SELECT", "refresh_tokens", found.fetch_optional(&mut *transaction)).await?;
+        let Some(row) = found else { return Ok(None) };
+        let uses = self.uses(transaction, presented).await?;
+        let user = self.user_of(transaction, row.user_id).await?;
+        let session = Session {
+            id: row.id,
+            user_id: row.user_id,
+            created_at: from_db(row.created_at),
+            last_used_at: from_db(row.last_used_at),
+            expires_at: from_db(row.expires_at),
+            client_address: row.client_address,
+            user_agent: row.user_agent,
+        };
+        let token = Presented {
+            ended: row.ended_at.is_some(),
+            last_used_at: session.last_used_at,
+            expires_at: session.expires_at,
+            user_active: user.active,
+            uses,
+        };
+        let worth = token.worth(open.now, &open.lifetimes);
+        Ok(Some((user, session, worth)))
+    }
+
+    /// First uses of a token and of those around it. A statement of its own, after the lock: it sees what the holder of the lock
+    /// before has written. A token that a version before the column `parent` issued was issued when its parent was first used.
+    async fn uses(
+        &self,
+        transaction: &mut PgConnection,
+        presented: &RefreshHash,
+    ) -> Result<Uses, StoreError> {
+        let found = query!(
+            "SELECT t.used_at, \
+               least(t.used_at, \
+                 (SELECT min(f.used_at) FROM refresh_tokens f WHERE f.parent = t.parent)) AS family, \
+               least( \
+                 (SELECT min(c.used_at) FROM refresh_tokens c WHERE c.parent = t.hash), \
+                 (SELECT min(c.used_at) FROM refresh_tokens c \
+                  WHERE c.session_id = t.session_id AND c.parent IS NULL AND c.created_at = t.used_at) \
+               ) AS successor \
+             FROM refresh_tokens t WHERE t.hash = $1",
+            presented.as_slice()
+        );
+        let found = self.run("SELECT", "refresh_tokens", found.fetch_one(&mut *transaction)).await?;
+        let (own, family, successor) = (found.used_at, found.family, found.successor);
+        Ok(Uses { own: own.map(from_db), family: family.map(from_db), successor: successor.map(from_db) })
+    }
+
+    async fn end(
+        &self,
+        transaction: &mut PgConnection,
+        session: Uuid,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let ended = query!("UPDATE sessions SET ended_at = $2 WHERE id = $1", session, to_db(now));
+        self.run("UPDATE", "sessions", ended.execute(&mut *transaction)).await.map(drop)
+    }
+
+    async fn user_of(&self, transaction: &mut PgConnection, user_id: Uuid) -> Result<User, StoreError> {
         let found = query_as!(AccountRow, "SELECT * FROM users WHERE id = $1", user_id);
-        let found = self.run("SELECT", "users", found.fetch_one(&mut **transaction)).await?;
+        let found = self.run("SELECT", "users", found.fetch_one(&mut *transaction)).await?;
         Ok(Account::try_from(found)?.user)
     }
 }
@@ -104,17 +176,20 @@ impl PostgresStore {
 #[async_trait]
 impl Sessions for PostgresStore {
     async fn open_session(&self, opening: &Opening) -> Result<Opened, StoreError> {
-        self.bounded(async {
-            let Some(renewed) = &opening.renewed_hash else {
-                return self.open_checked(&self.pool, opening, &opening.checked_hash).await;
-            };
-            let mut transaction = self.begin().await?;
-            if !self.renew_hash(&mut transaction, opening, renewed).await? {
-                return Ok(Opened::Stale);
-            }
-            let opened = self.open_checked(&mut *transaction, opening, renewed).await?;
-            self.commit(transaction).await?;
-            Ok(opened)
+        let opening = opening.clone();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let Some(renewed) = &opening.renewed_hash else {
+                    return db.open_checked(connection, &opening, &opening.checked_hash).await;
+                };
+                let mut transaction = db.begin(connection).await?;
+                if !db.renew_hash(&mut transaction, &opening, renewed).await? {
+                    return Ok(Opened::Stale);
+                }
+                let opened = db.open_checked(&mut transaction, &opening, renewed).await?;
+                db.commit(transaction).await?;
+                Ok(opened)
+            })
         })
         .await
     }
@@ -125,19 +200,22 @@ impl Sessions for PostgresStore {
         session_id: Uuid,
         open: &OpenAt,
     ) -> Result<Option<Account>, StoreError> {
-        self.bounded(async {
-            let found = query_as!(
-                AccountRow,
-                "SELECT u.* FROM users u JOIN sessions s ON s.user_id = u.id \
+        let open = *open;
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let found = query_as!(
+                    AccountRow,
+                    "SELECT u.* FROM users u JOIN sessions s ON s.user_id = u.id \
                  WHERE u.id = $1 AND s.id = $2 AND u.active \
                    AND s.ended_at IS NULL AND s.expires_at > $3 AND s.last_used_at > $4",
-                user_id,
-                session_id,
-                to_db(open.now),
-                to_db(open.lifetimes.idle_since(open.now))
-            );
-            let found = self.run("SELECT", "users", found.fetch_optional(&self.pool)).await?;
-            found.map(Account::try_from).transpose()
+                    user_id,
+                    session_id,
+                    to_db(open.now),
+                    to_db(open.lifetimes.idle_since(open.now))
+                );
+                let found = db.run("SELECT", "users", found.fetch_optional(&mut *connection)).await?;
+                found.map(Account::try_from).transpose()
+            })
         })
         .await
     }
@@ -147,80 +225,76 @@ impl Sessions for PostgresStore {
         presented: &RefreshHash,
         next: &RefreshHash,
         open: &OpenAt,
-        on_replay: Compose<'_>,
+        on_replay: Compose,
     ) -> Result<Rotated, StoreError> {
-        self.bounded(async {
-            let mut transaction = self.begin().await?;
-            let found = query!(
-                "SELECT t.used_at, s.id, s.user_id, s.created_at, s.last_used_at, s.expires_at, s.client_address, \
-                   s.user_agent, s.ended_at \
-                 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id \
-                 WHERE t.hash = $1 FOR UPDATE",
-                presented.as_slice()
-            );
-            let found = self.run("SELECT", "refresh_tokens", found.fetch_optional(&mut *transaction)).await?;
-            let Some(row) = found else { return Ok(Rotated::Refused) };
-            let user = self.user_of(&mut transaction, row.user_id).await?;
-            let token = Presented {
-                used: row.used_at.is_some(),
-                ended: row.ended_at.is_some(),
-                last_used_at: from_db(row.last_used_at),
-                expires_at: from_db(row.expires_at),
-                user_active: user.active,
-            };
-            let session = Session {
-                id: row.id,
-                user_id: row.user_id,
-                created_at: from_db(row.created_at),
-                last_used_at: open.now,
-                expires_at: from_db(row.expires_at),
-                client_address: row.client_address,
-                user_agent: row.user_agent,
-            };
-            let rotated = match token.worth(open.now, &open.lifetimes) {
-                Worth::Over => return Ok(Rotated::Refused),
-                Worth::Replay => {
-                    let ended =
-                        query!("UPDATE sessions SET ended_at = $2 WHERE id = $1", row.id, to_db(open.now));
-                    self.run("UPDATE", "sessions", ended.execute(&mut *transaction)).await?;
-                    self.post(&mut transaction, &on_replay(&user, &[session])).await?;
-                    Rotated::Replay
-                }
-                Worth::Next => {
-                    let used = query!(
-                        "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1",
-                        presented.as_slice(),
-                        to_db(open.now)
-                    );
-                    self.run("UPDATE", "refresh_tokens", used.execute(&mut *transaction)).await?;
-                    let seen =
-                        query!("UPDATE sessions SET last_used_at = $2 WHERE id = $1", row.id, to_db(open.now));
-                    self.run("UPDATE", "sessions", seen.execute(&mut *transaction)).await?;
-                    self.add_refresh_token(&mut transaction, next, &session).await?;
-                    Rotated::Next(Box::new((user, session)))
-                }
-            };
-            self.commit(transaction).await?;
-            Ok(rotated)
+        let (presented, next, open) = (*presented, *next, *open);
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let mut transaction = db.begin(connection).await?;
+                let judged = db.judge(&mut transaction, &presented, &open).await?;
+                let Some((user, session, worth)) = judged else { return Ok(Rotated::Refused) };
+                let rotated = match worth {
+                    Worth::Over => return Ok(Rotated::Refused),
+                    Worth::Replay => {
+                        db.end(&mut transaction, session.id, open.now).await?;
+                        db.post(&mut transaction, &on_replay(&user, &[session])).await?;
+                        Rotated::Replay
+                    }
+                    Worth::Next => {
+                        let session = Session { last_used_at: open.now, ..session };
+                        let used = query!(
+                            "UPDATE refresh_tokens SET used_at = coalesce(used_at, $2) WHERE hash = $1",
+                            presented.as_slice(),
+                            to_db(open.now)
+                        );
+                        db.run("UPDATE", "refresh_tokens", used.execute(&mut *transaction)).await?;
+                        let seen = query!(
+                            "UPDATE sessions SET last_used_at = $2 WHERE id = $1",
+                            session.id,
+                            to_db(open.now)
+                        );
+                        db.run("UPDATE", "sessions", seen.execute(&mut *transaction)).await?;
+                        db.add_refresh_token(&mut transaction, &next, &presented, &session).await?;
+                        Rotated::Next(Box::new((user, session)))
+                    }
+                };
+                db.commit(transaction).await?;
+                Ok(rotated)
+            })
         })
         .await
     }
 
-    async fn owner_of_refresh_token(&self, hash: &RefreshHash) -> Result<Option<(Uuid, Uuid)>, StoreError> {
-        self.bounded(async {
-            let found = query!(
-                "SELECT s.user_id, s.id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id \
-                 WHERE t.hash = $1",
-                hash.as_slice()
-            );
-            let found = self.run("SELECT", "refresh_tokens", found.fetch_optional(&self.pool)).await?;
-            Ok(found.map(|row| (row.user_id, row.id)))
+    async fn end_by_token(
+        &self,
+        presented: &RefreshHash,
+        open: &OpenAt,
+        on_end: Compose,
+        on_replay: Compose,
+    ) -> Result<Option<Worth>, StoreError> {
+        let (presented, open) = (*presented, *open);
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let mut transaction = db.begin(connection).await?;
+                let judged = db.judge(&mut transaction, &presented, &open).await?;
+                let Some((user, session, worth)) = judged else { return Ok(None) };
+                let letters = match worth {
+                    Worth::Over => return Ok(Some(worth)),
+                    Worth::Next => on_end,
+                    Worth::Replay => on_replay,
+                };
+                db.end(&mut transaction, session.id, open.now).await?;
+                db.post(&mut transaction, &letters(&user, &[session])).await?;
+                db.commit(transaction).await?;
+                Ok(Some(worth))
+            })
         })
         .await
     }
 
     async fn open_sessions(&self, user_id: Uuid, open: &OpenAt) -> Result<Vec<Session>, StoreError> {
-        self.bounded(async {
+        let open = *open;
+        self.bounded(move |db, connection| Box::pin(async move {
             let found = query_as!(
                 SessionRow,
                 "SELECT id, user_id, created_at, last_used_at, expires_at, client_address, user_agent \
@@ -230,9 +304,9 @@ impl Sessions for PostgresStore {
                 to_db(open.now),
                 to_db(open.lifetimes.idle_since(open.now))
             );
-            let found = self.run("SELECT", "sessions", found.fetch_all(&self.pool)).await?;
+            let found = db.run("SELECT", "sessions", found.fetch_all(&mut *connection)).await?;
             Ok(found.into_iter().map(Session::from).collect())
-        })
+        }))
         .await
     }
 
@@ -240,44 +314,52 @@ impl Sessions for PostgresStore {
         &self,
         which: Which,
         open: &OpenAt,
-        letters: Compose<'_>,
+        letters: Compose,
     ) -> Result<Vec<Session>, StoreError> {
-        self.bounded(async {
-            let (user_id, session_id) = match which {
-                Which::One { user_id, session_id } => (user_id, Some(session_id)),
-                Which::All { user_id } => (user_id, None),
-            };
-            let mut transaction = self.begin().await?;
-            let ended = query_as!(
-                SessionRow,
-                "UPDATE sessions SET ended_at = $3 \
+        let open = *open;
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let (user_id, session_id) = match which {
+                    Which::One { user_id, session_id } => (user_id, Some(session_id)),
+                    Which::All { user_id } => (user_id, None),
+                };
+                let mut transaction = db.begin(connection).await?;
+                let ended = query_as!(
+                    SessionRow,
+                    "UPDATE sessions SET ended_at = $3 \
                  WHERE user_id = $1 AND ($2::uuid IS NULL OR id = $2) AND ended_at IS NULL \
                  RETURNING id, user_id, created_at, last_used_at, expires_at, client_address, user_agent",
-                user_id,
-                session_id,
-                to_db(open.now)
-            );
-            let ended = self.run("UPDATE", "sessions", ended.fetch_all(&mut *transaction)).await?;
-            let idle_since = open.lifetimes.idle_since(open.now);
-            let was_open =
-                |session: &Session| session.expires_at > open.now && session.last_used_at > idle_since;
-            let ended: Vec<Session> = ended.into_iter().map(Session::from).filter(was_open).collect();
-            if !ended.is_empty() {
-                let user = self.user_of(&mut transaction, user_id).await?;
-                self.post(&mut transaction, &letters(&user, &ended)).await?;
-            }
-            self.commit(transaction).await?;
-            Ok(ended)
+                    user_id,
+                    session_id,
+                    to_db(open.now)
+                );
+                let ended = db.run("UPDATE", "sessions", ended.fetch_all(&mut *transaction)).await?;
+                let idle_since = open.lifetimes.idle_since(open.now);
+                let was_open =
+                    |session: &Session| session.expires_at > open.now && session.last_used_at > idle_since;
+                let ended: Vec<Session> = ended.into_iter().map(Session::from).filter(was_open).collect();
+                if !ended.is_empty() {
+                    let user = db.user_of(&mut transaction, user_id).await?;
+                    db.post(&mut transaction, &letters(&user, &ended)).await?;
+                }
+                db.commit(transaction).await?;
+                Ok(ended)
+            })
         })
         .await
     }
 
     async fn has_session(&self, user_id: Uuid, session_id: Uuid) -> Result<bool, StoreError> {
-        self.bounded(async {
-            let found =
-                query_scalar!("SELECT id FROM sessions WHERE id = $1 AND user_id = $2", session_id, user_id);
-            let found = self.run("SELECT", "sessions", found.fetch_optional(&self.pool)).await?;
-            Ok(found.is_some())
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let found = query_scalar!(
+                    "SELECT id FROM sessions WHERE id = $1 AND user_id = $2",
+                    session_id,
+                    user_id
+                );
+                let found = db.run("SELECT", "sessions", found.fetch_optional(&mut *connection)).await?;
+                Ok(found.is_some())
+            })
         })
         .await
     }

@@ -16,48 +16,56 @@ const ADMINS_LOCK: i64 = 0x7765_6674_6164_6d69;
 #[async_trait]
 impl Users for PostgresStore {
     async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
-        self.bounded(async {
-            let found = query_as!(AccountRow, "SELECT * FROM users WHERE lower(email) = lower($1)", email);
-            let found = self.run("SELECT", "users", found.fetch_optional(&self.pool)).await?;
-            found.map(Account::try_from).transpose()
+        let email = email.to_owned();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let found =
+                    query_as!(AccountRow, "SELECT * FROM users WHERE lower(email) = lower($1)", email);
+                let found = db.run("SELECT", "users", found.fetch_optional(&mut *connection)).await?;
+                found.map(Account::try_from).transpose()
+            })
         })
         .await
     }
 
     async fn account_by_id(&self, id: Uuid) -> Result<Option<Account>, StoreError> {
-        self.bounded(async {
-            let found = query_as!(AccountRow, "SELECT * FROM users WHERE id = $1", id);
-            let found = self.run("SELECT", "users", found.fetch_optional(&self.pool)).await?;
-            found.map(Account::try_from).transpose()
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let found = query_as!(AccountRow, "SELECT * FROM users WHERE id = $1", id);
+                let found = db.run("SELECT", "users", found.fetch_optional(&mut *connection)).await?;
+                found.map(Account::try_from).transpose()
+            })
         })
         .await
     }
 
     async fn insert_account(&self, account: &Account, letters: &[Letter]) -> Result<bool, StoreError> {
-        self.bounded(async {
-            let Account { user, password_hash } = account;
-            let mut transaction = self.begin().await?;
-            let inserted = query!(
-                "INSERT INTO users \
+        let (Account { user, password_hash }, letters) = (account.clone(), letters.to_vec());
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let mut transaction = db.begin(connection).await?;
+                let inserted = query!(
+                    "INSERT INTO users \
                  (id, email, first_name, last_name, password_hash, role, active, created_at, updated_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-                user.id,
-                user.email,
-                user.first_name,
-                user.last_name,
-                password_hash,
-                user.role.as_str(),
-                user.active,
-                to_db(user.created_at),
-                to_db(user.updated_at),
-            );
-            let inserted = self.run("INSERT", "users", inserted.execute(&mut *transaction)).await?;
-            if inserted.rows_affected() == 0 {
-                return Ok(false);
-            }
-            self.post(&mut transaction, letters).await?;
-            self.commit(transaction).await?;
-            Ok(true)
+                    user.id,
+                    user.email,
+                    user.first_name,
+                    user.last_name,
+                    password_hash,
+                    user.role.as_str(),
+                    user.active,
+                    to_db(user.created_at),
+                    to_db(user.updated_at),
+                );
+                let inserted = db.run("INSERT", "users", inserted.execute(&mut *transaction)).await?;
+                if inserted.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                db.post(&mut transaction, &letters).await?;
+                db.commit(transaction).await?;
+                Ok(true)
+            })
         })
         .await
     }
@@ -66,88 +74,96 @@ impl Users for PostgresStore {
         &self,
         id: Uuid,
         now: Timestamp,
-        letters: Compose<'_>,
+        letters: Compose,
     ) -> Result<Deactivation, StoreError> {
-        self.bounded(async {
-            let mut transaction = self.begin().await?;
-            let lock = query!("SELECT pg_advisory_xact_lock($1)", ADMINS_LOCK);
-            self.run("SELECT", "", lock.execute(&mut *transaction)).await?;
-            let found = query_as!(AccountRow, "SELECT * FROM users WHERE id = $1 FOR UPDATE", id);
-            let found = self.run("SELECT", "users", found.fetch_optional(&mut *transaction)).await?;
-            let Some(Account { mut user, .. }) = found.map(Account::try_from).transpose()? else {
-                return Ok(Deactivation::Unknown);
-            };
-            if !user.active {
-                return Ok(Deactivation::Done(user));
-            }
-            let others = query_scalar!(
-                r#"SELECT count(*) AS "count!" FROM users WHERE role = 'admin' AND active AND id <> $1"#,
-                id
-            );
-            let others = self.run("SELECT", "users", others.fetch_one(&mut *transaction)).await?;
-            if user.role == crate::user::Role::Admin && others == 0 {
-                return Ok(Deactivation::LastAdmin);
-            }
-            let refused =
-                query!("UPDATE users SET active = false, updated_at = $2 WHERE id = $1", id, to_db(now));
-            self.run("UPDATE", "users", refused.execute(&mut *transaction)).await?;
-            let ended = query_as!(
-                SessionRow,
-                "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL \
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let mut transaction = db.begin(connection).await?;
+                let lock = query!("SELECT pg_advisory_xact_lock($1)", ADMINS_LOCK);
+                db.run("SELECT", "", lock.execute(&mut *transaction)).await?;
+                let found = query_as!(AccountRow, "SELECT * FROM users WHERE id = $1 FOR UPDATE", id);
+                let found = db.run("SELECT", "users", found.fetch_optional(&mut *transaction)).await?;
+                let Some(Account { mut user, .. }) = found.map(Account::try_from).transpose()? else {
+                    return Ok(Deactivation::Unknown);
+                };
+                if !user.active {
+                    return Ok(Deactivation::Done(user));
+                }
+                let others = query_scalar!(
+                    r#"SELECT count(*) AS "count!" FROM users WHERE role = 'admin' AND active AND id <> $1"#,
+                    id
+                );
+                let others = db.run("SELECT", "users", others.fetch_one(&mut *transaction)).await?;
+                if user.role == crate::user::Role::Admin && others == 0 {
+                    return Ok(Deactivation::LastAdmin);
+                }
+                let refused =
+                    query!("UPDATE users SET active = false, updated_at = $2 WHERE id = $1", id, to_db(now));
+                db.run("UPDATE", "users", refused.execute(&mut *transaction)).await?;
+                let ended = query_as!(
+                    SessionRow,
+                    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL \
                  RETURNING id, user_id, created_at, last_used_at, expires_at, client_address, user_agent",
-                id,
-                to_db(now)
-            );
-            let ended = self.run("UPDATE", "sessions", ended.fetch_all(&mut *transaction)).await?;
-            let ended: Vec<Session> = ended.into_iter().map(Session::from).collect();
-            (user.active, user.updated_at) = (false, now);
-            self.post(&mut transaction, &letters(&user, &ended)).await?;
-            self.commit(transaction).await?;
-            Ok(Deactivation::Done(user))
+                    id,
+                    to_db(now)
+                );
+                let ended = db.run("UPDATE", "sessions", ended.fetch_all(&mut *transaction)).await?;
+                let ended: Vec<Session> = ended.into_iter().map(Session::from).collect();
+                (user.active, user.updated_at) = (false, now);
+                db.post(&mut transaction, &letters(&user, &ended)).await?;
+                db.commit(transaction).await?;
+                Ok(Deactivation::Done(user))
+            })
         })
         .await
     }
 
     async fn users_after(&self, email: &str, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.bounded(async {
-            let found = query_as!(
-                AccountRow,
-                "SELECT * FROM users WHERE lower(email) > lower($1) ORDER BY lower(email) LIMIT $2",
-                email,
-                i64::from(limit)
-            );
-            let found = self.run("SELECT", "users", found.fetch_all(&self.pool)).await?;
-            found.into_iter().map(|row| Ok(Account::try_from(row)?.user)).collect()
+        let email = email.to_owned();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let found = query_as!(
+                    AccountRow,
+                    "SELECT * FROM users WHERE lower(email) > lower($1) ORDER BY lower(email) LIMIT $2",
+                    email,
+                    i64::from(limit)
+                );
+                let found = db.run("SELECT", "users", found.fetch_all(&mut *connection)).await?;
+                found.into_iter().map(|row| Ok(Account::try_from(row)?.user)).collect()
+            })
         })
         .await
     }
 
     async fn change_password(&self, change: &PasswordChange, letters: &[Letter]) -> Result<bool, StoreError> {
-        self.bounded(async {
-            let PasswordChange { user_id, session_id, old_hash, new_hash, now } = change;
-            let mut transaction = self.begin().await?;
-            let changed = query!(
-                "UPDATE users SET password_hash = $3, updated_at = $4 \
+        let (change, letters) = (change.clone(), letters.to_vec());
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let PasswordChange { user_id, session_id, old_hash, new_hash, now } = change;
+                let mut transaction = db.begin(connection).await?;
+                let changed = query!(
+                    "UPDATE users SET password_hash = $3, updated_at = $4 \
                  WHERE id = $1 AND password_hash = $2 AND active",
-                user_id,
-                old_hash,
-                new_hash,
-                to_db(*now)
-            );
-            let changed = self.run("UPDATE", "users", changed.execute(&mut *transaction)).await?;
-            if changed.rows_affected() == 0 {
-                return Ok(false);
-            }
-            let ended = query!(
-                "UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL",
-                user_id,
-                session_id,
-                to_db(*now)
-            );
-            self.run("UPDATE", "sessions", ended.execute(&mut *transaction)).await?;
-            self.post(&mut transaction, letters).await?;
-            self.commit(transaction).await?;
-            Ok(true)
+                    user_id,
+                    old_hash,
+                    new_hash,
+                    to_db(now)
+                );
+                let changed = db.run("UPDATE", "users", changed.execute(&mut *transaction)).await?;
+                if changed.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                let ended = query!(
+                    "UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL",
+                    user_id,
+                    session_id,
+                    to_db(now)
+                );
+                db.run("UPDATE", "sessions", ended.execute(&mut *transaction)).await?;
+                db.post(&mut transaction, &letters).await?;
+                db.commit(transaction).await?;
+                Ok(true)
+            })
         })
         .await
     }

@@ -1,0 +1,132 @@
+//! Whether a privileged caller's session and role still hold, as authentication knows them. An access token alone says only how things
+//! were when it was issued.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Code;
+use weft_mesh::caller::Role;
+use weft_mesh::{Caller, Channel};
+use weft_proto::weft::auth::v1 as proto;
+use weft_proto::weft::auth::v1::GetUserRequest;
+use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
+
+use crate::reply::ApiError;
+use crate::signed_in::on_behalf;
+use crate::upstream;
+
+/// How old an answer of authentication may be that a read relies on.
+const FRESH_FOR: Duration = Duration::from_secs(30);
+/// Upper bound on answers kept. Only those about privileged callers are.
+const MOST: usize = 1_024;
+
+/// What authentication said last of each user's session.
+#[derive(Debug, Default)]
+pub(crate) struct Standings(Mutex<HashMap<(String, String), Standing>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    role: Role,
+    asked_at: Instant,
+}
+
+/// What a request is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Relies on an answer of up to [`FRESH_FOR`].
+    Read,
+    /// Asks in any case.
+    Change,
+}
+
+impl Standings {
+    /// The caller's role now.
+    ///
+    /// # Errors
+    /// 401 when the session has ended, 503 when authentication can't be reached in time.
+    pub(crate) async fn role(
+        &self,
+        authentication: &AuthServiceClient<Channel>,
+        caller: &Caller,
+        purpose: Purpose,
+    ) -> Result<Role, ApiError> {
+        let key = (caller.user.clone(), caller.session.clone());
+        let now = Instant::now();
+        let known = self.all().get(&key).copied().filter(|known| known.is_fresh(now));
+        if let Some(known) = known.filter(|_| purpose == Purpose::Read) {
+            return Ok(known.role);
+        }
+        let call = on_behalf(caller, GetUserRequest {})?;
+        let user = match authentication.clone().get_user(call).await {
+            Ok(reply) => reply.into_inner().user,
+            Err(status) => {
+                if status.code() == Code::Unauthenticated {
+                    self.all().remove(&key);
+                }
+                return Err(upstream::authentication(&status));
+            }
+        };
+        let user = user.ok_or_else(|| upstream::nonsense("authentication", "user"))?;
+        let role = match user.role() {
+            proto::Role::Admin => Role::Admin,
+            proto::Role::User | proto::Role::Unspecified => Role::User,
+        };
+        // Of the moment before it was asked.
+        self.keep(key, Standing { role, asked_at: now });
+        Ok(role)
+    }
+
+    fn keep(&self, key: (String, String), standing: Standing) {
+        let mut all = self.all();
+        if all.len() >= MOST && !all.contains_key(&key) {
+            all.retain(|_, known| known.is_fresh(standing.asked_at));
+            if all.len() >= MOST {
+                all.clear();
+            }
+        }
+        all.insert(key, standing);
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<(String, String), Standing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Standing {
+    fn is_fresh(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.asked_at) <= FRESH_FOR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(user: usize) -> (String, String) {
+        (format!("user {user}"), "session".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_relied_on_for_30_seconds() {
+        let standing = Standing { role: Role::Admin, asked_at: Instant::now() };
+        tokio::time::advance(FRESH_FOR).await;
+        assert!(standing.is_fresh(Instant::now()));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!standing.is_fresh(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_bounded_and_old_ones_go_first() {
+        let standings = Standings::default();
+        let keep = |user| standings.keep(key(user), Standing { role: Role::Admin, asked_at: Instant::now() });
+        (0..MOST - 1).for_each(keep);
+        tokio::time::advance(FRESH_FOR * 2).await;
+        keep(MOST);
+        keep(MOST + 1);
+        assert_eq!(standings.all().len(), 2);
+        (0..3 * MOST).for_each(keep);
+        assert!(standings.all().len() <= MOST);
+    }
+}
