@@ -11,6 +11,7 @@ pub mod lifecycle;
 mod log_line;
 pub mod log_scope;
 pub mod metrics;
+pub mod net;
 pub mod process;
 mod sampler;
 pub mod status;
