@@ -30,7 +30,7 @@ use crate::session::CookieSecurity;
 use crate::token::Rules;
 use crate::traces::Jaeger;
 use crate::writes::Writes;
-use crate::{http, upstream};
+use crate::{callees, http, upstream};
 
 /// Hashing a password takes its time, and waits its turn.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,8 +91,11 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let mesh = Mesh::new(config.mesh, &process.metrics);
     let publisher = Publisher::start(config.amqp.clone(), EventMetrics::register(&process.metrics));
     let authentication = mesh.channel("authentication")?.with_timeout(AUTHENTICATION_TIMEOUT);
-    let authentication = AuthServiceClient::new(authentication);
     let logger = mesh.channel("logger")?;
+    let called = vec![("authentication", authentication.clone()), ("logger", logger.clone())];
+    let (status, shutdown) = (process.status.clone(), process.shutdown.clone());
+    callees::watch(called, publisher.clone(), status, shutdown);
+    let authentication = AuthServiceClient::new(authentication);
     let proxies = Arc::new(config.proxies);
     let app = App(Arc::new(Inner {
         clock: process.clock.clone(),
