@@ -187,12 +187,10 @@ async fn a_lock_in_other_hands_is_waited_for() {
         .unwrap();
     let letters = place.dead_letters();
     let waiting = tokio::spawn(async move { letters.list(LOG, 10).await });
-    let start = Instant::now();
     sleep(Duration::from_millis(500)).await;
     assert!(!waiting.is_finished());
     drop(other);
     assert_eq!(waiting.await.unwrap().unwrap().len(), 1);
-    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]
