@@ -23,7 +23,7 @@ async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_writte
         assert_eq!(rig.as_user(rig.post("/v1/events", &event)).await.status, 202);
         seen.recv().await.unwrap();
     }
-    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
     while items(&rig, "?queue=listener.log").await.len() < 2 {
         assert!(tokio::time::Instant::now() < until, "the dead letters never came");
     }
@@ -65,7 +65,7 @@ async fn what_can_not_be_written_down_is_not_done() {
     let event = json!({"type": "log.INFO", "data": {"name": "n"}, "id": USER});
     assert_eq!(rig.as_user(rig.post("/v1/events", &event)).await.status, 202);
     seen.recv().await.unwrap();
-    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
     while items(&rig, "").await.is_empty() {
         assert!(tokio::time::Instant::now() < until, "the dead letter never came");
     }
