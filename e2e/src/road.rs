@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{Broker, Jaeger, Kind, Reply, Span, Trace, until};
 
-const STORED_WITHIN: Duration = Duration::from_secs(10);
+const STORED_WITHIN: Duration = Duration::from_secs(60);
 /// Alone, or together with others that waited at the same time.
 const WRITES: [&str; 2] = ["weft.log.v1.LogService/Write", "weft.log.v1.LogService/WriteMany"];
 

@@ -66,6 +66,7 @@ async fn main() -> Result<()> {
         trace_ratio: args.trace_ratio,
         log: args.log,
         origins: args.origins,
+        ..Options::default()
     };
     let stack = tokio::select! {
         stack = DevStack::start(options) => stack.context("failed to start the stack")?,

@@ -79,6 +79,15 @@ impl RabbitMq {
         self.management.map(|port| format!("http://127.0.0.1:{port}"))
     }
 
+    /// Has RabbitMQ write its buffers of declarations to disk. Without it, a kill within some seconds of the first
+    /// declarations can lose the queues themselves, and what is in them.
+    ///
+    /// # Errors
+    /// As [`Self::ctl`].
+    pub fn sync_declarations(&self) -> Result<()> {
+        self.ctl(&["eval", "lists:foreach(fun dets:sync/1, dets:all()), ok = mnesia:sync_log()."]).map(drop)
+    }
+
     /// Runs `rabbitmqctl` against this node (an Erlang VM: seconds, not milliseconds), and returns its output.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ impl Service {
             env,
             folder: folder.to_owned(),
             ready: Ready::Http(format!("http://{admin}/readyz")),
-            start_within: Duration::from_secs(60),
+            start_within: Duration::from_secs(120),
             stop_within: Duration::from_secs(40),
         });
         process.start_unready()?;

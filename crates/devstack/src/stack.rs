@@ -1,5 +1,6 @@
 //! The whole of what `make up` runs, as processes wired to each other.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -32,6 +33,8 @@ pub struct Options {
     pub log: String,
     /// Origins beside the console's whose pages may use the broker.
     pub origins: Vec<String>,
+    /// Settings of every service, such as longer timeouts for a busy machine.
+    pub env: BTreeMap<String, String>,
 }
 
 impl Default for Options {
@@ -46,6 +49,7 @@ impl Default for Options {
             trace_ratio: 1.0,
             log: "info".into(),
             origins: Vec::new(),
+            env: BTreeMap::new(),
         }
     }
 }
@@ -213,7 +217,7 @@ async fn start_jaeger(state: &StateDir, options: &Options) -> Result<Option<Jaeg
 }
 
 fn common_options(options: &Options, jaeger: Option<&Jaeger>) -> ServiceOptions {
-    let common = ServiceOptions::default()
+    let common = ServiceOptions { env: options.env.clone(), ..ServiceOptions::default() }
         .env("WEFT_LOG", &options.log)
         .env("OTEL_TRACES_SAMPLER_ARG", options.trace_ratio.to_string())
         .env("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=dev");

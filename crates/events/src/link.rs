@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use weft_runtime::{net, status::StoreStatus};
+use weft_runtime::{net, status::StoreStatus, store::pauses_while_refused};
 
 use crate::{Amqp, metrics, topology, version};
 
@@ -218,13 +218,15 @@ struct Supervisor {
 
 impl Supervisor {
     async fn run(self) {
-        let mut pauses = pauses();
+        let mut pauses = Pauses::new();
         let mut number = 0;
+        let mut logged = None;
         while let Some(opened) = self.end.run_until_cancelled(self.open(number)).await {
             let outage = match opened {
                 Ok(session) => {
-                    pauses = self::pauses();
+                    pauses = Pauses::new();
                     number += 1;
+                    logged = None;
                     match self.hold(session).await {
                         Some(outage) => outage,
                         None => break,
@@ -232,14 +234,17 @@ impl Supervisor {
                 }
                 Err(outage) => outage,
             };
-            tracing::warn!(
-                connection = self.name,
-                reason = outage.reason,
-                "no connection to {:?}",
-                self.amqp
-            );
+            if logged.as_ref() != Some(&outage.reason) {
+                tracing::warn!(
+                    connection = self.name,
+                    reason = outage.reason,
+                    "no connection to {:?}",
+                    self.amqp
+                );
+                logged = Some(outage.reason.clone());
+            }
+            let pause = pauses.after(&outage);
             self.tell.send_replace(State::Down(outage));
-            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
             if self.end.run_until_cancelled(sleep(pause)).await.is_none() {
                 break;
             }
@@ -282,9 +287,8 @@ impl Supervisor {
     async fn connect(&self, number: u64) -> Result<Session, Outage> {
         // lapin gets its buffers before it connects, and clears them where memory is used again: megabytes for every try while
         // RabbitMQ is away, which then stay. So it is asked only when somebody listens.
-        let connecting = net::connect(self.amqp.host(), self.amqp.port());
-        let connected = timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|late| Err(late.into()));
-        let stream = connected.map_err(unreachable)?;
+        let (host, port) = (self.amqp.host(), self.amqp.port());
+        let stream = net::connect_within(host, port, CONNECT_WITHIN).await.map_err(unreachable)?;
         let address = stream.peer_addr().map_err(unreachable)?;
         let version = if self.tells_version {
             version::of(&self.amqp, stream).await
@@ -356,18 +360,56 @@ fn refused(error: &lapin::Error) -> Outage {
         reachable: code.is_some(),
         authenticated: code.is_some_and(|code| code != ACCESS_REFUSED),
         reason: match code {
-            Some(ACCESS_REFUSED) => format!("RabbitMQ refuses user and password: {error}"),
+            Some(ACCESS_REFUSED) => format!("RabbitMQ refuses the credentials in AMQP_URI: {error}"),
             Some(_) => format!("RabbitMQ refuses the connection: {error}"),
             None => format!("failed to connect: {error}"),
         },
     }
 }
 
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_jitter()
-        .without_max_times()
-        .build()
+/// Pauses between attempts: short while RabbitMQ is away, long while it refuses the credentials.
+struct Pauses {
+    away: ExponentialBackoff,
+    refused: ExponentialBackoff,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        let away = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_jitter()
+            .without_max_times();
+        Self { away: away.build(), refused: pauses_while_refused() }
+    }
+
+    fn after(&mut self, outage: &Outage) -> Duration {
+        if outage.reachable && !outage.authenticated {
+            return self.refused.next().unwrap_or(LONGEST_PAUSE);
+        }
+        self.refused = pauses_while_refused();
+        self.away.next().unwrap_or(LONGEST_PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rabbitmq_that_refuses_the_credentials_is_asked_less_often_than_one_that_is_away() {
+        let outage = |reachable| Outage { reachable, authenticated: false, reason: String::new() };
+        let mut pauses = Pauses::new();
+        let away: Vec<_> = (0..20).map(|_| pauses.after(&outage(false))).collect();
+        assert!(
+            away[0] <= 2 * FIRST_PAUSE && away.iter().all(|pause| *pause <= 2 * LONGEST_PAUSE),
+            "{away:?}"
+        );
+        let refused: Vec<_> = (0..20).map(|_| pauses.after(&outage(true))).collect();
+        assert!(refused[0] >= Duration::from_secs(1), "{refused:?}");
+        assert!(
+            refused[10] > 2 * LONGEST_PAUSE && refused.iter().all(|pause| pause.as_secs() <= 30),
+            "{refused:?}"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! Calling another service by its name.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,9 +15,10 @@ use tower::Service;
 use tracing::{Instrument as _, Span, field};
 use weft_runtime::metrics::Metrics;
 use weft_runtime::telemetry::chain;
-use weft_runtime::trace;
+use weft_runtime::{net, trace};
 
 use crate::config::{MeshConfig, Security};
+use crate::connect::{ATTEMPT, Connector};
 use crate::deadline::Deadline;
 use crate::metrics::Calls;
 use crate::observed::{Observation, ObservedBody};
@@ -24,7 +26,6 @@ use crate::observed::{Observation, ObservedBody};
 /// A peer that vanished without a word is noticed within this plus [`KEEPALIVE_TIMEOUT`].
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The services that this process can call.
 #[derive(Debug, Clone)]
@@ -63,7 +64,8 @@ impl Mesh {
         Self { config: Arc::new(config), calls: Calls::register(metrics, "client") }
     }
 
-    /// A channel to a service. Connects at the first call, and again whenever the connection is lost.
+    /// A channel to a service. Connects at the first call, and again whenever the connection is lost. A call waits up to 1.5 s
+    /// for a service that has just become unreachable.
     ///
     /// # Errors
     /// When no address is known for it; never because it is away.
@@ -81,19 +83,19 @@ impl Mesh {
                 address: address.clone(),
                 source,
             })?
-            .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_EVERY)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
+            .keep_alive_while_idle(true);
         let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
+        // IPv6 is written in brackets.
+        let host = host.trim_matches(['[', ']']);
         let peer = Peer {
             service: service.to_owned(),
             host: host.to_owned(),
             port: port.parse().unwrap_or_default(),
         };
         Ok(Channel {
-            inner: endpoint.connect_lazy(),
+            inner: endpoint.connect_with_connector_lazy(Connector::new(&peer.host, peer.port)),
             peer: Arc::new(peer),
             calls: self.calls.clone(),
             timeout: self.config.timeout,
@@ -127,6 +129,14 @@ impl Channel {
     /// The deadline of calls whose caller brings none.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Opens a connection to the service and closes it, to find out whether a call would get through.
+    ///
+    /// # Errors
+    /// When it can't be connected to within a second.
+    pub async fn probe(&self) -> io::Result<()> {
+        net::connect_within(&self.peer.host, self.peer.port, ATTEMPT).await.map(drop)
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod client;
 pub mod config;
+mod connect;
 pub mod deadline;
 pub mod joined;
 mod metrics;

@@ -7,10 +7,18 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long an address has before the next one is tried beside it (RFC 8305 recommends 250 ms).
 const NEXT_AFTER: Duration = Duration::from_millis(250);
+
+/// As [`connect`], within a time limit.
+///
+/// # Errors
+/// As [`connect`], and when `within` has passed, the resolution included.
+pub async fn connect_within(host: &str, port: u16, within: Duration) -> io::Result<TcpStream> {
+    timeout(within, connect(host, port)).await.unwrap_or_else(|late| Err(late.into()))
+}
 
 /// Connects to whichever address of `host` answers first. It has no time limit of its own.
 ///
@@ -45,10 +53,8 @@ async fn connect_any(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Res
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::{TcpListener, TcpSocket};
-    use tokio::time::timeout;
-
     use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
 
     /// Far longer than a test takes, far shorter than the kernel's own two minutes.
     const LONG: Duration = Duration::from_secs(20);
@@ -102,7 +108,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_resolved() {
         let (_listener, address) = alive().await;
-        let connected = connect("127.0.0.1", address.port()).await.unwrap();
+        let connected = connect_within("127.0.0.1", address.port(), LONG).await.unwrap();
         assert_eq!(connected.peer_addr().unwrap(), address);
     }
 }

@@ -1,4 +1,5 @@
-//! What a service knows of the stores that it owns; the operator reads it at `/status` on the admin port.
+//! What a service knows of the stores that it owns, and the broker of those that it calls. The operator reads it at `/status` on the
+//! admin port.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,13 @@ pub struct StoreStatus {
 #[derive(Debug, Clone, Default)]
 pub struct StatusBoard(Arc<Mutex<BTreeMap<&'static str, StoreStatus>>>);
 
+impl StoreStatus {
+    /// True when it can be worked with.
+    pub fn is_usable(&self) -> bool {
+        self.reachable && self.authenticated && self.migrated
+    }
+}
+
 impl StatusBoard {
     /// Replaces what is known of a store.
     pub fn set(&self, store: &'static str, status: StoreStatus) {
@@ -35,6 +43,12 @@ impl StatusBoard {
     /// Changes what is known of a store.
     pub fn update(&self, store: &'static str, change: impl FnOnce(&mut StoreStatus)) {
         change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(store).or_default());
+    }
+
+    /// True when the store is known to be usable.
+    pub fn is_usable(&self, store: &str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(store).is_some_and(StoreStatus::is_usable)
     }
 
     /// Everything known.

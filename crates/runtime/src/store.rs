@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+
 use crate::health::{Condition, Health};
 use crate::status::{StatusBoard, StoreStatus};
 use crate::telemetry::chain;
@@ -12,6 +14,12 @@ use crate::telemetry::chain;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A pod waits for this before it becomes ready, so it is short.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Refused credentials stay refused until someone changes them, and each attempt costs the store a hash and a log line. Jitter
+/// can double a pause.
+const REFUSED_FIRST: Duration = Duration::from_secs(1);
+const REFUSED_LONGEST: Duration = Duration::from_secs(15);
+/// The pause does not grow after this many.
+const REFUSALS_COUNTED: usize = 8;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,13 +79,27 @@ pub struct StoreWatch {
     name: &'static str,
     ready: Condition,
     status: StatusBoard,
-    was_well: Option<bool>,
+    /// The kind of the last failure, none after a success; logged when it changes.
+    last: Option<Option<&'static str>>,
+    /// How often in a row the store has refused the credentials.
+    refusals: usize,
+}
+
+/// Pauses that grow to half a minute, for a store that refuses the credentials.
+pub fn pauses_while_refused() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(REFUSED_FIRST)
+        .with_max_delay(REFUSED_LONGEST)
+        .with_jitter()
+        .without_max_times()
+        .build()
 }
 
 impl StoreWatch {
     /// Of the store of this name. The process is not ready before the first look has found it well.
     pub fn new(name: &'static str, health: &Health, status: StatusBoard) -> Self {
-        Self { name, ready: health.condition(name), status, was_well: None }
+        let ready = health.condition(name);
+        Self { name, ready, status, last: None, refusals: 0 }
     }
 
     /// Its schema is being changed, which may take its time.
@@ -95,9 +117,10 @@ impl StoreWatch {
 
     /// A look found it well, of this version. Returns when to look again.
     pub fn well(&mut self, version: &str) -> Duration {
-        if self.was_well.replace(true) != Some(true) {
+        if self.last.replace(None) != Some(None) {
             tracing::info!(store = self.name, version, "the store is ready");
         }
+        self.refusals = 0;
         self.ready.fulfilled();
         let status = StoreStatus {
             reachable: true,
@@ -118,7 +141,8 @@ impl StoreWatch {
         migrated: bool,
     ) -> Duration {
         let message = chain(error);
-        if self.was_well.replace(false) != Some(false) {
+        let kind = of_store.map_or("other", StoreError::kind);
+        if self.last.replace(Some(kind)) != Some(Some(kind)) {
             tracing::warn!(store = self.name, error = message, "the store is not ready");
         }
         self.ready.missing(message.clone());
@@ -131,6 +155,12 @@ impl StoreWatch {
             let version = status.version.take();
             *status = StoreStatus { reachable, authenticated, migrated, version, message: Some(message) };
         });
+        if matches!(of_store, Some(StoreError::Unauthorized(..))) {
+            let pause = pauses_while_refused().nth(self.refusals.min(REFUSALS_COUNTED));
+            self.refusals += 1;
+            return pause.unwrap_or(REFUSED_LONGEST);
+        }
+        self.refusals = 0;
         LOOK_AGAIN
     }
 }
@@ -161,6 +191,66 @@ mod tests {
         let status = board.all()["mongodb"].clone();
         assert_eq!((status.reachable, status.authenticated), (true, false));
         assert!(status.message.unwrap().contains("MONGODB_URI"));
+    }
+
+    #[test]
+    fn a_store_that_refuses_the_credentials_is_asked_less_and_less_often() {
+        let mut watch = StoreWatch::new("postgres", &Health::default(), StatusBoard::default());
+        let refused = StoreError::Unauthorized("DATABASE_URL", Cause::new("no"));
+        let pauses: Vec<_> = (0..20).map(|_| watch.failed(&refused, Some(&refused), false)).collect();
+        let bounds = [1, 2, 4, 8].map(Duration::from_secs);
+        for (pause, shortest) in pauses.iter().zip(bounds) {
+            assert!((shortest..=shortest * 2).contains(pause), "{pauses:?}");
+        }
+        let settled = REFUSED_LONGEST..=REFUSED_LONGEST * 2;
+        assert!(pauses.iter().skip(4).all(|pause| settled.contains(pause)), "{pauses:?}");
+
+        let away = StoreError::Unavailable(Cause::new("connection refused"));
+        assert_eq!(watch.failed(&away, Some(&away), false), LOOK_AGAIN);
+        assert!(
+            watch.failed(&refused, Some(&refused), false) <= REFUSED_FIRST * 2,
+            "a new refusal starts again"
+        );
+    }
+
+    #[test]
+    fn a_line_is_logged_when_the_reason_changes_and_not_for_each_attempt() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut watch = StoreWatch::new("postgres", &Health::default(), StatusBoard::default());
+            let refused = StoreError::Unauthorized("DATABASE_URL", Cause::new("no"));
+            let away = StoreError::Unavailable(Cause::new("connection refused"));
+            for error in [&refused, &refused, &refused, &away, &away, &refused] {
+                watch.failed(error, Some(error), false);
+            }
+            watch.well("15.0");
+            watch.well("15.0");
+        });
+        let lines = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let kinds: Vec<_> = lines
+            .lines()
+            .map(|line| {
+                ["refuses the credentials", "can't be reached", "is ready"].map(|part| line.contains(part))
+            })
+            .collect();
+        let (refused, away, well) = ([true, false, false], [false, true, false], [false, false, true]);
+        assert_eq!(kinds, [refused, away, refused, well], "{lines}");
+    }
+
+    #[derive(Debug, Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::elsewhere::{self, MAIL_HOST};
 use crate::place::{ELSEWHERE, Place, READY_WITHIN, ROAD, SAMPLES};
 
 const SHOP: &str = "shop";
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) async fn the_sample_and_a_workload_of_ones_own_run_as_they_stand(place: &Place) -> Result<()> {
     erase(place).await?;

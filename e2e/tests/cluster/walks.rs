@@ -7,7 +7,7 @@ use weft_e2e::{Kind, Reply, Trace, road, until};
 
 use crate::place::Place;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) async fn an_entry_goes_in_by_rpc_and_comes_out_with_its_trace(place: &Place) -> Result<()> {
     road::by_rpc(place.broker()?, place.jaeger()?).await

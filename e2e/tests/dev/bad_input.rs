@@ -90,7 +90,7 @@ async fn beside_a_good_client<F: Future<Output = ()>>(broker: &Broker, rubbish: 
     let rubbish = async {
         rubbish.await;
         let before = served.load(Ordering::Relaxed);
-        let goes_on = until("the good client to go on", Duration::from_secs(20), async || {
+        let goes_on = until("the good client to go on", Duration::from_secs(60), async || {
             anyhow::ensure!(served.load(Ordering::Relaxed) > before, "it was served {before} times");
             Ok(())
         });

@@ -11,7 +11,7 @@ use weft_proto::weft::log::v1::{QueryRequest, WriteRequest};
 use crate::helpers::Own;
 use crate::logger_face::{connect, entry};
 
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(60);
 
 async fn refuses(address: &str) {
     until("new connections to be refused", WITHIN, async || {

@@ -25,7 +25,7 @@ pub(crate) struct Own {
 impl Own {
     pub(crate) async fn start() -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
-        Self { stack: DevStack::start(Options::default()).await.unwrap(), _turn: turn }
+        Self { stack: DevStack::start(patient()).await.unwrap(), _turn: turn }
     }
 
     pub(crate) fn broker(&self) -> Broker {
@@ -46,6 +46,13 @@ pub(crate) fn mailbox(stack: &DevStack) -> Mailbox {
     Mailbox::new(stack.mailcatcher.url()).unwrap()
 }
 
+/// A busy machine is not a service that is away: timeouts are longer than the defaults, and shorter than a client's.
+fn patient() -> Options {
+    let timeouts = ["WEFT_MESH_TIMEOUT", "BROKER_PUBLISH_TIMEOUT", "AUTH_STORE_TIMEOUT"];
+    let env = timeouts.map(|name| (name.to_owned(), "8s".to_owned())).into();
+    Options { env, ..Options::default() }
+}
+
 /// The shared stack ends with this process and not before, so nothing can erase its folder then: the next run does.
 fn shared_options() -> Options {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev");
@@ -56,5 +63,5 @@ fn shared_options() -> Options {
             fs::remove_dir_all(entry.path()).unwrap();
         }
     }
-    Options { state: Some(parent.join(std::process::id().to_string())), ..Options::default() }
+    Options { state: Some(parent.join(std::process::id().to_string())), ..patient() }
 }

@@ -27,6 +27,7 @@ async fn kill_9_of_each_process_and_store_in_turn_loses_nothing_and_doubles_noth
         ("jaeger", jaeger),
     ];
     victims.shuffle(&mut chance);
+    stack.rabbitmq.sync_declarations().unwrap();
 
     let flow = Flow::start(&own.broker(), Door::Both, PER_SECOND);
     for (name, victim) in victims {

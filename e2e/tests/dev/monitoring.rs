@@ -81,7 +81,7 @@ async fn dashboards_and_alerts_name_metrics_that_the_services_show() {
     assert!(wanted.len() > 12, "this does not see the expressions: {wanted:?}");
     let services =
         [&stack.broker, &stack.authentication, &stack.logger, &stack.mail, &stack.listener, &stack.frontend];
-    until("every metric that is named", Duration::from_secs(20), async || {
+    until("every metric that is named", Duration::from_secs(120), async || {
         let mut shown = BTreeSet::new();
         for service in services {
             let text = reqwest::get(format!("{}/metrics", service.admin_url())).await?.text().await?;

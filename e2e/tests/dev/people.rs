@@ -9,7 +9,7 @@ use weft_e2e::{Kind, People, Reply, Trace, road, seeded, until};
 
 use crate::helpers::{Own, broker, jaeger, mailbox, shared};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Each signs in and out ten times: 500 of each.
 const USERS: usize = 50;

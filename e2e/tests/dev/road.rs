@@ -21,6 +21,6 @@ async fn the_original_s_log_grpc_button_works() {
     let body = serde_json::json!({"action": "log", "log": {"name": name, "data": "button"}});
     let reply = weft_e2e::Reply::of(broker.post("/log-grpc", &body)).await.unwrap();
     assert_eq!((reply.status, reply.body["message"].as_str()), (202, Some("logged")));
-    let entry = broker.entry(&[("text", &name)], std::time::Duration::from_secs(10)).await.unwrap();
+    let entry = broker.entry(&[("text", &name)], std::time::Duration::from_secs(60)).await.unwrap();
     assert_eq!(entry["data"], "button");
 }

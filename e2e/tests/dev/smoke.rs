@@ -47,13 +47,13 @@ async fn helm_s_test_says_that_a_password_is_wrong_and_does_not_wait() {
         ("SMOKE_BROKER_URL", &broker),
         ("SMOKE_EMAIL", "nobody@example.com"),
         ("SMOKE_PASSWORD", "not the password"),
-        ("SMOKE_WITHIN", "60s"),
+        ("SMOKE_WITHIN", "300s"),
     ])
     .await;
     let said = text(&told.stderr);
     assert_eq!(told.status.code(), Some(1), "{said}");
     assert!(said.contains("to sign in") && said.contains("401"), "{said}");
-    assert!(started.elapsed().as_secs() < 30, "it waited for what does not change");
+    assert!(started.elapsed().as_secs() < 240, "it waited for what does not change");
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn helm_s_test_fails_when_an_event_never_becomes_an_entry() {
         ("SMOKE_BROKER_URL", &broker),
         ("SMOKE_EMAIL", email),
         ("SMOKE_PASSWORD", password),
-        ("SMOKE_WITHIN", "8s"),
+        ("SMOKE_WITHIN", "20s"),
     ])
     .await;
     let said = text(&told.stderr);

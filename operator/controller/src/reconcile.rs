@@ -36,6 +36,8 @@ const WHILE_NOT_READY: RangeInclusive<Duration> = Duration::from_secs(10)..=Dura
 const OF_OTHERS: Duration = Duration::from_secs(30);
 const MISSING_SECRET: Duration = Duration::from_secs(5);
 const OUTDATED: Duration = Duration::from_secs(1);
+/// While only the broker's connections are missing, which bring no event; less often the longer that lasts.
+const CONNECTING: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -117,8 +119,14 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
     match applied.failure {
         Some(failure) => Err(failure.into()),
         None if !ready.is_ready => {
-            let looked_for = || while_not_ready(not_ready_for(stack, context.clock.now()));
-            Ok(Action::requeue(if ready.is_near { MISSING_SECRET } else { looked_for() }))
+            let elapsed = || not_ready_for(stack, context.clock.now());
+            Ok(Action::requeue(if ready.is_connecting {
+                (elapsed() / 10).clamp(*CONNECTING.start(), *CONNECTING.end())
+            } else if ready.is_near {
+                MISSING_SECRET
+            } else {
+                while_not_ready(elapsed())
+            }))
         }
         None if names_others(stack) => Ok(Action::requeue(OF_OTHERS)),
         None => Ok(Action::requeue(AGAIN)),

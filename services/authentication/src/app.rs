@@ -14,6 +14,7 @@ use weft_runtime::Process;
 use weft_runtime::config::ConfigError;
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::process::ProcessError;
+use weft_runtime::status::StatusBoard;
 use weft_runtime::store::StoreWatch;
 
 use crate::accounts::{Accounts, Rules};
@@ -71,7 +72,8 @@ impl App {
         let peers = Arc::new(Peers::new(mesh.channel("logger")?, mesh.channel("mail")?));
         let listener = server::listen(process).await?;
         let accounts = accounts(process, &config)?;
-        let relays = Recipient::ALL.map(|recipient| relay(recipient, &accounts, peers.clone()));
+        let relays = Recipient::ALL
+            .map(|recipient| relay(recipient, &accounts, peers.clone(), process.status.clone()));
         let supervisor = Supervisor { accounts: accounts.clone(), first_user: config.first_user, watch };
         let server = Server::new(&process.metrics, process.shutdown.clone())
             .serving(AuthServiceServer::new(Api(accounts.clone())))
@@ -123,7 +125,7 @@ fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
     })
 }
 
-fn relay(recipient: Recipient, accounts: &Accounts, peers: Arc<dyn Deliver>) -> Relay {
+fn relay(recipient: Recipient, accounts: &Accounts, peers: Arc<dyn Deliver>, status: StatusBoard) -> Relay {
     let Accounts { store, clock, metrics, wake, .. } = accounts.clone();
-    Relay { store, recipient, peers, clock, metrics, wake }
+    Relay { store, recipient, peers, clock, metrics, wake, status }
 }

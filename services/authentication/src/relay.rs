@@ -23,12 +23,14 @@ use weft_proto::weft::log::v1::{Entry, Level, WriteRequest};
 use weft_proto::weft::mail::v1::SendRequest;
 use weft_proto::weft::mail::v1::mail_service_client::MailServiceClient;
 use weft_runtime::clock::Clock;
+use weft_runtime::status::StatusBoard;
 use weft_runtime::telemetry::chain;
 
 use crate::metrics::Metrics;
 use crate::outbox::{Claimed, Letter, Message, Recipient};
 use crate::session::after;
 use crate::store::{Store, StoreError};
+use crate::supervise::STORE;
 
 /// Letters under way to one recipient at once.
 const AT_ONCE: usize = 16;
@@ -147,6 +149,8 @@ pub struct Relay {
     pub metrics: Metrics,
     /// Told of what this process writes.
     pub wake: Wake,
+    /// Nothing is asked of a store that is known to be unusable: one that refuses the credentials is not asked more often.
+    pub status: StatusBoard,
 }
 
 impl Relay {
@@ -189,6 +193,9 @@ impl Relay {
         let room = AT_ONCE.saturating_sub(under_way.len());
         if room == 0 {
             return true;
+        }
+        if !self.status.is_usable(STORE) {
+            return false;
         }
         let claimed = match self.store.claim(self.recipient, room, self.clock.now(), LEASE).await {
             Ok(claimed) => claimed,

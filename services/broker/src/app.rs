@@ -34,7 +34,7 @@ use crate::standing::Standings;
 use crate::token::Rules;
 use crate::traces::Jaeger;
 use crate::writes::Writes;
-use crate::{http, upstream};
+use crate::{callees, http, upstream};
 
 /// Hashing a password takes its time, and waits its turn.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,6 +98,9 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let authentication = mesh.channel("authentication")?.with_timeout(AUTHENTICATION_TIMEOUT);
     let logger = mesh.channel("logger")?;
     let dead_letters = DeadLetters::new(logger.clone(), authentication.clone(), publisher.clone());
+    let called = vec![("authentication", authentication.clone()), ("logger", logger.clone())];
+    let (status, shutdown) = (process.status.clone(), process.shutdown.clone());
+    callees::watch(called, publisher.clone(), status, shutdown);
     let authentication = AuthServiceClient::new(authentication);
     let proxies = Arc::new(config.proxies);
     let app = App(Arc::new(Inner {

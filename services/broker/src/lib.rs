@@ -2,6 +2,7 @@
 
 mod app;
 mod body;
+mod callees;
 mod client;
 mod config;
 mod edge;

@@ -53,16 +53,16 @@ async fn a_paused_ferretdb_answers_nothing_and_a_resumed_one_does() {
     let state = StateDir::temporary().unwrap();
     let mongodb = FerretDb::start(state.path()).await.unwrap();
     let port = port_of(mongodb.uri());
-    assert!(says_hello(port, Duration::from_secs(10)).await);
+    assert!(says_hello(port, Duration::from_secs(120)).await);
 
     mongodb.pause().unwrap();
     assert!(!says_hello(port, Duration::from_millis(500)).await);
     mongodb.resume().unwrap();
-    assert!(says_hello(port, Duration::from_secs(10)).await);
+    assert!(says_hello(port, Duration::from_secs(120)).await);
 
     mongodb.kill().await.unwrap();
     mongodb.start().await.unwrap();
-    assert!(says_hello(port, Duration::from_secs(10)).await);
+    assert!(says_hello(port, Duration::from_secs(120)).await);
 }
 
 #[tokio::test]

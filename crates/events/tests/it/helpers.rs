@@ -29,7 +29,7 @@ use weft_events::{
 use weft_runtime::{clock, clock::Clock, clock::SystemClock, lifecycle::Shutdown, metrics::Metrics};
 
 /// Long enough for a machine that compiles something else at the same time.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A RabbitMQ with its folder; the folder goes after the process.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use opentelemetry::trace::{SpanKind, TraceId, TracerProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
@@ -106,22 +106,40 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
-        LazyLock::force(&SPANS);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let settings = Settings::new(Fixed::new([
-            ("WEFT_MESH_SECURITY", "plaintext"),
-            ("WEFT_MESH_ADDRESSES", &format!("logger={address}")),
-        ]));
-        let mesh = Mesh::new(MeshConfig::from_settings(&settings).unwrap(), &Metrics::default());
-        let channel = mesh.channel("logger").unwrap();
-        let seen = Arc::default();
-        let mut pair = Self { address, seen, shutdown: Shutdown::default(), serving: None, channel };
+        let mut pair = Self::unserved(&listener);
         pair.serve(listener, behaviour);
         pair
     }
 
-    fn serve(&mut self, listener: TcpListener, behaviour: Behaviour) {
+    /// One whose address neither accepts nor refuses until the listener is served: its queue of connections is full.
+    pub(crate) async fn silent() -> (Self, TcpListener) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let pair = Self::unserved(&listener);
+        let mut queued = Vec::new();
+        let moment = Duration::from_millis(300);
+        while let Ok(stream) = tokio::time::timeout(moment, TcpStream::connect(pair.address)).await {
+            queued.push(stream.unwrap());
+        }
+        (pair, listener)
+    }
+
+    fn unserved(listener: &TcpListener) -> Self {
+        LazyLock::force(&SPANS);
+        let address = listener.local_addr().unwrap();
+        let settings = Settings::new(Fixed::new([
+            ("WEFT_MESH_SECURITY", "plaintext"),
+            ("WEFT_MESH_ADDRESSES", &format!("logger={address}")),
+            ("WEFT_MESH_TIMEOUT", "60s"),
+        ]));
+        let mesh = Mesh::new(MeshConfig::from_settings(&settings).unwrap(), &Metrics::default());
+        let channel = mesh.channel("logger").unwrap();
+        Self { address, seen: Arc::default(), shutdown: Shutdown::default(), serving: None, channel }
+    }
+
+    pub(crate) fn serve(&mut self, listener: TcpListener, behaviour: Behaviour) {
         self.shutdown = Shutdown::default();
         let logger = Logger { behaviour, seen: Arc::clone(&self.seen) };
         let server =
@@ -137,7 +155,7 @@ impl Pair {
     pub(crate) async fn stop_server(&mut self) {
         self.shutdown.request();
         let serving = self.serving.take().unwrap();
-        tokio::time::timeout(Duration::from_secs(10), serving)
+        tokio::time::timeout(Duration::from_secs(60), serving)
             .await
             .expect("the server did not end")
             .unwrap();
@@ -192,7 +210,7 @@ pub(crate) async fn spans_of(trace: TraceId, count: usize) -> Vec<SpanData> {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), collect).await.expect("the spans did not come")
+    tokio::time::timeout(Duration::from_secs(60), collect).await.expect("the spans did not come")
 }
 
 pub(crate) fn attribute(span: &SpanData, key: &str) -> String {

@@ -1,5 +1,6 @@
 //! What is said of a Stack. `observe` looks at what runs; `compute` is pure; `report` writes only what differs.
 
+mod calls;
 mod observe;
 mod rollout;
 mod rotation;

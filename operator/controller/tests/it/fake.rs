@@ -74,7 +74,7 @@ impl Cluster {
                 changed.await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), wait).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(120), wait).await.is_err() {
             panic!("never came true: {what}\n{}", self.state());
         }
     }

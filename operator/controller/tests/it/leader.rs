@@ -1,4 +1,4 @@
-//! Candidates against an API server in memory. The state machine's own tests, with a clock of theirs, are beside it.
+//! Candidates against an API server in memory, in paused time. The state machine's own tests, with a clock of theirs, are beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ fn holder(state: &State) -> Value {
     state.objects.get(&lease()).map(|lease| lease["spec"]["holderIdentity"].clone()).unwrap_or_default()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_leads_and_the_other_is_ready_to() {
     let cluster = Cluster::default();
     let mut first = One::start(&cluster, "a", SHORT);
@@ -98,7 +98,7 @@ async fn one_leads_and_the_other_is_ready_to() {
     assert!(second.health.is_ready(), "{:?}", second.health.missing());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_crashes_is_succeeded_once_its_lease_has_run_out() {
     let cluster = Cluster::default();
     let mut first = One::start(&cluster, "a", SHORT);
@@ -115,7 +115,7 @@ async fn a_leader_that_crashes_is_succeeded_once_its_lease_has_run_out() {
 }
 
 /// With the times that are used in production.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_ends_cleanly_is_succeeded_in_less_than_three_seconds() {
     let cluster = Cluster::default();
     let mut first = One::start(&cluster, "a", Timing::default());
@@ -129,7 +129,7 @@ async fn a_leader_that_ends_cleanly_is_succeeded_in_less_than_three_seconds() {
     assert!(ended.elapsed() < Duration::from_secs(3), "after {:?}", ended.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_can_t_renew_stops_and_leads_again_when_it_can() {
     let cluster = Cluster::default();
     let mut only = One::start(&cluster, "a", SHORT);
@@ -141,7 +141,7 @@ async fn a_leader_that_can_t_renew_stops_and_leads_again_when_it_can() {
     only.leads().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_another_has_taken_the_lease_from_stops_at_its_next_look() {
     let cluster = Cluster::default();
     let mut only = One::start(&cluster, "a", SHORT);
@@ -155,7 +155,7 @@ async fn a_leader_that_another_has_taken_the_lease_from_stops_at_its_next_look()
 }
 
 /// One that stands by writes nothing and knows everything; one that loses the Lease writes nothing more.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_the_leader_reconciles() {
     let cluster = Cluster::default();
     let taken = json!({ "spec": { "holderIdentity": "b", "leaseDurationSeconds": 3600 } });

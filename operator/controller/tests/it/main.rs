@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test")]
 
 mod build;
+mod calls;
 mod chart;
 mod fake;
 mod faults;

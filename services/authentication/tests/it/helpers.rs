@@ -51,8 +51,8 @@ impl Rig {
 
     /// One whose store is not there.
     pub(crate) async fn without_store() -> Result<Self> {
-        let rig = Self::unready(ServiceOptions::default(), Peer::start().await?, Peer::start().await?, false)
-            .await?;
+        let options = ServiceOptions::default().env("AUTH_STORE_TIMEOUT", "2s");
+        let rig = Self::unready(options, Peer::start().await?, Peer::start().await?, false).await?;
         until("the admin port answers", async || rig.admin("/livez").await.is_ok()).await?;
         Ok(rig)
     }
@@ -119,7 +119,9 @@ fn settings(options: ServiceOptions, store: &Postgres, logger: &Peer, mail: &Pee
         .env("WEFT_MESH_ADDRESSES", peers)
         .env("AUTH_FIRST_USER_EMAIL", ADMIN)
         .env("AUTH_FIRST_USER_PASSWORD", PASSWORD)
-        .env("AUTH_SIGN_IN_PER_MINUTE", "0");
+        .env("AUTH_SIGN_IN_PER_MINUTE", "0")
+        // A busy machine is not a store that is away.
+        .env("AUTH_STORE_TIMEOUT", "10s");
     options.env.into_iter().fold(usual, |all, (name, value)| all.env(&name, value))
 }
 
@@ -178,7 +180,7 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> R
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), wait)
+    tokio::time::timeout(Duration::from_secs(120), wait)
         .await
         .with_context(|| format!("it never came true: {what}"))
 }

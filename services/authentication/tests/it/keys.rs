@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -32,18 +33,20 @@ async fn keys_change_by_themselves_and_every_token_verifies_with_what_was_publis
     let rig = Rig::with(options).await?;
     let mut client = rig.client()?;
     let first = token(&mut client, 0).await?;
-    let mut known = published(&mut client).await?;
     let (mut signers, mut n) = (HashSet::new(), 0);
     until("a third key signs", async || {
         n += 1;
+        let fetched = Instant::now();
+        let known = published(&mut client).await.unwrap();
         let token = token(&mut client, n).await.unwrap();
         let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
-        // Whoever fetched the set half a second before knows the key.
-        assert!(known.contains(&kid), "{kid} signs and was not published before");
+        // A set that was fetched less than half a second before has the key. On a busy machine some rounds are too slow to tell.
+        if fetched.elapsed() < Duration::from_millis(400) {
+            assert!(known.contains(&kid), "{kid} signs and was not published before");
+        }
         verify(&mut client, &token).await.unwrap();
         signers.insert(kid);
-        known.extend(published(&mut client).await.unwrap());
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         signers.len() == 3
     })
     .await?;

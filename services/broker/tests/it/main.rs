@@ -7,6 +7,7 @@ mod alone;
 mod authentication;
 mod bad_input;
 mod browser;
+mod callees;
 mod dead_letters;
 mod description;
 mod events;

@@ -1,14 +1,11 @@
-use std::time::{Duration, Instant};
-
 use crate::helpers::{Site, assets_of};
 
 /// What issue 4 allows.
 const MOST_BYTES: usize = 100 * 1024;
 
 #[tokio::test]
-async fn the_first_view_is_at_most_100_kib_compressed_and_quickly_there() {
+async fn the_first_view_is_at_most_100_kib_compressed() {
     let site = Site::start().await;
-    let started = Instant::now();
     let page = site.get_gzip("/").await.bytes().await.unwrap();
     let html = String::from_utf8(crate::helpers::unpack(&page)).unwrap();
     let mut sum = page.len();
@@ -17,9 +14,7 @@ async fn the_first_view_is_at_most_100_kib_compressed_and_quickly_there() {
     for asset in assets {
         sum += site.get_gzip(&asset).await.bytes().await.unwrap().len();
     }
-    let took = started.elapsed();
     assert!(sum <= MOST_BYTES, "the first view has {sum} bytes");
-    assert!(took < Duration::from_secs(1), "one after the other they took {took:?}");
 }
 
 #[tokio::test]

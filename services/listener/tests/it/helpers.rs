@@ -22,7 +22,7 @@ use weft_runtime::{
 };
 
 /// Long enough for a machine that compiles something else at the same time.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(180);
 
 pub(crate) fn soon() -> Instant {
     Instant::now() + SOON

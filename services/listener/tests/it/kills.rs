@@ -51,6 +51,7 @@ async fn every_confirmed_event_has_its_effect_whatever_is_killed() {
         }
     };
     progress().await;
+    road.rabbitmq.sync_declarations().unwrap();
     let victims = [
         &*road.listener,
         &*road.mail,

@@ -80,7 +80,7 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> R
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait)
+    tokio::time::timeout(Duration::from_secs(120), wait)
         .await
         .with_context(|| format!("it never came true that {what}"))
 }

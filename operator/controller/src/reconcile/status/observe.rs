@@ -7,6 +7,7 @@ use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use weft_operator_api::{ConditionStatus, ServiceStatus, Stack, StackStatus, StoreKind, StoreUse};
 
+use super::calls;
 use super::rotation::RotationState;
 use super::stores::{self, StoreState};
 use super::{
@@ -28,6 +29,8 @@ pub struct Readiness {
     pub is_ready: bool,
     /// What is left ends without an event that we would see.
     pub is_near: bool,
+    /// Only the broker's connections are missing.
+    pub is_connecting: bool,
 }
 
 /// Looks at what runs, and writes the status that follows.
@@ -90,6 +93,11 @@ pub async fn observe(
     let rotation = RotationState::of(validated, &applied.rotations, &pods);
     look.pending.extend(rotation.pending().iter().cloned());
     let Look { mut pending, mut held, stuck, all_complete, .. } = look;
+    // While anything else is pending, the brokers need not be asked. Once a Stack is Ready, the workloads' events tell of trouble.
+    let asks = pending.is_empty() && kept.is_none() && life.stopped.is_none();
+    let blocked = if asks { calls::blocked(validated, &pods, &context.ask_stores).await } else { None };
+    let is_connecting = blocked.is_some();
+    pending.extend(blocked);
     if life.paused {
         held.append(&mut pending);
     }
@@ -113,7 +121,8 @@ pub async fn observe(
     };
     report(&stack.metadata, stack.status.as_ref(), Outcome::Observed(observation), context).await?;
     let told = told || life.stopped.is_some();
-    Ok(Readiness { is_ready: is_ready && told, is_near: all_complete || life.stopped.is_some() })
+    let is_near = all_complete || life.stopped.is_some();
+    Ok(Readiness { is_ready: is_ready && told, is_near, is_connecting })
 }
 
 /// What is paused, for a person.

@@ -70,7 +70,7 @@ pub(super) async fn ask(
     StoreState::new(ConditionStatus::Unknown, "NobodyAnswers", format!("no pod of {owner} answers yet"))
 }
 
-fn bracketed(ip: &str) -> String {
+pub(super) fn bracketed(ip: &str) -> String {
     if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
 }
 

@@ -93,3 +93,27 @@ pub(super) fn inserted(count: usize, outcome: Result<(), Error>) -> Result<Vec<I
 fn cause(error: &Error) -> Cause {
     Cause::new(error.kind.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use mongodb::error::CommandError;
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(code: i32, name: &str) -> StoreError {
+        let refusal = json!({"code": code, "codeName": name, "errmsg": "Authentication failed."});
+        let refusal: CommandError = serde_json::from_value(refusal).unwrap();
+        classify(ErrorKind::Command(refusal).into())
+    }
+
+    #[test]
+    fn refused_credentials_and_missing_rights_are_told_from_an_absent_store_and_name_the_setting() {
+        for (code, name) in [(18, "AuthenticationFailed"), (13, "Unauthorized")] {
+            let error = refused(code, name);
+            assert!(matches!(error, StoreError::Unauthorized(..)), "{error:?}");
+            assert!(error.to_string().contains("MONGODB_URI"), "{error}");
+        }
+        assert!(matches!(refused(11_600, "InterruptedAtShutdown"), StoreError::Unavailable(_)));
+    }
+}
