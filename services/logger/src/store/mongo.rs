@@ -199,8 +199,8 @@ async fn compare(
         let mut found = found.await?;
         while let Some(stored) = found.try_next().await? {
             for index in repeats.get(stored.get_str("_id")?).into_iter().flatten() {
-                let same = |document| document::same_content(document, &stored);
-                if !documents.get(*index).is_some_and(same) {
+                let document = documents.get(*index);
+                if !document.is_some_and(|document| document::same_content(document, &stored)) {
                     inserted[*index] = Inserted::Conflict;
                 }
             }
