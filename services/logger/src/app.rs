@@ -75,7 +75,8 @@ impl App {
             watch: StoreWatch::new(STORE, &process.health, process.status.clone()),
             metrics: metrics.clone(),
         };
-        let api = Api { writer, store, clock: Arc::clone(&process.clock), spans, metrics };
+        let query_timeout = config.store.query_timeout;
+        let api = Api { writer, store, query_timeout, clock: Arc::clone(&process.clock), spans, metrics };
         let server = Server::new(&process.metrics, process.shutdown.clone())
             .serving(LogServiceServer::new(api.clone()))
             .serving(OriginalServer::new(Original(api)));

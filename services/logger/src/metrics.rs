@@ -10,7 +10,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use weft_runtime::metrics::DURATION_BUCKETS_S;
 
 use crate::group::WriteError;
-use crate::store::StoreError;
 
 /// The logger's metrics. Clones share them.
 #[derive(Debug, Clone)]
@@ -77,8 +76,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn queried(&self, error: Option<&StoreError>) {
-        self.queries.get_or_create(&ByResult { result: error.map_or("ok", StoreError::kind) }).inc();
+    pub(crate) fn queried(&self, error: Option<&'static str>) {
+        self.queries.get_or_create(&ByResult { result: error.unwrap_or("ok") }).inc();
     }
 
     pub(crate) fn inserted(&self, entries: usize, elapsed: Duration) {
