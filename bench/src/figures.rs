@@ -15,6 +15,7 @@ mod operator;
 mod pool_drops;
 mod process_ready;
 mod rollout_failed_calls;
+mod search_200k;
 
 use std::fs;
 use std::time::Duration;
@@ -67,6 +68,9 @@ pub enum Name {
     PoolDrops,
     /// Memory of the idle processes.
     IdleRss,
+    /// Searches among many entries.
+    #[value(name = "search_200k")]
+    Search200k,
     /// Calls that fail while the Stack is changed.
     RolloutFailedCalls,
     /// Memory of the operator of many Stacks.
@@ -178,6 +182,7 @@ async fn one(name: Name, setup: &Setup, cluster: &mut Cluster) -> Figure {
             Name::LogoutToMailP99 => logout_to_mail_p99::measure(setup).await,
             Name::ConsoleFirstView => console_first_view::measure(setup).await,
             Name::PoolDrops => pool_drops::measure(setup).await,
+            Name::Search200k => search_200k::measure(setup).await,
             Name::IdleRss => idle_rss::measure(cluster).await,
             Name::RolloutFailedCalls => rollout_failed_calls::measure(cluster).await,
             Name::OperatorRss1000
@@ -209,6 +214,7 @@ impl Name {
             Self::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
             Self::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),
             Self::PoolDrops => ("pool_drops", "lost or stuck", Goal::AtMost(0.0)),
+            Self::Search200k => ("search_200k", "ms", Goal::AtMost(2_500.0)),
             Self::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
             Self::RolloutFailedCalls => ("rollout_failed_calls", "of 10,000", Goal::AtMost(0.0)),
             Self::OperatorRss1000

@@ -115,6 +115,29 @@ impl StoreWatch {
         self.status.set(self.name, status);
     }
 
+    /// It can be used while its schema is still being changed. Returns when to look again.
+    pub fn usable(&mut self, version: &str, message: &str) -> Duration {
+        if self.last.replace(None) != Some(None) {
+            tracing::info!(
+                store = self.name,
+                version,
+                reason = message,
+                "the store is ready, but not migrated"
+            );
+        }
+        self.refusals = 0;
+        self.ready.fulfilled();
+        let status = StoreStatus {
+            reachable: true,
+            authenticated: true,
+            migrated: false,
+            version: Some(version.to_owned()),
+            message: Some(message.to_owned()),
+        };
+        self.status.set(self.name, status);
+        LOOK_EVERY
+    }
+
     /// A look found it well, of this version. Returns when to look again.
     pub fn well(&mut self, version: &str) -> Duration {
         if self.last.replace(None) != Some(None) {
@@ -176,6 +199,13 @@ mod tests {
         assert!(!health.is_ready());
         watch.migrating("7.0", "indexes are being made");
         assert!(health.missing()[0].contains("indexes are being made"));
+        assert_eq!(watch.usable("7.0", "an index is still being built"), LOOK_EVERY);
+        assert!(health.is_ready());
+        let status = board.all()["mongodb"].clone();
+        assert_eq!(
+            (status.migrated, status.message.as_deref()),
+            (false, Some("an index is still being built"))
+        );
         assert_eq!(watch.well("7.0"), LOOK_EVERY);
         assert!(health.is_ready());
         assert!(board.all()["mongodb"].migrated);

@@ -119,6 +119,7 @@ test('logs are filtered, loaded on, and a filter is an address', async () => {
   await page.locator('#logs-rows tr', { hasText: name }).waitFor();
   assert.equal(await page.locator('#logs-rows tr').count(), 1);
   assert.match(page.url(), new RegExp(`text=${name}`));
+  await page.locator('#logs-range', { hasText: 'Searched from' }).waitFor();
   await page.reload();
   await page.locator('#logs-rows tr', { hasText: name }).waitFor();
   await page.selectOption('#logs-level', 'FATAL');
@@ -126,6 +127,7 @@ test('logs are filtered, loaded on, and a filter is an address', async () => {
   await page.locator('#logs-none').waitFor();
   await page.getByRole('button', { name: 'Clear filters' }).click();
   await page.locator('#logs-rows tr').first().waitFor();
+  assert.equal(await page.locator('#logs-range').isVisible(), false);
   const more = page.getByRole('button', { name: 'Load more' });
   if (await more.isVisible()) {
     const had = await page.locator('#logs-rows tr').count();

@@ -28,6 +28,25 @@ pub(crate) fn logger(status: &Status) -> ApiError {
     }
 }
 
+/// A gRPC status of the logger for a search.
+pub(crate) fn search(status: &Status) -> ApiError {
+    match status.code() {
+        Code::DeadlineExceeded => {
+            tracing::warn!(reason = status.message(), "a search did not end in time");
+            ApiError::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the logger did not finish the search in time; narrow it by time (`from`, `to`) or by `service`",
+            )
+        }
+        Code::ResourceExhausted => {
+            tracing::warn!(reason = status.message(), "a search was refused");
+            let message = "too many searches are running; try again as late as Retry-After says";
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).after(RETRY_AFTER)
+        }
+        _ => logger(status),
+    }
+}
+
 /// A gRPC status of authentication.
 pub(crate) fn authentication(status: &Status) -> ApiError {
     let said = || status.message().to_owned();
@@ -127,6 +146,20 @@ mod tests {
                 assert!(!error.message.contains("10.0.0.1"));
                 assert_eq!(error.retry_after.is_some(), status == 503);
             }
+        }
+    }
+
+    #[test]
+    fn a_search_that_takes_too_long_is_504_and_says_how_to_narrow_it() {
+        let error = search(&Status::deadline_exceeded("10.0.0.1"));
+        assert_eq!((error.status.as_u16(), error.retry_after), (504, None));
+        assert!(error.message.contains("`from`") && error.message.contains("`service`"), "{}", error.message);
+        assert!(!error.message.contains("10.0.0.1"));
+        let error = search(&Status::resource_exhausted("10.0.0.1"));
+        assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(RETRY_AFTER)));
+        for (code, status) in [(Code::Unavailable, 503), (Code::Internal, 502), (Code::InvalidArgument, 400)]
+        {
+            assert_eq!(search(&Status::new(code, "x")).status.as_u16(), status, "{code:?}");
         }
     }
 

@@ -33,6 +33,8 @@ export function explain({ reply, failure }) {
       return `Too many requests: ${said}. ${again}`;
     case 503:
       return `Not available: ${said}. ${again}`;
+    case 504:
+      return `Not done in time: ${said}.`;
     default:
       return reply.status >= 500 ? `The server failed: ${said}. ${again}` : `Refused: ${said}.`;
   }

@@ -7,7 +7,7 @@ import { messageOf } from './errors.js';
 import { badge, pairs, pretty, timeElement, traceLink } from './format.js';
 import { setAddress } from './navigation.js';
 
-/** @import {LogEntry, Page, View} from './types' */
+/** @import {LogEntry, Logs, View} from './types' */
 
 const PAGE = 50;
 /** An entry's data is cut here, and its rest is one press away. */
@@ -20,6 +20,7 @@ const notice = byId('logs-notice', HTMLElement);
 const result = byId('logs-result', HTMLElement);
 const table = byId('logs-table', HTMLTableElement);
 const rows = byId('logs-rows', HTMLTableSectionElement);
+const range = byId('logs-range', HTMLElement);
 const none = byId('logs-none', HTMLElement);
 const more = byId('logs-more', HTMLButtonElement);
 
@@ -41,7 +42,7 @@ async function load(append) {
   try {
     const where = path(['v1', 'logs'], { ...query, limit: PAGE, cursor: append ? cursor : null });
     const page = await call('GET', where, { signal: mine });
-    show(/** @type {Page<LogEntry>} */ (page), append);
+    show(/** @type {Logs} */ (page), append);
   } catch (error) {
     tell(notice, messageOf(error));
   } finally {
@@ -50,19 +51,29 @@ async function load(append) {
 }
 
 /**
- * @param {Page<LogEntry>} page
+ * @param {Logs} page
  * @param {boolean} append
  */
-function show({ items, next_cursor }, append) {
+function show({ items, next_cursor, default_from }, append) {
   const made = items.map(row);
   if (append) rows.append(...made);
   else rows.replaceChildren(...made);
   cursor = next_cursor ?? null;
   more.hidden = cursor === null;
   table.hidden = rows.childElementCount === 0;
-  none.hidden = !table.hidden;
+  // An empty page may have a next one.
+  none.hidden = !table.hidden || cursor !== null;
+  if (!append) showRange(default_from ?? null);
   const count = items.length === 1 ? '1 entry' : `${items.length} entries`;
   announce(append ? `${count} more` : count);
+}
+
+/** @param {string | null} from where the default time range begins, if only that was searched */
+function showRange(from) {
+  range.hidden = from === null;
+  if (from !== null) {
+    range.replaceChildren('Searched from ', timeElement(from), ' on. Set From, a service or a trace id to search further back.');
+  }
 }
 
 /** @param {LogEntry} entry */

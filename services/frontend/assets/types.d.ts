@@ -33,6 +33,10 @@ export interface Page<T> {
   next_cursor?: string | null;
 }
 
+export interface Logs extends Page<LogEntry> {
+  default_from?: string | null;
+}
+
 export interface Span {
   span_id: string;
   parent_span_id?: string | null;

@@ -84,7 +84,8 @@ impl App {
         let (of_letters, clock) = (letters.store.clone(), Arc::clone(&process.clock));
         tokio::spawn(letters::run(of_letters, config.letters_max_age, clock, metrics.clone()));
         let letters = DeadLetterServiceServer::new(letters).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let api = Api { writer, store, clock: Arc::clone(&process.clock), spans, metrics };
+        let query_timeout = config.store.query_timeout;
+        let api = Api { writer, store, query_timeout, clock: Arc::clone(&process.clock), spans, metrics };
         let server = Server::new(&process.metrics, process.shutdown.clone())
             .serving(LogServiceServer::new(api.clone()))
             .serving(OriginalServer::new(Original(api)))

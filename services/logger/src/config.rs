@@ -28,7 +28,7 @@ pub struct StoreConfig {
     pub selection_timeout: Duration,
     /// `LOG_INSERT_TIMEOUT`, default `5s`: after it a write is answered, while the insert goes on.
     pub insert_timeout: Duration,
-    /// `LOG_QUERY_TIMEOUT`, default `10s`: after it a query is answered, and the server told to end it.
+    /// `LOG_QUERY_TIMEOUT`, default `10s`: upper bound for a query whose caller has a later deadline, or none.
     pub query_timeout: Duration,
 }
 

@@ -109,6 +109,8 @@ pub struct Query {
     pub text: Option<String>,
     /// At or after this moment, in milliseconds since 1970.
     pub from_ms: Option<i64>,
+    /// Whether `from_ms` is the start of the default time range, not the caller's.
+    pub default_range: bool,
     /// Before this moment, in milliseconds since 1970.
     pub to_ms: Option<i64>,
     /// At most so many.
@@ -117,13 +119,13 @@ pub struct Query {
     pub after: Option<Place>,
 }
 
-/// An entry's place in the order of a query: by time, then by id, both descending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A document's place in the order of a query: by time, then by id, both descending.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The entry's time, in milliseconds since 1970.
+    /// The document's time, in milliseconds since 1970.
     pub time_ms: i64,
-    /// The entry's id.
-    pub id: Uuid,
+    /// The document's id as stored. An entry's id is a UUID; a page may also end at a document that is not an entry.
+    pub id: String,
 }
 
 /// Some of what a query asked for.

@@ -5,10 +5,12 @@ pub mod original;
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost_types::Timestamp;
 use tonic::{Code, Request, Response, Status};
 use weft_mesh::joined::Served;
+use weft_mesh::{Caller, Deadline};
 use weft_proto::weft::log::v1 as pb;
 use weft_proto::weft::log::v1::log_service_server::LogService;
 use weft_runtime::clock::Clock;
@@ -18,7 +20,7 @@ use crate::cursor;
 use crate::entry::{Entry, Level};
 use crate::group::{Writer, Written};
 use crate::metrics::Metrics;
-use crate::store::LogStore;
+use crate::store::{LogStore, QueryError};
 use crate::trace::DatabaseSpans;
 use crate::validate::{self, Received};
 
@@ -31,6 +33,8 @@ pub struct Api {
     pub writer: Writer,
     /// Where queries go.
     pub store: Arc<dyn LogStore>,
+    /// Upper bound for the time that a query may take. A caller's deadline may be earlier.
+    pub query_timeout: Duration,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
     /// Spans of queries.
@@ -73,15 +77,23 @@ impl LogService for Api {
     }
 
     async fn query(&self, request: Request<pb::QueryRequest>) -> Result<Response<pb::QueryResponse>, Status> {
-        let query = validate::query(request.into_inner()).map_err(status::invalid)?;
+        // Who asks decides only about a share of the searches, so a call on no user's behalf is served too.
+        let caller = Caller::from_metadata(request.metadata()).ok().flatten();
+        let caller = caller.map(|caller| caller.user).unwrap_or_default();
+        let query = validate::query(request.into_inner(), self.clock.now().as_millisecond())
+            .map_err(status::invalid)?;
+        let default_from = query.from_ms.filter(|_| query.default_range).map(to_timestamp);
+        let deadline = Deadline::within(self.query_timeout).instant();
         let span = self.spans.find();
-        let outcome = self.store.query(query).await;
-        self.metrics.queried(outcome.as_ref().err());
-        span.end(outcome.as_ref().err());
+        let outcome = self.store.query(query, &caller, deadline).await;
+        let failure = outcome.as_ref().err().map(QueryError::kind);
+        self.metrics.queried(failure);
+        span.end(failure);
         let page = outcome.map_err(status::unread)?;
         Ok(Response::new(pb::QueryResponse {
             items: page.entries.into_iter().map(to_proto).collect(),
             next_cursor: page.next.as_ref().map(cursor::encode).unwrap_or_default(),
+            default_from,
         }))
     }
 }
@@ -123,7 +135,41 @@ fn level_to_proto(level: Level) -> pb::Level {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::entry;
+    use crate::config::GroupConfig;
+    use crate::testing::{FakeStore, clock, entry, metrics, spans};
+
+    #[tokio::test]
+    async fn a_query_has_its_callers_deadline_and_a_share_of_its_own() {
+        let store = Arc::new(FakeStore::default());
+        let within = Duration::from_secs(10);
+        let (writer, _) = Writer::start(store.clone(), spans(), &metrics(), GroupConfig::default(), within);
+        let api = Api {
+            writer,
+            store: store.clone(),
+            query_timeout: within,
+            clock: clock(),
+            spans: spans(),
+            metrics: metrics(),
+        };
+        let asked = || store.asked.lock().unwrap().clone().unwrap();
+
+        let mut request = Request::new(pb::QueryRequest { text: "x".into(), ..pb::QueryRequest::default() });
+        let (user, session) = ("ada".to_owned(), "s".to_owned());
+        let caller = Caller { user, session, role: weft_mesh::caller::Role::User };
+        caller.to_metadata(request.metadata_mut()).unwrap();
+        let deadline = Deadline::within(Duration::from_millis(300));
+        let reply = deadline.scope(api.query(request)).await.unwrap().into_inner();
+        let (query, caller, until) = asked();
+        assert_eq!((caller.as_str(), until), ("ada", deadline.instant()));
+        assert_eq!(reply.default_from, query.from_ms.map(to_timestamp));
+        assert!(query.default_range);
+
+        let before = Deadline::within(within).instant();
+        let reply = api.query(Request::new(pb::QueryRequest::default())).await.unwrap().into_inner();
+        let (_, caller, until) = asked();
+        assert!(caller.is_empty() && reply.default_from.is_none());
+        assert!((before..=Deadline::within(within).instant()).contains(&until));
+    }
 
     #[test]
     fn a_time_before_1970_goes_out_as_the_protocol_wants_it() {

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use weft_runtime::clock::Clock;
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::store::StoreWatch;
+use weft_runtime::telemetry::chain;
 
 use crate::metrics::Metrics;
 use crate::retention;
-use crate::store::{Expiry, LogStore, StoreError};
+use crate::store::{Cause, Expiry, LogStore, StoreError};
 
 /// The store's name on `/status` and `/readyz`.
 pub const STORE: &str = "mongodb";
+/// How long the migration keeps the logger from being ready. An index over many entries takes longer and goes on beside the work.
+const MIGRATION_HOLDS_START: Duration = Duration::from_secs(3);
 
 /// Looks after one store.
 #[derive(Clone)]
@@ -46,28 +50,109 @@ impl Supervisor {
     }
 
     async fn watch(mut self) -> std::convert::Infallible {
-        let mut migrated = false;
+        let mut migration = Migration::Due;
         loop {
-            let next = match self.look(&mut migrated).await {
-                Ok(version) => self.watch.well(&version),
-                Err(error) => self.watch.failed(&error, Some(&error), migrated),
+            let next = match self.store.check().await {
+                Ok(version) => self.found(&version, &mut migration).await,
+                Err(error) => {
+                    let migrated = matches!(migration, Migration::Done);
+                    self.watch.failed(&error, Some(&error), migrated)
+                }
             };
             sleep(next).await;
         }
     }
 
-    async fn look(&self, migrated: &mut bool) -> Result<String, StoreError> {
-        let version = self.store.check().await?;
-        if !*migrated {
-            // Making an index over what is already there takes its time.
-            self.watch.migrating(&version, "indexes and retention are being set up");
-            let expiry = self.store.migrate(self.retention).await?;
-            *migrated = true;
-            if let (Expiry::Logger, Some(keep)) = (expiry, self.retention) {
-                let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-                tokio::spawn(retention::run(store, clock, keep, self.metrics.clone()));
-            }
+    /// The store answers. Returns when to look again.
+    async fn found(&mut self, version: &str, migration: &mut Migration) -> Duration {
+        if matches!(migration, Migration::Due) {
+            self.watch.migrating(version, "indexes and retention are being set up");
+            *migration = self.migrate();
         }
-        Ok(version)
+        if matches!(migration, Migration::Failed) {
+            *migration = self.migrate();
+        }
+        if let Migration::Running(task) = migration {
+            let Ok(ended) = timeout(MIGRATION_HOLDS_START, task).await else {
+                return self.watch.usable(version, "indexes are being built; searches are slow until then");
+            };
+            match ended.unwrap_or_else(|error| Err(StoreError::Failed(Cause::new(error)))) {
+                Ok(expiry) => self.migrated(expiry),
+                Err(error) => {
+                    let reason = chain(&error);
+                    tracing::warn!(
+                        store = STORE,
+                        error = reason,
+                        "failed to set up indexes and retention, will try again"
+                    );
+                    *migration = Migration::Failed;
+                    return self.watch.usable(version, &reason);
+                }
+            }
+            *migration = Migration::Done;
+        }
+        self.watch.well(version)
+    }
+
+    fn migrate(&self) -> Migration {
+        let (store, retention) = (Arc::clone(&self.store), self.retention);
+        Migration::Running(tokio::spawn(async move { store.migrate(retention).await }))
+    }
+
+    fn migrated(&self, expiry: Expiry) {
+        if let (Expiry::Logger, Some(keep)) = (expiry, self.retention) {
+            let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+            tokio::spawn(retention::run(store, clock, keep, self.metrics.clone()));
+        }
+    }
+}
+
+/// How far the migration is.
+enum Migration {
+    Due,
+    Running(JoinHandle<Result<Expiry, StoreError>>),
+    /// It is repeated at the next look; the logger stays ready.
+    Failed,
+    Done,
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_runtime::health::Health;
+    use weft_runtime::status::StatusBoard;
+
+    use super::*;
+    use crate::testing::{FakeStore, clock, metrics};
+
+    #[tokio::test(start_paused = true)]
+    async fn is_ready_while_an_index_is_built_or_can_not_be_built() {
+        let (store, health, board) =
+            (Arc::new(FakeStore::gated_migration()), Health::default(), StatusBoard::default());
+        let mut supervisor = Supervisor {
+            store: store.clone(),
+            retention: None,
+            clock: clock(),
+            watch: StoreWatch::new(STORE, &health, board.clone()),
+            metrics: metrics(),
+        };
+        let mut migration = Migration::Due;
+        let status = || board.all()[STORE].clone();
+
+        supervisor.found("7.0", &mut migration).await;
+        assert!(health.is_ready());
+        let message = status().message.unwrap();
+        assert!(!status().migrated && message.contains("indexes are being built"), "{message}");
+
+        *store.fail.lock().unwrap() = Some(StoreError::Failed(Cause::new("disk full")));
+        store.migration.add_permits(1);
+        supervisor.found("7.0", &mut migration).await;
+        assert!(health.is_ready());
+        let message = status().message.unwrap();
+        assert!(!status().migrated && message.contains("disk full"), "{message}");
+
+        *store.fail.lock().unwrap() = None;
+        store.migration.add_permits(1);
+        supervisor.found("7.0", &mut migration).await;
+        assert!(health.is_ready() && status().migrated);
     }
 }

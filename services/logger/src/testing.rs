@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 use weft_runtime::clock::{Clock, FixedClock};
 
 use crate::entry::{Entry, Level, Page, Query};
 use crate::metrics::Metrics;
 use crate::store::mongo::StoreAddress;
-use crate::store::{Cause, Expiry, Inserted, LogStore, StoreError};
+use crate::store::{Cause, Expiry, Inserted, LogStore, QueryError, StoreError};
 use crate::trace::DatabaseSpans;
 
 /// An entry whose id is this number.
@@ -48,10 +49,14 @@ pub(crate) struct FakeStore {
     groups: Mutex<Vec<usize>>,
     /// A permit for each insert that may end.
     pub(crate) gate: Semaphore,
+    /// A permit for each migration that may end.
+    pub(crate) migration: Semaphore,
     /// The id that is refused.
     refuse: Option<Uuid>,
     /// The error of every insert, while there is one.
     pub(crate) fail: Mutex<Option<StoreError>>,
+    /// The last query, for whom it came, and until when.
+    pub(crate) asked: Mutex<Option<(Query, String, Instant)>>,
 }
 
 impl Default for FakeStore {
@@ -60,8 +65,10 @@ impl Default for FakeStore {
             entries: Mutex::default(),
             groups: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            migration: Semaphore::new(Semaphore::MAX_PERMITS),
             refuse: None,
             fail: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 }
@@ -70,6 +77,11 @@ impl FakeStore {
     /// A store whose inserts wait for the gate.
     pub(crate) fn gated() -> Self {
         Self { gate: Semaphore::new(0), ..Self::default() }
+    }
+
+    /// A store whose migrations wait for the gate.
+    pub(crate) fn gated_migration() -> Self {
+        Self { migration: Semaphore::new(0), ..Self::default() }
     }
 
     pub(crate) fn refusing(self, id: Uuid) -> Self {
@@ -113,7 +125,8 @@ impl LogStore for FakeStore {
         Ok(entries.into_iter().map(|entry| self.keep(entry)).collect())
     }
 
-    async fn query(&self, _: Query) -> Result<Page, StoreError> {
+    async fn query(&self, query: Query, caller: &str, deadline: Instant) -> Result<Page, QueryError> {
+        *lock(&self.asked) = Some((query, caller.to_owned(), deadline));
         Ok(Page { entries: lock(&self.entries).clone(), next: None })
     }
 
@@ -122,7 +135,8 @@ impl LogStore for FakeStore {
     }
 
     async fn migrate(&self, _: Option<Duration>) -> Result<Expiry, StoreError> {
-        Ok(Expiry::Logger)
+        self.migration.acquire().await.unwrap().forget();
+        lock(&self.fail).clone().map_or(Ok(Expiry::Logger), Err)
     }
 
     async fn delete_received_before(&self, before_ms: i64, limit: i64) -> Result<u64, StoreError> {

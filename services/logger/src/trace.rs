@@ -2,7 +2,6 @@
 
 use tracing::{Span, field, info_span};
 
-use crate::store::StoreError;
 use crate::store::mongo::{COLLECTION, StoreAddress};
 
 /// Makes spans for one store.
@@ -65,11 +64,11 @@ impl DatabaseSpans {
 }
 
 impl DatabaseSpan {
-    /// Ends the span with its outcome.
-    pub fn end(self, error: Option<&StoreError>) {
-        if let Some(error) = error {
+    /// Ends the span, with the kind of its error where there is one.
+    pub fn end(self, error: Option<&'static str>) {
+        if let Some(kind) = error {
             self.0.record("otel.status_code", "ERROR");
-            self.0.record("error.type", error.kind());
+            self.0.record("error.type", kind);
         }
     }
 }

@@ -18,6 +18,8 @@ const DATA_BYTES: usize = 1 << 20;
 const ATTRIBUTES: usize = 64;
 const KEY_BYTES: usize = 128;
 const VALUE_BYTES: usize = 4 << 10;
+/// What a search for a text covers when nothing else narrows it: it has to read every entry in its time range.
+const DEFAULT_RANGE_MS: i64 = 24 * 3_600 * 1_000;
 const MANY: usize = 1_000;
 const LIMIT: u32 = 1_000;
 const DEFAULT_LIMIT: u32 = 100;
@@ -152,18 +154,19 @@ fn check(entry: pb::Entry, place: Place, received: &Received) -> Result<Entry, I
 ///
 /// # Errors
 /// Names the field that is wrong.
-pub fn query(request: pb::QueryRequest) -> Result<Query, Invalid> {
+pub fn query(request: pb::QueryRequest, now_ms: i64) -> Result<Query, Invalid> {
     let wrong = |field: &'static str| move |reason: String| Invalid { field: field.to_owned(), reason };
     let pb::QueryRequest { service, level, trace_id, text, from, to, limit, cursor } = request;
     let moment = |time: Option<Timestamp>, field| {
         time.map(|time| time::to_ms(&time).map_err(|error| wrong(field)(error.to_string()))).transpose()
     };
-    let query = Query {
+    let mut query = Query {
         service: named(service).map_err(wrong("service"))?,
         level: self::level(level).map_err(wrong("level"))?,
         trace_id: trace(trace_id).map_err(wrong("trace_id"))?,
         text: filter(text, TEXT_CHARACTERS).map_err(wrong("text"))?,
         from_ms: moment(from, "from")?,
+        default_range: false,
         to_ms: moment(to, "to")?,
         limit: self::limit(limit).map_err(wrong("limit"))?,
         after: match cursor.as_str() {
@@ -175,6 +178,12 @@ pub fn query(request: pb::QueryRequest) -> Result<Query, Invalid> {
             })?),
         },
     };
+    if query.text.is_some() && query.service.is_none() && query.trace_id.is_none() && query.from_ms.is_none()
+    {
+        let from = query.to_ms.unwrap_or(now_ms).saturating_sub(DEFAULT_RANGE_MS);
+        query.from_ms = Some(from.max(*time::RANGE_MS.start()));
+        query.default_range = true;
+    }
     match (query.from_ms, query.to_ms) {
         (Some(from), Some(to)) if from > to => Err(wrong("from")("lies after `to`".to_owned())),
         _ => Ok(query),

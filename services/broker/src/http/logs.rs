@@ -37,6 +37,9 @@ pub(super) struct Logs {
     /// Null on the last page.
     #[schema(required = true)]
     next_cursor: Option<String>,
+    /// Where the default time range begins, when only that was searched: `text` without `from`, `service` and `trace_id`. Otherwise null.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    default_from: Option<Timestamp>,
 }
 
 /// A stored entry.
@@ -55,13 +58,13 @@ pub(super) struct LogEntry {
     attributes: BTreeMap<String, String>,
 }
 
-/// Stored entries, newest first. A page may be shorter than its limit and still have a next one.
+/// Stored entries, newest first. A page may be shorter than its limit, or empty, and still have a next one.
 #[utoipa::path(get, path = "/v1/logs", operation_id = "list_logs", tag = "logs",
     params(
         ("service" = Option<String>, Query, nullable = false, max_length = 128, description = "Of this service"),
         ("level" = inline(Option<LogLevel>), Query, nullable = false, description = "Of this level"),
         ("trace_id" = Option<String>, Query, nullable = false, min_length = 32, max_length = 32, pattern = "^[0-9a-f]*[1-9a-f][0-9a-f]*$", description = "Of this trace"),
-        ("text" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in name or data"),
+        ("text" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in name or data. Without `from`, `service` and `trace_id` only the 24 hours before `to`, or before now, are searched"),
         ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "At or after this time"),
         ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Before this time"),
         ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "100 when it is left out"),
@@ -72,8 +75,10 @@ pub(super) struct LogEntry {
         (status = 200, description = "A page", body = Logs),
         (status = 400, description = "A field of the query is wrong"),
         (status = 401, description = "Nobody is signed in"),
+        (status = 429, description = "Too many requests, or too many searches are running"),
         (status = 502, description = "The logger failed"),
         (status = 503, description = "The logger can't be reached in time"),
+        (status = 504, description = "The search did not end in time: narrow it by time or service"),
     ))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -83,10 +88,11 @@ pub(super) async fn get(
     let filters: Filters = query(&uri)?;
     let call = on_behalf(&caller, filters.into_request()?)?;
     let reply = app.logger.clone().query(call).await;
-    let page = reply.map_err(|status| upstream::logger(&status))?.into_inner();
+    let page = reply.map_err(|status| upstream::search(&status))?.into_inner();
     Ok(Json(Logs {
         items: page.items.into_iter().map(LogEntry::from).collect(),
         next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()),
+        default_from: page.default_from.and_then(to_timestamp),
     }))
 }
 
@@ -149,13 +155,17 @@ pub(super) fn read_time(name: &str, value: &str) -> Result<prost_types::Timestam
     Ok(time)
 }
 
+fn to_timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
 impl From<Entry> for LogEntry {
     fn from(entry: Entry) -> Self {
         let level = entry.level().as_str_name().trim_start_matches("LEVEL_");
         let Entry { id, time, service, level: _, name, data, trace_id, attributes } = entry;
         Self {
             id,
-            time: time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok()),
+            time: time.and_then(to_timestamp),
             service,
             level,
             name,

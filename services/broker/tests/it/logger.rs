@@ -10,6 +10,10 @@ use weft_proto::weft::log::v1::{
 
 /// An entry of this name is kept, and its write never answered.
 pub(crate) const HANGS: &str = "hangs";
+/// The text of a search that never ends.
+pub(crate) const SEARCH_HANGS: &str = "search-that-never-ends";
+/// The text of a search for which the logger has no room.
+pub(crate) const SEARCH_BUSY: &str = "search-without-room";
 
 /// Keeps what is written.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +69,14 @@ impl LogService for Logger {
         if filter.service.chars().count() > 128 {
             return wrong("service");
         }
+        match filter.text.as_str() {
+            SEARCH_HANGS => return std::future::pending().await,
+            SEARCH_BUSY => return Err(Status::resource_exhausted("too many searches are running")),
+            _ => {}
+        }
+        let default_from =
+            (!filter.text.is_empty()).then_some(prost_types::Timestamp { seconds: 5, nanos: 0 });
         let items = self.0.lock().unwrap().iter().rev().take(3).cloned().collect();
-        Ok(Response::new(QueryResponse { items, next_cursor: String::new() }))
+        Ok(Response::new(QueryResponse { items, next_cursor: String::new(), default_from }))
     }
 }

@@ -2,7 +2,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use weft_devstack::ServiceOptions;
 
-use crate::authentication::{EMAIL, PASSWORD, USER};
+use crate::authentication::{EMAIL, PASSWORD, SESSION, USER};
+use crate::logger::{SEARCH_BUSY, SEARCH_HANGS};
 use crate::rig::{Rig, reply};
 
 const NOBODY: &str = "0191d4b0-7d2a-7c3e-8f00-00000000000f";
@@ -73,6 +74,18 @@ async fn a_password_is_changed_by_who_knows_it() {
 }
 
 #[tokio::test]
+async fn a_slow_search_is_504_and_one_without_room_is_429() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let search = |text: &str| rig.as_user(rig.get(&format!("/v1/logs?text={text}")));
+    search(SEARCH_HANGS).await.is_problem(504, "narrow it by time");
+    let busy = search(SEARCH_BUSY).await;
+    assert_eq!(busy.header("retry-after"), "1");
+    busy.is_problem(429, "too many searches");
+    let page = search("x").await;
+    assert_eq!((page.status, &page.body["default_from"]), (200, &json!("1970-01-01T00:00:05Z")));
+}
+
+#[tokio::test]
 async fn logs_are_for_those_who_are_signed_in() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let log = json!({"action": "log", "log": {"name": "n", "data": "d"}});
@@ -81,6 +94,7 @@ async fn logs_are_for_those_who_are_signed_in() {
     let page = rig.as_user(rig.get("/v1/logs?limit=5")).await;
     assert_eq!((page.status, page.body["items"].as_array().unwrap().len()), (200, 2));
     assert_eq!(page.header("cache-control"), "no-store");
+    assert_eq!(page.body["default_from"], json!(null));
     rig.as_user(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
     rig.take_logger_away().await;
     rig.as_user(rig.get("/v1/logs")).await.is_problem(503, "logger");

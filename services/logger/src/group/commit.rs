@@ -51,7 +51,7 @@ pub(super) async fn run(
             Err(error) => Err(error.clone()),
         };
         for span in opened {
-            span.end(answer.as_ref().err());
+            span.end(answer.as_ref().err().map(StoreError::kind));
         }
         // The caller may have gone; its entries are stored all the same.
         let _ = waiting.answer.send(answer);

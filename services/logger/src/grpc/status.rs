@@ -5,7 +5,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::group::WriteError;
-use crate::store::StoreError;
+use crate::store::{QueryError, StoreError};
 use crate::validate::Invalid;
 
 /// gRPC's own name for "come back after so many milliseconds" (proposal A6).
@@ -32,17 +32,22 @@ pub(super) fn unwritten(error: WriteError) -> Status {
     }
 }
 
-pub(super) fn unread(error: StoreError) -> Status {
+pub(super) fn unread(error: QueryError) -> Status {
+    // A write's failure is logged with its group.
     match &error {
-        // A write's failure is logged with its group.
-        StoreError::Failed(_) | StoreError::Unauthorized(..) => {
+        QueryError::Store(StoreError::Failed(_) | StoreError::Unauthorized(..)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "failed to query the store");
         }
-        StoreError::Unavailable(_) | StoreError::TimedOut(_) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "failed to query the store");
-        }
+        _ => tracing::warn!(error = &error as &dyn std::error::Error, "failed to query the store"),
     }
-    unstored(error, "try again")
+    match error {
+        QueryError::Busy => pushback(Code::ResourceExhausted, format!("{error}; try again later")),
+        QueryError::Store(StoreError::TimedOut(within)) => Status::deadline_exceeded(format!(
+            "the search did not end within {} ms: narrow it by `from` and `to` or by `service`",
+            within.as_millis()
+        )),
+        QueryError::Store(error) => unstored(error, "try again"),
+    }
 }
 
 fn unstored(error: StoreError, then: &str) -> Status {
@@ -57,7 +62,11 @@ fn unstored(error: StoreError, then: &str) -> Status {
 }
 
 fn later(message: String) -> Status {
-    let mut status = Status::new(Code::Unavailable, message);
+    pushback(Code::Unavailable, message)
+}
+
+fn pushback(code: Code, message: String) -> Status {
+    let mut status = Status::new(code, message);
     status.metadata_mut().insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_MS));
     status
 }
@@ -82,6 +91,16 @@ mod tests {
             assert_eq!(status.metadata().get(PUSHBACK).unwrap(), PUSHBACK_MS);
             assert!(!status.message().contains("secret"), "{status}");
         }
+    }
+
+    #[test]
+    fn a_search_that_takes_too_long_is_not_an_absent_store() {
+        let late = unread(StoreError::TimedOut(std::time::Duration::from_secs(2)).into());
+        assert_eq!(late.code(), Code::DeadlineExceeded);
+        assert!(late.message().contains("narrow") && late.message().contains("2000 ms"), "{late}");
+        let busy = unread(QueryError::Busy);
+        assert_eq!(busy.code(), Code::ResourceExhausted);
+        assert_eq!(busy.metadata().get(PUSHBACK).unwrap(), PUSHBACK_MS);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! MongoDB, and what speaks its protocol.
 //!
-//! The driver's futures are not made to be dropped half way (its own documentation says so). So each piece of work
-//! runs on a task of its own; a caller who gives up leaves the task, never the future. How many such tasks there
-//! can be is bounded, so that a store that hangs holds a bounded amount of memory.
+//! Each piece of work runs on a task of its own: see [`lane`].
 
 pub mod archive;
 mod document;
 mod error;
 mod filter;
+mod lane;
 pub mod letters;
 mod schema;
+mod search;
+#[cfg(test)]
+mod tests;
 pub mod users;
 
 use std::collections::HashMap;
@@ -25,24 +27,28 @@ use mongodb::options::{
 use mongodb::{Client, Collection};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::{Cause, Expiry, Inserted, LogStore, StoreError};
+use self::lane::{Lane, detached};
+use super::{Cause, Expiry, Inserted, LogStore, QueryError, StoreError};
 use crate::config::StoreConfig;
 use crate::entry::{Entry, Page, Query};
-use crate::paging;
 
 /// The collection of the original, kept.
 pub const COLLECTION: &str = "logs";
 
 /// Inserts that may exist at once, those included whose callers gave up waiting.
 const INSERTS: usize = 8;
-/// Queries that may exist at once, likewise.
-const QUERIES: usize = 4;
-/// Checks, migrations and deletions that may exist at once: apart, so that slow queries do not make the logger unready.
+/// Searches by index that may run at once.
+const SEARCHES: usize = 6;
+/// Searches for a text that may run at once: apart, because the server reads every document in their time range.
+const TEXT_SEARCHES: usize = 4;
+/// Checks and deletions that may exist at once: apart, so that slow searches do not make the logger unready.
 const HOUSEKEEPING: usize = 3;
-/// A connection for each of them.
-const POOL_SIZE: u32 = 19;
+/// A connection for each of them and of the calls for dead letters, one for the migration, and some for ending cursors.
+const POOL_SIZE: u32 = 28;
+/// Upper bound for deleting one batch of expired entries: a store without indexes reads everything to find them.
+const DELETE_WITHIN: Duration = Duration::from_secs(300);
 /// Documents that one reply of the server brings: at 1 MiB each, still less than a message may hold.
 const REPLY_DOCUMENTS: u32 = 32;
 /// A store that answers nothing is noticed by the driver within this plus the connect timeout; then the driver ends
@@ -64,7 +70,8 @@ pub struct MongoStore {
     config: StoreConfig,
     collection: Arc<OnceLock<Collection<RawDocumentBuf>>>,
     inserts: Arc<Semaphore>,
-    queries: Arc<Semaphore>,
+    searches: Lane,
+    text_searches: Lane,
     housekeeping: Arc<Semaphore>,
     letters: Arc<Semaphore>,
 }
@@ -76,7 +83,8 @@ impl MongoStore {
             config,
             collection: Arc::default(),
             inserts: Arc::new(Semaphore::new(INSERTS)),
-            queries: Arc::new(Semaphore::new(QUERIES)),
+            searches: Lane::new(SEARCHES),
+            text_searches: Lane::new(TEXT_SEARCHES),
             housekeeping: Arc::new(Semaphore::new(HOUSEKEEPING)),
             letters: Arc::new(Semaphore::new(letters::CALLS)),
         }
@@ -94,25 +102,6 @@ impl MongoStore {
     fn collection(&self) -> Result<Collection<RawDocumentBuf>, StoreError> {
         self.collection.get().cloned().ok_or_else(|| StoreError::Unavailable(Cause::new("not connected yet")))
     }
-}
-
-/// Runs work on its own task and waits so long for it; the task goes on when the wait is over.
-async fn detached<T: Send + 'static>(
-    room: &Arc<Semaphore>,
-    within: Duration,
-    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-) -> Result<T, StoreError> {
-    let late = |_| StoreError::TimedOut(within);
-    let deadline = Instant::now() + within;
-    let place = timeout_at(deadline, Arc::clone(room).acquire_owned()).await.map_err(late)?;
-    let place = place.map_err(|error| StoreError::Failed(Cause::new(error)))?;
-    let task = tokio::spawn(async move {
-        let outcome = work.await;
-        drop(place);
-        outcome
-    });
-    let ended = timeout_at(deadline, task).await.map_err(late)?;
-    ended.map_err(|error| StoreError::Failed(Cause::new(error)))?
 }
 
 #[async_trait]
@@ -133,9 +122,14 @@ impl LogStore for MongoStore {
         .await
     }
 
-    async fn query(&self, query: Query) -> Result<Page, StoreError> {
-        let (collection, within) = (self.collection()?, self.config.query_timeout);
-        detached(&self.queries, within, async move { find(&collection, &query, within).await }).await
+    async fn query(&self, query: Query, caller: &str, deadline: Instant) -> Result<Page, QueryError> {
+        let collection = self.collection()?;
+        let lane = if query.text.is_some() && query.trace_id.is_none() {
+            &self.text_searches
+        } else {
+            &self.searches
+        };
+        lane.run(caller, deadline, |limit| async move { search::run(&collection, query, &limit).await }).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {
@@ -148,25 +142,25 @@ impl LogStore for MongoStore {
                     link.get_or_init(|| made).clone()
                 }
             };
-            schema::version(&collection).await.map_err(error::classify)
+            schema::version(&collection, config.selection_timeout).await.map_err(error::classify)
         })
         .await
     }
 
     async fn migrate(&self, retention: Option<Duration>) -> Result<Expiry, StoreError> {
-        // An index over what is already there takes its time.
-        const WITHIN: Duration = Duration::from_secs(600);
         let collection = self.collection()?;
-        detached(&self.housekeeping, WITHIN, async move {
-            letters::migrate(&collection).await.map_err(error::classify)?;
-            schema::migrate(&collection, retention).await.map_err(error::classify)
-        })
-        .await
+        // Without a time limit: an index over everything that is already there takes its time. The supervisor has one at a time.
+        let migration = async move {
+            letters::migrate(&collection).await?;
+            schema::migrate(&collection, retention).await
+        };
+        let ended = tokio::spawn(migration).await.map_err(|error| StoreError::Failed(Cause::new(error)))?;
+        ended.map_err(error::classify)
     }
 
     async fn delete_received_before(&self, before_ms: i64, limit: i64) -> Result<u64, StoreError> {
         let collection = self.collection()?;
-        detached(&self.housekeeping, self.config.query_timeout * 3, async move {
+        detached(&self.housekeeping, DELETE_WITHIN, async move {
             delete(&collection, before_ms, limit).await.map_err(error::classify)
         })
         .await
@@ -209,39 +203,6 @@ async fn compare(
     Ok(inserted)
 }
 
-async fn find(
-    collection: &Collection<RawDocumentBuf>,
-    query: &Query,
-    within: Duration,
-) -> Result<Page, StoreError> {
-    let failed = |error| match error::code(&error) {
-        Some(error::MAX_TIME_EXPIRED) => StoreError::TimedOut(within),
-        _ => error::classify(error),
-    };
-    // One more than asked for tells whether there is a next page.
-    let wanted = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut cursor = collection
-        .find(filter::of(query))
-        .sort(doc! { "time": -1, "_id": -1 })
-        .limit(wanted)
-        .batch_size(REPLY_DOCUMENTS)
-        .max_time(within)
-        .await
-        .map_err(failed)?;
-    let mut page = paging::Builder::new(query.limit);
-    while let Some(document) = cursor.try_next().await.map_err(failed)? {
-        match document::decode(&document) {
-            Ok(entry) => {
-                if page.add(entry).is_break() {
-                    break;
-                }
-            }
-            Err(error) => tracing::warn!(error = %error, "skipped a document that is no entry of ours"),
-        }
-    }
-    Ok(page.finish())
-}
-
 async fn delete(
     collection: &Collection<RawDocumentBuf>,
     before_ms: i64,
@@ -252,6 +213,7 @@ async fn delete(
         .find(filter::received_before(before_ms))
         .projection(doc! { "_id": 1 })
         .limit(limit)
+        .max_time(DELETE_WITHIN)
         .await?
         .try_collect()
         .await?;
@@ -272,6 +234,11 @@ async fn options(config: &StoreConfig) -> mongodb::error::Result<ClientOptions> 
 }
 
 async fn connect(config: &StoreConfig) -> mongodb::error::Result<Collection<RawDocumentBuf>> {
+    Ok(Client::with_options(durable(config).await?)?.database(&config.database).collection(COLLECTION))
+}
+
+/// How the logger itself connects.
+async fn durable(config: &StoreConfig) -> mongodb::error::Result<ClientOptions> {
     let mut options = options(config).await?;
     options.heartbeat_freq.get_or_insert(HEARTBEAT_EVERY);
     options.max_pool_size.get_or_insert(POOL_SIZE);
@@ -282,7 +249,7 @@ async fn connect(config: &StoreConfig) -> mongodb::error::Result<Collection<RawD
         .w_timeout(config.insert_timeout)
         .build();
     options.write_concern = Some(durable);
-    Ok(Client::with_options(options)?.database(&config.database).collection(COLLECTION))
+    Ok(options)
 }
 
 /// Where the first server of a connection string is; `None` when the string is none.

@@ -128,6 +128,7 @@ fn the_original_has_only_name_and_data() {
 
 #[test]
 fn a_query_is_checked_too() {
+    let query = |request| query(request, NOW);
     let wrong = |request: pb::QueryRequest| query(request).unwrap_err().field;
     let moment = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let none = pb::QueryRequest::default;
@@ -160,7 +161,7 @@ fn accepts_whatever_the_broker_lets_in() {
         let time = time::to_proto(time.parse().unwrap());
         assert!(
             write(|e| e.time = Some(time)).is_ok()
-                && query(pb::QueryRequest { from: Some(time), ..pb::QueryRequest::default() }).is_ok()
+                && query(pb::QueryRequest { from: Some(time), ..pb::QueryRequest::default() }, NOW).is_ok()
         );
     }
     for key in ["x", "~", "0191d4b0-7d2a-7c3e-8f00-000000000001", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
@@ -172,5 +173,34 @@ fn accepts_whatever_the_broker_lets_in() {
             index: None,
         };
         assert!(write(|e| e.id = scope.id().to_string()).is_ok());
+    }
+}
+
+#[test]
+fn a_text_alone_is_searched_for_in_the_last_24_hours() {
+    const DAY_S: i64 = 86_400;
+    let text = || pb::QueryRequest { text: "sold".into(), ..pb::QueryRequest::default() };
+    let moment = |seconds| Some(Timestamp { seconds, nanos: 0 });
+    let range = |request| {
+        let query = query(request, NOW).unwrap();
+        (query.from_ms, query.to_ms, query.default_range)
+    };
+    let day_before_now = Some(NOW - DAY_S * 1_000);
+    assert_eq!(range(text()), (day_before_now, None, true));
+    assert_eq!(range(pb::QueryRequest { level: 5, ..text() }), (day_before_now, None, true));
+    let to_ms = Some(3 * DAY_S * 1_000);
+    let before = range(pb::QueryRequest { to: moment(3 * DAY_S), ..text() });
+    assert_eq!(before, (Some(2 * DAY_S * 1_000), to_ms, true));
+    let year_1 =
+        range(pb::QueryRequest { to: moment(weft_values::time::RANGE_MS.start() / 1_000), ..text() });
+    assert_eq!(year_1.0, Some(*weft_values::time::RANGE_MS.start()));
+    for narrowed in [
+        pb::QueryRequest { from: moment(5), ..text() },
+        pb::QueryRequest { service: "shop".into(), ..text() },
+        pb::QueryRequest { trace_id: "a".repeat(32), ..text() },
+        pb::QueryRequest { service: "shop".into(), ..pb::QueryRequest::default() },
+    ] {
+        let from_ms = narrowed.from.map(|from| from.seconds * 1_000);
+        assert_eq!(range(narrowed), (from_ms, None, false));
     }
 }

@@ -34,7 +34,7 @@ async fn filled(entries: &[Entry]) -> Result<Rig> {
 async fn every_filter_leaves_what_it_says() -> Result<()> {
     let entries = series(60);
     let rig = filled(&entries).await?;
-    let none = QueryRequest::default;
+    let none = || QueryRequest { from: at(0), ..QueryRequest::default() };
     let trace = format!("{:032x}", 2);
     type Wanted<'a> = Box<dyn Fn(&Entry) -> bool + 'a>;
     let seconds = |entry: &Entry| entry.time.map_or(0, |time| time.seconds);

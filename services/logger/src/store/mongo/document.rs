@@ -7,7 +7,8 @@ use mongodb::bson::raw::{RawArrayBuf, cstr};
 use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf};
 use uuid::Uuid;
 
-use crate::entry::{Entry, UnknownLevel};
+use crate::cursor;
+use crate::entry::{Entry, Place, UnknownLevel};
 
 /// A stored document that is no entry.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,13 @@ fn attributes(pairs: &[(String, String)]) -> RawArrayBuf {
         array.push(pair);
     }
     array
+}
+
+/// Where a document stands in the order of a search, whatever else is in it. Nothing when no cursor can hold that place.
+pub(super) fn place(document: &RawDocument) -> Option<Place> {
+    let time_ms = document.get_datetime("time").ok()?.timestamp_millis();
+    let id = document.get_str("_id").ok().filter(|id| id.len() <= cursor::ID_BYTES)?;
+    Some(Place { time_ms, id: id.to_owned() })
 }
 
 pub(super) fn decode(document: &RawDocument) -> Result<Entry, DecodeError> {

@@ -6,6 +6,7 @@ use crate::store::{Cause, Inserted, StoreError};
 
 pub(super) const NOT_IMPLEMENTED: i32 = 238;
 pub(super) const INDEX_OPTIONS_CONFLICT: i32 = 85;
+const INDEX_KEYS_CONFLICT: i32 = 86;
 pub(super) const MAX_TIME_EXPIRED: i32 = 50;
 
 /// Where the credentials come from.
@@ -31,6 +32,11 @@ pub(super) fn code(error: &Error) -> Option<i32> {
 /// The index, or the whole collection, is not there.
 pub(super) fn nothing_to_drop(error: &Error) -> bool {
     matches!(code(error), Some(NAMESPACE_NOT_FOUND | INDEX_NOT_FOUND))
+}
+
+/// There is an index of the same keys under another name, or of the same name with other keys.
+pub(super) fn another_index(error: &Error) -> bool {
+    matches!(code(error), Some(INDEX_OPTIONS_CONFLICT | INDEX_KEYS_CONFLICT))
 }
 
 /// The call went out on a connection that was lost, so that another connection may do.

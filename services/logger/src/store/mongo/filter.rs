@@ -1,18 +1,20 @@
 //! A query as a MongoDB filter.
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
+use weft_values::time::RANGE_MS;
 
-use crate::entry::Query;
+use crate::entry::{Place, Query};
 
-pub(super) fn of(query: &Query) -> Document {
-    let Query { service, level, trace_id, text, from_ms, to_ms, limit: _, after } = query;
-    // A document without a time is none of ours, so there is always a lower bound.
-    let mut time =
-        doc! { "$gte": DateTime::from_millis(from_ms.unwrap_or(*weft_values::time::RANGE_MS.start())) };
-    if let Some(to_ms) = to_ms {
-        time.insert("$lt", DateTime::from_millis(*to_ms));
-    }
-    let mut filter = doc! { "time": time };
+/// The filter of a query, from this place on.
+///
+/// A comparison matches only values of its own type. So bounds on both fields of the order leave out most documents that are not
+/// entries, and an index on them does too.
+pub(super) fn of(query: &Query, after: Option<&Place>) -> Document {
+    let Query { service, level, trace_id, text, from_ms, default_range: _, to_ms, limit: _, after: _ } =
+        query;
+    let from = DateTime::from_millis(from_ms.unwrap_or(*RANGE_MS.start()));
+    let to = DateTime::from_millis(to_ms.unwrap_or(*RANGE_MS.end() + 1));
+    let mut filter = doc! { "time": { "$gte": from, "$lt": to }, "_id": { "$gte": "" } };
     if let Some(service) = service {
         filter.insert("service", service);
     }
@@ -27,9 +29,10 @@ pub(super) fn of(query: &Query) -> Document {
         let part = literal(text);
         all.push(doc! { "$or": [{ "name": { "$regex": &part } }, { "data": { "$regex": &part } }] }.into());
     }
-    if let Some(place) = after {
-        let time = DateTime::from_millis(place.time_ms);
-        let id = place.id.hyphenated().to_string();
+    if let Some(Place { time_ms, id }) = after {
+        let time = DateTime::from_millis(*time_ms);
+        // The first bound is implied by the rest. The server seeks in an index by it, but not by an `$or`.
+        filter.insert("time", doc! { "$gte": from, "$lt": to, "$lte": time });
         all.push(
             doc! { "$or": [{ "time": { "$lt": time } }, { "time": time, "_id": { "$lt": id } }] }.into(),
         );
@@ -86,7 +89,7 @@ mod tests {
 
     #[test]
     fn filters_that_are_off_are_not_there() {
-        let filter = of(&Query { limit: 5, ..Query::default() });
-        assert_eq!(filter.keys().collect::<Vec<_>>(), ["time"]);
+        let filter = of(&Query { limit: 5, ..Query::default() }, None);
+        assert_eq!(filter.keys().collect::<Vec<_>>(), ["time", "_id"]);
     }
 }

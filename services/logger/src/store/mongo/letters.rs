@@ -73,7 +73,7 @@ impl MongoLetters {
             let more = documents.len() > query.limit;
             letters.extend(documents.iter().take(query.limit).filter_map(decode));
             let next = letters.last().filter(|_| more);
-            let next = next.map(|last| Place { time_ms: last.dead_at_ms, id: last.id });
+            let next = next.map(|last| Place { time_ms: last.dead_at_ms, id: last.id.to_string() });
             Ok((letters, next))
         })
         .await

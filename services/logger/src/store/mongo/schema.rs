@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::{Error, Result};
 use mongodb::options::IndexOptions;
 use mongodb::{Collection, IndexModel};
@@ -12,12 +12,23 @@ use crate::store::Expiry;
 
 /// The TTL index's name.
 const RETENTION: &str = "retention";
+/// What searches use. Each begins with fields that a filter compares with one value, and ends with the order of a search and the place
+/// of a cursor: so the server reads what a page needs, in its order, and no more.
+pub(super) const SEARCHES: [&[(&str, i32)]; 5] = [
+    &[("time", -1), ("_id", -1)],
+    &[("service", 1), ("time", -1), ("_id", -1)],
+    &[("level", 1), ("time", -1), ("_id", -1)],
+    &[("service", 1), ("level", 1), ("time", -1), ("_id", -1)],
+    &[("trace_id", 1), ("time", -1), ("_id", -1)],
+];
+/// Indexes of earlier versions that those replace.
+const REPLACED: [&str; 2] = ["service_1_time_-1", "trace_id_1"];
 /// The longest that a TTL index can say, 68 years.
 const LONGEST_S: u64 = i32::MAX as u64;
 
 /// The server's version, asked for with the right to read the collection.
-pub(super) async fn version(collection: &Collection<RawDocumentBuf>) -> Result<String> {
-    collection.find_one(doc! {}).projection(doc! { "_id": 1 }).await?;
+pub(super) async fn version(collection: &Collection<RawDocumentBuf>, within: Duration) -> Result<String> {
+    collection.find_one(doc! {}).projection(doc! { "_id": 1 }).max_time(within).await?;
     let info = database(collection).run_command(doc! { "buildInfo": 1 }).await?;
     let version = info.get_str("version").unwrap_or("unknown");
     Ok(match info.get_str("ferretdbVersion") {
@@ -32,11 +43,58 @@ pub(super) async fn migrate(
 ) -> Result<Expiry> {
     let expiry = expire(collection, retention).await?;
     if searches_by_index(collection).await? {
-        let keys =
-            [doc! { "service": 1, "time": -1 }, doc! { "time": -1, "_id": -1 }, doc! { "trace_id": 1 }];
-        collection.create_indexes(keys.map(|keys| IndexModel::builder().keys(keys).build())).await?;
+        index_searches(collection).await?;
     }
     Ok(expiry)
+}
+
+/// Creates the indexes of searches that are missing, all in one pass over the documents, then drops those that they replace.
+/// Idempotent.
+pub(super) async fn index_searches(collection: &Collection<RawDocumentBuf>) -> Result<()> {
+    let existing = match collection.list_index_names().await {
+        Err(error) if error::nothing_to_drop(&error) => Vec::new(),
+        names => names?,
+    };
+    let missing = SEARCHES.map(|fields| (index_name(fields), fields)).into_iter();
+    let missing = missing.filter(|(name, _)| !existing.contains(name)).map(index_model);
+    let missing: Vec<IndexModel> = missing.collect();
+    if !missing.is_empty() {
+        match collection.create_indexes(missing.clone()).await {
+            Err(error) if error::another_index(&error) => create_each(collection, missing).await?,
+            created => drop(created?),
+        }
+    }
+    for name in REPLACED {
+        match collection.drop_index(name).await {
+            Err(error) if !error::nothing_to_drop(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn index_name(fields: &[(&str, i32)]) -> String {
+    let parts: Vec<String> = fields.iter().map(|(field, order)| format!("{field}_{order}")).collect();
+    parts.join("_")
+}
+
+fn index_model((name, fields): (String, &[(&str, i32)])) -> IndexModel {
+    let keys = fields.iter().map(|(field, order)| ((*field).to_owned(), Bson::Int32(*order)));
+    let options = IndexOptions::builder().name(name).build();
+    IndexModel::builder().keys(keys.collect::<Document>()).options(options).build()
+}
+
+/// An index that is in the way does not keep the others from being created.
+async fn create_each(collection: &Collection<RawDocumentBuf>, models: Vec<IndexModel>) -> Result<()> {
+    for model in models {
+        match collection.create_index(model).await {
+            Err(error) if error::another_index(&error) => {
+                tracing::warn!(error = %error.kind, "an index conflicts with one that searches use");
+            }
+            created => drop(created?),
+        }
+    }
+    Ok(())
 }
 
 /// FerretDB 1 on SQLite looks up by `_id` alone and scans for all else: further indexes would only slow its inserts.
