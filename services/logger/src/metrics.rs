@@ -11,7 +11,6 @@ use weft_runtime::metrics::DURATION_BUCKETS_S;
 
 use crate::group::{WriteError, Written};
 use crate::letter::Stock;
-use crate::store::StoreError;
 
 /// The logger's metrics. Clones share them.
 #[derive(Debug, Clone)]

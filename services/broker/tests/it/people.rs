@@ -2,7 +2,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use weft_devstack::ServiceOptions;
 
-use crate::authentication::{EMAIL, PASSWORD, SESSION, USER};
+use crate::authentication::{EMAIL, PASSWORD, USER};
 use crate::logger::{SEARCH_BUSY, SEARCH_HANGS};
 use crate::rig::{Rig, reply};
 

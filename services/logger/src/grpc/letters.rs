@@ -35,13 +35,13 @@ type Reply<T> = Result<Response<T>, Status>;
 impl DeadLetterService for Letters {
     async fn store(&self, request: Request<pb::StoreRequest>) -> Reply<pb::StoreResponse> {
         let (letter, content) = read(request.into_inner(), self.now_ms()).map_err(status::invalid)?;
-        let created = self.store.insert(letter, content).await.map_err(status::unread)?;
+        let created = self.store.insert(letter, content).await.map_err(status::failed)?;
         Ok(Response::new(pb::StoreResponse { created }))
     }
 
     async fn list(&self, request: Request<pb::ListRequest>) -> Reply<pb::ListResponse> {
         let query = query(request.into_inner()).map_err(status::invalid)?;
-        let (letters, next) = self.store.list(query).await.map_err(status::unread)?;
+        let (letters, next) = self.store.list(query).await.map_err(status::failed)?;
         let next_cursor = next.as_ref().map(cursor::encode).unwrap_or_default();
         Ok(Response::new(pb::ListResponse {
             items: letters.into_iter().map(to_proto).collect(),
@@ -51,14 +51,14 @@ impl DeadLetterService for Letters {
 
     async fn get(&self, request: Request<pb::GetRequest>) -> Reply<pb::GetResponse> {
         let id = id("id", &request.into_inner().id).map_err(status::invalid)?;
-        let (letter, content) = self.store.get(id).await.map_err(status::unread)?.ok_or_else(gone)?;
+        let (letter, content) = self.store.get(id).await.map_err(status::failed)?.ok_or_else(gone)?;
         let (letter, content) = (Some(to_proto(letter)), Some(content_to_proto(content)));
         Ok(Response::new(pb::GetResponse { letter, content }))
     }
 
     async fn replay(&self, request: Request<pb::ReplayRequest>) -> Reply<pb::ReplayResponse> {
         let id = id("id", &request.into_inner().id).map_err(status::invalid)?;
-        let marked = self.store.mark_replaying(id, self.now_ms()).await.map_err(status::unread)?;
+        let marked = self.store.mark_replaying(id, self.now_ms()).await.map_err(status::failed)?;
         let (letter, content) = marked.ok_or_else(gone)?;
         let (letter, content) = (Some(to_proto(letter)), Some(content_to_proto(content)));
         Ok(Response::new(pb::ReplayResponse { letter, content }))
@@ -66,7 +66,7 @@ impl DeadLetterService for Letters {
 
     async fn remove(&self, request: Request<pb::RemoveRequest>) -> Reply<pb::RemoveResponse> {
         let ids = ids(&request.into_inner().ids).map_err(status::invalid)?;
-        let removed = self.store.remove(ids).await.map_err(status::unread)?;
+        let removed = self.store.remove(ids).await.map_err(status::failed)?;
         Ok(Response::new(pb::RemoveResponse { removed: u32::try_from(removed).unwrap_or(u32::MAX) }))
     }
 }

@@ -33,20 +33,36 @@ pub(super) fn unwritten(error: WriteError) -> Status {
 }
 
 pub(super) fn unread(error: QueryError) -> Status {
-    // A write's failure is logged with its group.
-    match &error {
-        QueryError::Store(StoreError::Failed(_) | StoreError::Unauthorized(..)) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed to query the store");
-        }
-        _ => tracing::warn!(error = &error as &dyn std::error::Error, "failed to query the store"),
-    }
     match error {
-        QueryError::Busy => pushback(Code::ResourceExhausted, format!("{error}; try again later")),
-        QueryError::Store(StoreError::TimedOut(within)) => Status::deadline_exceeded(format!(
-            "the search did not end within {} ms: narrow it by `from` and `to` or by `service`",
-            within.as_millis()
-        )),
-        QueryError::Store(error) => unstored(error, "try again"),
+        QueryError::Busy => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "refused a search");
+            pushback(Code::ResourceExhausted, format!("{error}; try again later"))
+        }
+        QueryError::Store(error @ StoreError::TimedOut(within)) => {
+            report(&error);
+            Status::deadline_exceeded(format!(
+                "the search did not end within {} ms: narrow it by `from` and `to` or by `service`",
+                within.as_millis()
+            ))
+        }
+        QueryError::Store(error) => failed(error),
+    }
+}
+
+/// Of a call for dead letters, which may be repeated.
+pub(super) fn failed(error: StoreError) -> Status {
+    report(&error);
+    unstored(error, "try again")
+}
+
+/// A write's failure is logged with its group, every other one here.
+fn report(error: &StoreError) {
+    let reason = error as &dyn std::error::Error;
+    match error {
+        StoreError::Failed(_) | StoreError::Unauthorized(..) => {
+            tracing::error!(error = reason, "failed to query the store");
+        }
+        _ => tracing::warn!(error = reason, "failed to query the store"),
     }
 }
 
