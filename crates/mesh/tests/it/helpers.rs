@@ -132,7 +132,7 @@ impl Pair {
         let settings = Settings::new(Fixed::new([
             ("WEFT_MESH_SECURITY", "plaintext"),
             ("WEFT_MESH_ADDRESSES", &format!("logger={address}")),
-            ("WEFT_MESH_TIMEOUT", "60s"),
+            ("WEFT_MESH_TIMEOUT", "10s"),
         ]));
         let mesh = Mesh::new(MeshConfig::from_settings(&settings).unwrap(), &Metrics::default());
         let channel = mesh.channel("logger").unwrap();
