@@ -205,8 +205,12 @@ pub(super) async fn migrate(logs: &Collection<RawDocumentBuf>) -> mongodb::error
         doc! { "queue": 1, "dead_at": 1, "_id": 1 },
         doc! { "type": 1, "dead_at": 1, "_id": 1 },
     ];
-    let indexes = keys.map(|keys| IndexModel::builder().keys(keys).build());
-    Collections::beside(logs).letters.create_indexes(indexes).await.map(drop)
+    let letters = Collections::beside(logs).letters;
+    // One by one: FerretDB 1.24 ends the connection when several of one command exist already.
+    for keys in keys {
+        letters.create_index(IndexModel::builder().keys(keys).build()).await?;
+    }
+    Ok(())
 }
 
 /// Whether it is new.
