@@ -50,7 +50,7 @@ expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
 
 # A cursor is opaque: one that is made up comes from no page before, and a description can't say which ones do.
 [[operations]]
-include-name = ["GET /v1/users", "GET /v1/logs"]
+include-name = ["GET /v1/users", "GET /v1/logs", "GET /v1/dead-letters"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429"]
 END
 cd "$work"

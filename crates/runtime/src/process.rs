@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::admin::{self, Admin};
 use crate::clock::{self, Clock};
@@ -68,7 +68,17 @@ pub async fn listen(
     default: SocketAddr,
 ) -> Result<TcpListener, ProcessError> {
     let address = settings.or(setting, "an address such as 0.0.0.0:8080", default)?;
-    TcpListener::bind(address).await.map_err(|source| ProcessError::Listen { setting, address, source })
+    bind(address).map_err(|source| ProcessError::Listen { setting, address, source })
+}
+
+/// With room for many connections that are not accepted yet: past it, the kernel resets connections whose client believes them
+/// established. The kernel's own bound (`net.core.somaxconn`, 4,096 by default) applies too.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    const NOT_ACCEPTED_YET: u32 = 4_096;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(NOT_ACCEPTED_YET)
 }
 
 /// Runs a service: settings from the environment, telemetry, the admin port, signals, and at the end a flush.

@@ -39,6 +39,7 @@ async fn the_first_call_succeeds_once_status_says_that_it_gets_through() {
     let logger = format!("127.0.0.1:{}", free_port().unwrap());
     let rabbitmq = free_port().unwrap();
     let options = ServiceOptions::default()
+        .env("BROKER_OPEN_ACTIONS", "log,event")
         .env("AMQP_URI", format!("amqp://user:secret-password@127.0.0.1:{rabbitmq}/%2f"))
         .env(
             "WEFT_MESH_ADDRESSES",
@@ -69,6 +70,7 @@ async fn the_first_event_is_taken_once_status_says_that_rabbitmq_is_reached() {
     let rabbitmq = RabbitMq::start(&state.folder("rabbitmq").unwrap()).await.unwrap();
     let nobody = free_port().unwrap();
     let options = ServiceOptions::default()
+        .env("BROKER_OPEN_ACTIONS", "log,event")
         .env("AMQP_URI", rabbitmq.uri())
         .env("WEFT_MESH_ADDRESSES", format!("logger=127.0.0.1:{nobody},authentication=127.0.0.1:{nobody}"));
     let broker = Service::start("broker", state.path(), options).await.unwrap();
