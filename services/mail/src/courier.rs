@@ -39,7 +39,7 @@ pub struct Courier {
 
 impl Courier {
     /// Sends a mail and returns the server's reply. A repeat of an order whose mail is under way waits for that one, and one
-    /// whose mail was sent after its callers had gone gets its reply: no second copy is sent.
+    /// whose mail was sent gets its reply: no second copy is sent.
     ///
     /// # Errors
     /// Those of [`Smtp::send`].
