@@ -74,8 +74,9 @@ async fn wrong_credentials_limits_and_an_outage_are_told_apart() {
 #[tokio::test]
 async fn everywhere_needs_the_access_token_of_an_open_session() {
     let rig = Rig::start(ServiceOptions::default()).await;
-    let everywhere =
-        || rig.post("/logout", &json!({"everywhere": true})).header("cookie", "weft-session.tests.one=refresh-1");
+    let everywhere = || {
+        rig.post("/logout", &json!({"everywhere": true})).header("cookie", "weft-session.tests.one=refresh-1")
+    };
     for request in [everywhere(), everywhere().bearer_auth("abc")] {
         let refused = reply(request).await;
         assert_eq!((refused.status, refused.header("set-cookie")), (401, ""), "{refused:?}");
@@ -85,7 +86,9 @@ async fn everywhere_needs_the_access_token_of_an_open_session() {
     let refused = rig.as_user(everywhere()).await;
     assert_eq!((refused.status, refused.header("set-cookie")), (401, ""), "{refused:?}");
     // This session alone has ended already, as it was to.
-    let plain = reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session.tests.one=refresh-1")).await;
+    let plain =
+        reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session.tests.one=refresh-1"))
+            .await;
     assert_eq!(plain.status, 202);
     assert!(plain.header("set-cookie").contains("Max-Age=0"), "{plain:?}");
 }
