@@ -2,7 +2,7 @@
 // Where the stack under test answers: what `make urls` prints.
 
 /** @param {string} name @param {string} [fallback] */
-function setting(name, fallback) {
+export function setting(name, fallback) {
   const value = process.env[name] || fallback;
   if (!value) throw new Error(`${name} is not set: 'make urls' prints it while 'make up' runs`);
   return value.replace(/\/$/, '');
@@ -10,6 +10,7 @@ function setting(name, fallback) {
 
 export const CONSOLE = setting('CONSOLE_URL');
 export const BROKER = setting('BROKER_URL');
+
 export const MAIL = setting('MAIL_URL');
 export const JAEGER = setting('JAEGER_URL');
 export const ADMIN = { email: setting('ADMIN_EMAIL'), password: setting('ADMIN_PASSWORD') };
