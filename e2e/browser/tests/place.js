@@ -10,7 +10,6 @@ export function setting(name, fallback) {
 
 export const CONSOLE = setting('CONSOLE_URL');
 export const BROKER = setting('BROKER_URL');
-
 export const MAIL = setting('MAIL_URL');
 export const JAEGER = setting('JAEGER_URL');
 export const ADMIN = { email: setting('ADMIN_EMAIL'), password: setting('ADMIN_PASSWORD') };
