@@ -169,7 +169,8 @@ impl One {
                     self.acknowledged.fetch_add(1, Ordering::Relaxed);
                     return Ok((id, attempt));
                 }
-                Ok(reply) if reply.status == 503 => anyhow!("503: {}", reply.body),
+                // All of it comes from one address, whose requests in flight are bounded.
+                Ok(reply) if matches!(reply.status, 429 | 503) => anyhow!("{}: {}", reply.status, reply.body),
                 // Any other answer would tell a client to give up.
                 Ok(reply) => return Err(anyhow!("{action} was answered {}: {}", reply.status, reply.body)),
                 Err(error) => error,
