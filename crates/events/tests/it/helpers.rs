@@ -226,13 +226,15 @@ pub(crate) enum Answer {
     StoreAndHang,
 }
 
+/// The answer to a letter with this body.
+type ByBody = fn(&[u8]) -> Answer;
+
 /// A store of dead letters in memory. Clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) letters: Arc<std::sync::Mutex<Vec<DeadLetter>>>,
     pub(crate) asked: Arc<AtomicU32>,
-    /// By the letter's body.
-    answer: Arc<std::sync::Mutex<fn(&[u8]) -> Answer>>,
+    answer: Arc<std::sync::Mutex<ByBody>>,
 }
 
 impl Kept {

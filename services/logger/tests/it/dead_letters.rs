@@ -99,7 +99,8 @@ async fn every_filter_and_every_page_has_what_it_names_oldest_first() -> Result<
         sent.extend(request.letter);
     }
     let none = Filter::default;
-    let cases: [(Filter, fn(&Letter) -> bool); 6] = [
+    type Wanted = fn(&Letter) -> bool;
+    let cases: [(Filter, Wanted); 6] = [
         (none(), |_| true),
         (Filter { queue: "listener.mail".into(), ..none() }, |l| l.queue == "listener.mail"),
         (Filter { r#type: "mail.send".into(), ..none() }, |l| l.r#type == "mail.send"),
@@ -220,8 +221,8 @@ async fn letters_are_counted_and_kept_unless_an_age_is_set() -> Result<()> {
         letters(&rig)?.store(letter(n, b"")).await?;
     }
     let mut young = letter(7, b"");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-    young.letter.as_mut().context("no letter")?.dead_at = at(now.try_into()?);
+    let now = weft_runtime::clock::system().now().as_second();
+    young.letter.as_mut().context("no letter")?.dead_at = at(now);
     letters(&rig)?.store(young).await?;
     until("old letters are deleted", async || metrics(&rig).await.contains("dead_letters_expired_total 5"))
         .await?;
