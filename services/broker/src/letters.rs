@@ -20,6 +20,8 @@ use crate::signed_in::on_behalf;
 use crate::upstream;
 
 const OUTBOX: &str = "outbox";
+/// A call may be about 100 letters. Longer than the logger gives its store, so that the logger's own answer comes first.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(12);
 /// How long the confirmation of a replayed event may take.
 const REPLAY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -71,8 +73,10 @@ impl fmt::Debug for DeadLetters {
 
 impl DeadLetters {
     pub(crate) fn new(logger: Channel, authentication: Channel, publisher: Publisher) -> Self {
-        let client =
-            |channel| DeadLetterServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let client = |channel: Channel| {
+            DeadLetterServiceClient::new(channel.with_timeout(ANSWERED_WITHIN))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        };
         Self { logger: client(logger), authentication: client(authentication), publisher }
     }
 
