@@ -21,8 +21,8 @@ pub const ORIGINAL_EXCHANGE: &str = "logs_topic";
 pub const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 
-/// How long a message waits whose effect is unknown, one after the other: by then whoever had the effect has told, and a
-/// person who gets a second copy gets few of them.
+/// Delays, one after the other, of a message whose effect is unknown. Long enough for the outcome to become known meanwhile, and few,
+/// because each repeat may be a second copy for a person.
 pub const UNKNOWN_DELAYS: [Duration; 3] =
     [Duration::from_secs(600), Duration::from_secs(3_600), Duration::from_secs(21_600)];
 

@@ -9,7 +9,7 @@ use crate::{Queue, decode, headers, headers::Headers};
 
 /// The namespace of letters' ids.
 const NAMESPACE: Uuid = uuid!("6f3c9d1e-58a4-5c1b-9f0e-2d7b64a0c8e3");
-/// RabbitMQ writes them anew at each delivery: a letter that is delivered twice must get the same id.
+/// RabbitMQ writes them again at each delivery: a letter that is delivered twice must get the same id.
 const CHANGES_BY_DELIVERY: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 /// Anyone can publish a long text where consumers write a short one; a list of letters must stay small.
 const MAX_TEXT_BYTES: usize = 255;

@@ -58,7 +58,7 @@ impl ClientStream {
         Arc::clone(&self.backlog)
     }
 
-    /// Any progress ends the wait, and the next one begins anew.
+    /// Any progress ends the wait and starts the next one.
     fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;

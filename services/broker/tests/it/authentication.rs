@@ -28,9 +28,9 @@ pub(crate) struct Seen {
     pub(crate) sign_outs: Mutex<Vec<(Option<Caller>, SignOutRequest)>>,
     pub(crate) key_fetches: Mutex<u32>,
     pub(crate) user_fetches: Mutex<u32>,
-    /// The session of whoever calls has ended.
+    /// The caller's session has ended.
     pub(crate) session_over: Mutex<bool>,
-    /// The role of whoever calls was taken away.
+    /// The caller's role was taken away.
     pub(crate) demoted: Mutex<bool>,
     created: Mutex<HashMap<String, CreateUserRequest>>,
     /// Of the keys that it tells.
