@@ -22,6 +22,7 @@ use crate::connect::{ATTEMPT, Connector};
 use crate::deadline::Deadline;
 use crate::metrics::Calls;
 use crate::observed::{Observation, ObservedBody};
+use crate::resend;
 
 /// A peer that vanished without a word is noticed within this plus [`KEEPALIVE_TIMEOUT`].
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
@@ -145,8 +146,8 @@ impl Service<Request<Body>> for Channel {
     type Error = Status;
     type Future = BoxFuture<'static, Result<Self::Response, Status>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.inner.poll_ready(context).map_err(|error| unreachable(&self.peer, &error))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -155,19 +156,21 @@ impl Service<Request<Body>> for Channel {
         let observation = Observation::start(span.clone(), self.calls.clone(), request.uri().path(), false);
         trace::inject(&span, request.headers_mut());
         deadline.to_headers(request.headers_mut());
-        let peer = Arc::clone(&self.peer);
-        let reply = self.inner.call(request);
-        exchange(reply, peer, deadline, observation).instrument(span).boxed()
+        exchange(self.inner.clone(), request, Arc::clone(&self.peer), deadline, observation)
+            .instrument(span)
+            .boxed()
     }
 }
 
 async fn exchange(
-    reply: transport::channel::ResponseFuture,
+    channel: transport::Channel,
+    request: Request<Body>,
     peer: Arc<Peer>,
     deadline: Deadline,
     mut observation: Observation,
 ) -> Result<Response<Body>, Status> {
-    match tokio::time::timeout_at(deadline.instant(), reply).await {
+    let request = resend::buffered(request).await.inspect_err(|status| observation.end(status.code()))?;
+    match tokio::time::timeout_at(deadline.instant(), resend::send(channel, request)).await {
         Ok(Ok(response)) => {
             observation.read(response.headers());
             Ok(response.map(|body| Body::new(ObservedBody::new(body, observation))))

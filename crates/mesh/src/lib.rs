@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod joined;
 mod metrics;
 mod observed;
+mod resend;
 pub mod server;
 
 pub use caller::Caller;

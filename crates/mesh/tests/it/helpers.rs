@@ -13,6 +13,7 @@ use std::time::Duration;
 use opentelemetry::trace::{SpanKind, TraceId, TracerProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -126,6 +127,21 @@ impl Pair {
         (pair, listener)
     }
 
+    /// One whose first connection ends in the moment of its first call, as that of a pod that drains: GOAWAY says that no call
+    /// was processed. The server answers from the second connection on.
+    pub(crate) async fn draining() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut pair = Self::unserved(&listener);
+        let mut client = pair.client();
+        let call = tokio::spawn(async move { client.write(request()).await });
+        let (mut connection, _) = listener.accept().await.unwrap();
+        goes_away(&mut connection).await;
+        drop(connection);
+        pair.serve(listener, Behaviour::Answer);
+        call.await.unwrap().expect("sent again");
+        pair
+    }
+
     fn unserved(listener: &TcpListener) -> Self {
         LazyLock::force(&SPANS);
         let address = listener.local_addr().unwrap();
@@ -189,6 +205,27 @@ impl Pair {
         self.handler_entered().await;
         *self.seen.deadline.lock().unwrap()
     }
+}
+
+/// Reads frames up to the first HEADERS, then says GOAWAY, NO_ERROR, with 0 as the last stream that was processed
+/// (RFC 9113, 4.1, 6.8).
+async fn goes_away(connection: &mut TcpStream) {
+    const PREFACE: usize = 24;
+    const HEADERS: u8 = 1;
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    connection.read_exact(&mut [0; PREFACE]).await.unwrap();
+    connection.write_all(&SETTINGS).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        connection.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        if head[3] == HEADERS {
+            break;
+        }
+    }
+    connection.write_all(&GOAWAY).await.unwrap();
 }
 
 pub(crate) fn request() -> WriteRequest {

@@ -143,3 +143,8 @@ async fn calls_that_are_given_up_at_once_end_no_other_call_on_the_connection() {
     }
     kept.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_a_draining_server_has_not_processed_is_sent_again() {
+    Pair::draining().await;
+}
