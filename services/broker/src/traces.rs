@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::{self as otlp, ResourceSpans};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -154,148 +158,82 @@ impl Jaeger {
 
 #[derive(Deserialize)]
 struct Answer {
-    result: Resources,
+    result: Found,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Resources {
+struct Found {
     #[serde(default)]
     resource_spans: Vec<ResourceSpans>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ResourceSpans {
-    #[serde(default)]
-    resource: Resource,
-    #[serde(default)]
-    scope_spans: Vec<ScopeSpans>,
-}
-
-#[derive(Default, Deserialize)]
-struct Resource {
-    #[serde(default)]
-    attributes: Vec<Attribute>,
-}
-
-#[derive(Deserialize)]
-struct ScopeSpans {
-    #[serde(default)]
-    spans: Vec<OtlpSpan>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OtlpSpan {
-    span_id: String,
-    #[serde(default)]
-    parent_span_id: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    kind: Value,
-    start_time_unix_nano: Nanos,
-    end_time_unix_nano: Nanos,
-    #[serde(default)]
-    attributes: Vec<Attribute>,
-    #[serde(default)]
-    status: Status,
-}
-
-/// A 64-bit number, which JSON for Protocol Buffers writes as text.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "Value")]
-struct Nanos(u64);
-
-#[derive(Default, Deserialize)]
-struct Status {
-    #[serde(default)]
-    code: Value,
-}
-
-#[derive(Deserialize)]
-struct Attribute {
-    key: String,
-    #[serde(default)]
-    value: Value,
-}
-
-impl TryFrom<Value> for Nanos {
-    type Error = &'static str;
-
-    fn try_from(value: Value) -> Result<Self, Self::Error> {
-        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        number.map(Self).ok_or("a time that is no number of nanoseconds")
-    }
-}
-
 fn read(id: &TraceId, answer: Answer) -> Option<Trace> {
     let mut found = Vec::new();
-    for ResourceSpans { resource, scope_spans } in answer.result.resource_spans {
-        let service = attributes(resource.attributes).remove("service.name");
-        let service = service.as_ref().and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    for ResourceSpans { resource, scope_spans, .. } in answer.result.resource_spans {
+        let mut resource = attributes(resource.unwrap_or_default().attributes);
+        let service = match resource.remove("service.name") {
+            Some(Value::String(name)) => name,
+            _ => "unknown".to_owned(),
+        };
         let spans = scope_spans.into_iter().flat_map(|scope| scope.spans);
         found.extend(spans.map(|span| (service.clone(), span)));
     }
-    found.sort_by_key(|(_, span)| span.start_time_unix_nano.0);
-    let first = found.first()?.1.start_time_unix_nano.0;
+    found.sort_by_key(|(_, span)| span.start_time_unix_nano);
+    let first = found.first()?.1.start_time_unix_nano;
     let spans = found.into_iter().map(|(service, span)| read_span(first, service, span)).collect();
     Some(Trace { trace_id: id.0.clone(), spans })
 }
 
-fn read_span(first: u64, service: String, span: OtlpSpan) -> Span {
-    let (start, end) = (span.start_time_unix_nano.0, span.end_time_unix_nano.0);
+fn read_span(first: u64, service: String, span: otlp::Span) -> Span {
+    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     let time = Timestamp::from_nanosecond(i128::from(start)).unwrap_or_default();
     Span {
-        span_id: span.span_id,
-        parent_span_id: Some(span.parent_span_id).filter(|parent| !parent.is_empty()),
+        span_id: hexadecimal(&span.span_id),
+        parent_span_id: (!span.parent_span_id.is_empty()).then(|| hexadecimal(&span.parent_span_id)),
         service,
-        name: span.name,
-        kind: kind(&span.kind),
+        kind: match span.kind() {
+            otlp::span::SpanKind::Server => SpanKind::Server,
+            otlp::span::SpanKind::Client => SpanKind::Client,
+            otlp::span::SpanKind::Producer => SpanKind::Producer,
+            otlp::span::SpanKind::Consumer => SpanKind::Consumer,
+            otlp::span::SpanKind::Internal | otlp::span::SpanKind::Unspecified => SpanKind::Internal,
+        },
         start_time: format!("{time:.6}"),
         start_offset_us: start.saturating_sub(first) / 1_000,
         duration_us: end.saturating_sub(start) / 1_000,
-        error: is(&span.status.code, 2, "STATUS_CODE_ERROR"),
+        error: span.status.is_some_and(|status| status.code() == otlp::status::StatusCode::Error),
+        name: span.name,
         attributes: attributes(span.attributes),
     }
 }
 
-fn kind(value: &Value) -> SpanKind {
-    let known = [
-        (2, "SPAN_KIND_SERVER", SpanKind::Server),
-        (3, "SPAN_KIND_CLIENT", SpanKind::Client),
-        (4, "SPAN_KIND_PRODUCER", SpanKind::Producer),
-        (5, "SPAN_KIND_CONSUMER", SpanKind::Consumer),
-    ];
-    known
+fn hexadecimal(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {
+    pairs
         .into_iter()
-        .find(|(number, name, _)| is(value, *number, name))
-        .map_or(SpanKind::Internal, |found| found.2)
-}
-
-/// Enums are numbers to one writer and names to another.
-fn is(value: &Value, number: u64, name: &str) -> bool {
-    value.as_u64() == Some(number) || value.as_str() == Some(name)
-}
-
-fn attributes(pairs: Vec<Attribute>) -> BTreeMap<String, Value> {
-    pairs.into_iter().map(|Attribute { key, value }| (key, plain(value))).collect()
+        .map(|KeyValue { key, value, .. }| (key, plain(value.and_then(|value| value.value))))
+        .collect()
 }
 
 /// `{"intValue": "5"}` as `5`.
-fn plain(value: Value) -> Value {
-    let Value::Object(fields) = value else { return Value::Null };
-    let Some((kind, value)) = fields.into_iter().next() else { return Value::Null };
-    match (kind.as_str(), value) {
-        ("intValue", Value::String(digits)) => {
-            digits.parse::<i64>().map_or(Value::String(digits), Value::from)
+fn plain(value: Option<any_value::Value>) -> Value {
+    match value {
+        Some(any_value::Value::StringValue(text)) => text.into(),
+        Some(any_value::Value::BoolValue(yes)) => yes.into(),
+        Some(any_value::Value::IntValue(number)) => number.into(),
+        Some(any_value::Value::DoubleValue(number)) => number.into(),
+        Some(any_value::Value::ArrayValue(array)) => {
+            array.values.into_iter().map(|value| plain(value.value)).collect()
         }
-        ("arrayValue", Value::Object(mut array)) => match array.remove("values") {
-            Some(Value::Array(values)) => values.into_iter().map(plain).collect(),
-            _ => Value::Array(Vec::new()),
-        },
-        (_, value) => value,
+        Some(any_value::Value::KvlistValue(list)) => {
+            Value::Object(attributes(list.values).into_iter().collect())
+        }
+        Some(any_value::Value::BytesValue(bytes)) => STANDARD.encode(bytes).into(),
+        Some(any_value::Value::StringValueStrindex(_)) | None => Value::Null,
     }
 }
 
@@ -317,19 +255,19 @@ mod tests {
         let answer = json!({"result": {"resourceSpans": [{
             "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "broker"}}]},
             "scopeSpans": [{"spans": [
-                {"spanId": "b", "parentSpanId": "a", "name": "call", "kind": 3, "startTimeUnixNano": "1000002000",
+                {"spanId": "bb", "parentSpanId": "aa", "name": "call", "kind": 3, "startTimeUnixNano": "1000002000",
                  "endTimeUnixNano": "1000005000", "status": {"code": 2}},
-                {"spanId": "a", "name": "POST /handle", "kind": "SPAN_KIND_SERVER", "startTimeUnixNano": "1000000000",
+                {"spanId": "aa", "name": "POST /handle", "kind": 2, "startTimeUnixNano": "1000000000",
                  "endTimeUnixNano": "1000009000",
                  "attributes": [{"key": "n", "value": {"intValue": "5"}},
                                 {"key": "l", "value": {"arrayValue": {"values": [{"boolValue": true}]}}}]},
             ]}],
         }]}});
         let expected = json!({"trace_id": ID, "spans": [
-            {"span_id": "a", "parent_span_id": null, "service": "broker", "name": "POST /handle", "kind": "server",
+            {"span_id": "aa", "parent_span_id": null, "service": "broker", "name": "POST /handle", "kind": "server",
              "start_time": "1970-01-01T00:00:01.000000Z", "start_offset_us": 0, "duration_us": 9, "error": false,
              "attributes": {"n": 5, "l": [true]}},
-            {"span_id": "b", "parent_span_id": "a", "service": "broker", "name": "call", "kind": "client",
+            {"span_id": "bb", "parent_span_id": "aa", "service": "broker", "name": "call", "kind": "client",
              "start_time": "1970-01-01T00:00:01.000002Z", "start_offset_us": 2, "duration_us": 3, "error": true,
              "attributes": {}},
         ]});
