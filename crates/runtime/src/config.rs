@@ -4,7 +4,8 @@
 //! what a Kubernetes manifest with an empty `value` means.
 
 use std::collections::HashMap;
-use std::fmt::{self, Display};
+use std::fmt::{self, Debug, Display};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -67,6 +68,18 @@ pub enum ConfigError {
         wanted: &'static str,
         /// What was wrong with it.
         reason: String,
+    },
+    /// It is there and outside of its bounds.
+    #[error("{name} is `{value}`, but wants {least} to {most}")]
+    OutOfRange {
+        /// The setting.
+        name: String,
+        /// What was given.
+        value: String,
+        /// The least value that it may have.
+        least: String,
+        /// The greatest value that it may have.
+        most: String,
     },
     /// A secret that can't be read as what it should be; its value is not shown.
     #[error("the value of {name} can't be used: it wants {wanted}")]
@@ -157,6 +170,31 @@ impl Settings {
         Ok(self.optional(name, wanted)?.unwrap_or(default))
     }
 
+    /// A number within these bounds, or this default.
+    ///
+    /// # Errors
+    /// When it is set and is no such number.
+    pub fn in_range<T>(&self, name: &str, default: T, range: RangeInclusive<T>) -> Result<T, ConfigError>
+    where
+        T: FromStr + PartialOrd + Debug,
+        T::Err: Display,
+    {
+        within(name, self.or(name, "a number", default)?, &range)
+    }
+
+    /// A duration within these bounds, or this default; written as in [`Self::duration`].
+    ///
+    /// # Errors
+    /// When it is set and is no such duration.
+    pub fn duration_in_range(
+        &self,
+        name: &str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Result<Duration, ConfigError> {
+        within(name, self.duration(name, default)?, &range)
+    }
+
     /// A duration with its unit, such as `250ms`, `2s`, `30d`, or this default.
     ///
     /// # Errors
@@ -204,6 +242,18 @@ impl Settings {
     }
 }
 
+fn within<T: PartialOrd + Debug>(name: &str, value: T, range: &RangeInclusive<T>) -> Result<T, ConfigError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(ConfigError::OutOfRange {
+        name: name.to_owned(),
+        value: format!("{value:?}"),
+        least: format!("{:?}", range.start()),
+        most: format!("{:?}", range.end()),
+    })
+}
+
 /// `2s` and the like; a day is 24 hours, so that `30d` means the same in every month.
 fn parse_duration(value: &str) -> Result<Duration, String> {
     let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
@@ -236,6 +286,16 @@ mod tests {
         assert_eq!(error.to_string(), "SMTP_PORT is `x`, but wants a port: invalid digit found in string");
         let error = settings([]).required_text("MONGODB_URI", "a URI").unwrap_err();
         assert_eq!(error.to_string(), "MONGODB_URI is not set: it wants a URI");
+    }
+
+    #[test]
+    fn a_number_outside_its_bounds_is_refused_with_them() {
+        let read = |value| settings([("N", value)]).in_range("N", 10, 1..=100);
+        assert_eq!((read("").unwrap(), read("1").unwrap(), read("100").unwrap()), (10, 1, 100));
+        assert_eq!(read("0").unwrap_err().to_string(), "N is `0`, but wants 1 to 100");
+        let day = Duration::from_secs(86_400);
+        let error = settings([("D", "2d")]).duration_in_range("D", day, Duration::ZERO..=day).unwrap_err();
+        assert_eq!(error.to_string(), "D is `172800s`, but wants 0ns to 86400s");
     }
 
     #[test]

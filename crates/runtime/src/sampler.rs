@@ -35,18 +35,7 @@ pub(crate) fn from_settings(settings: &Settings) -> Result<Sampler, ConfigError>
 }
 
 fn share(settings: &Settings) -> Result<f64, ConfigError> {
-    const NAME: &str = "OTEL_TRACES_SAMPLER_ARG";
-    const WANTED: &str = "the share of traces to keep, 0 to 1";
-    let share = settings.or(NAME, WANTED, 1.0)?;
-    if (0.0..=1.0).contains(&share) {
-        return Ok(share);
-    }
-    Err(ConfigError::Invalid {
-        name: NAME.to_owned(),
-        value: share.to_string(),
-        wanted: WANTED,
-        reason: "it lies outside".to_owned(),
-    })
+    settings.in_range("OTEL_TRACES_SAMPLER_ARG", 1.0, 0.0..=1.0)
 }
 
 impl ShouldSample for New {

@@ -21,7 +21,9 @@ const AFTER_CALL: Duration = Duration::from_secs(5);
 
 impl Config {
     pub(crate) fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
-        let prefetch = prefetch(settings)?;
+        // To RabbitMQ, 0 means without a limit.
+        let prefetch =
+            settings.in_range("LISTENER_PREFETCH", ConsumerOptions::default().prefetch, 1..=1_000)?;
         let handle_within = settings.duration("LISTENER_HANDLE_TIMEOUT", Duration::from_secs(10))?;
         let mail_within = settings.duration("LISTENER_MAIL_TIMEOUT", Duration::from_secs(300))?;
         Ok(Self {
@@ -32,18 +34,6 @@ impl Config {
             mesh: MeshConfig::from_settings(settings)?,
         })
     }
-}
-
-fn prefetch(settings: &Settings) -> Result<u16, ConfigError> {
-    const NAME: &str = "LISTENER_PREFETCH";
-    const WANTED: &str = "a number from 1 to 1000";
-    let prefetch = settings.or(NAME, WANTED, ConsumerOptions::default().prefetch)?;
-    // 0 would mean without a limit.
-    if (1..=1_000).contains(&prefetch) {
-        return Ok(prefetch);
-    }
-    let reason = "it lies outside".to_owned();
-    Err(ConfigError::Invalid { name: NAME.to_owned(), value: prefetch.to_string(), wanted: WANTED, reason })
 }
 
 #[cfg(test)]

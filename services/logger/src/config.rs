@@ -1,5 +1,6 @@
 //! The logger's settings, read once.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use weft_runtime::config::{ConfigError, SecretString, Settings};
@@ -86,45 +87,14 @@ impl StoreConfig {
 }
 
 fn group(settings: &Settings) -> Result<GroupConfig, ConfigError> {
+    /// The largest call, 4 MiB on the wire, has to find room in an empty queue.
+    const QUEUE_BYTES: RangeInclusive<u32> = (8 << 20)..=(1 << 30);
     let default = GroupConfig::default();
-    let group = GroupConfig {
-        max_entries: settings.or("LOG_GROUP_ENTRIES", "a number, 1 to 10000", default.max_entries)?,
-        in_flight: settings.or("LOG_INSERTS_IN_FLIGHT", "a number, 1 to 8", default.in_flight)?,
+    Ok(GroupConfig {
+        max_entries: settings.in_range("LOG_GROUP_ENTRIES", default.max_entries, 1..=10_000)?,
+        in_flight: settings.in_range("LOG_INSERTS_IN_FLIGHT", default.in_flight, 1..=8)?,
         linger: settings.duration("LOG_LINGER", default.linger)?,
-        queue_bytes: settings.or(
-            "LOG_QUEUE_BYTES",
-            "a number of bytes, at least 8 MiB",
-            default.queue_bytes,
-        )?,
-    };
-    within("LOG_GROUP_ENTRIES", group.max_entries, 1, 10_000, "a number, 1 to 10000")?;
-    within("LOG_INSERTS_IN_FLIGHT", group.in_flight, 1, 8, "a number, 1 to 8")?;
-    // The largest call, 4 MiB on the wire, has to find room in an empty queue.
-    within(
-        "LOG_QUEUE_BYTES",
-        group.queue_bytes,
-        8 << 20,
-        1 << 30,
-        "a number of bytes, 8388608 to 1073741824",
-    )?;
-    Ok(group)
-}
-
-fn within<T: PartialOrd + ToString>(
-    name: &str,
-    value: T,
-    least: T,
-    most: T,
-    wanted: &'static str,
-) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::Invalid {
-        name: name.to_owned(),
-        value: value.to_string(),
-        wanted,
-        reason: "it lies outside".to_owned(),
+        queue_bytes: settings.in_range("LOG_QUEUE_BYTES", default.queue_bytes, QUEUE_BYTES)?,
     })
 }
 

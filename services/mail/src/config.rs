@@ -133,16 +133,11 @@ fn domain(settings: &Settings, from: &Mailbox) -> Result<String, ConfigError> {
 }
 
 fn smtp(settings: &Settings) -> Result<SmtpConfig, ConfigError> {
-    const CONNECTIONS: &str = "a number, 1 to 100";
     let encryption = settings.or(
         "MAIL_ENCRYPTION",
         "`tls` (STARTTLS, required), `ssl` or `none`",
         Encryption::StartTls,
     )?;
-    let connections = settings.or("MAIL_CONNECTIONS", CONNECTIONS, 8)?;
-    if !(1..=100).contains(&connections) {
-        return Err(invalid("MAIL_CONNECTIONS", connections.to_string(), CONNECTIONS, "it lies outside"));
-    }
     Ok(SmtpConfig {
         host: settings.required_text("MAIL_HOST", "the SMTP server's name, such as smtp.example.com")?,
         port: settings.or("MAIL_PORT", "a port", encryption.port())?,
@@ -153,7 +148,7 @@ fn smtp(settings: &Settings) -> Result<SmtpConfig, ConfigError> {
             reply: settings.duration("MAIL_SMTP_TIMEOUT", Duration::from_secs(300))?,
             end: settings.duration("MAIL_END_TIMEOUT", Duration::from_secs(600))?,
         },
-        connections,
+        connections: settings.in_range("MAIL_CONNECTIONS", 8, 1..=100)?,
     })
 }
 
