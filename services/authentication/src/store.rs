@@ -100,7 +100,7 @@ pub enum Try {
 /// People.
 #[async_trait]
 pub trait Users: Send + Sync + 'static {
-    /// The person with this address, upper and lower case not told apart.
+    /// The person with this address, which is in NFC; upper and lower case are not told apart.
     ///
     /// # Errors
     /// When the store can't be asked now.
