@@ -2,7 +2,7 @@
 
 use email_address::EmailAddress;
 
-use crate::Invalid;
+use crate::{Invalid, text};
 
 /// Maximum length in octets: what fits SMTP's path with its angle brackets (RFC 5321, 4.5.3.1.3).
 pub const MAX_OCTETS: usize = 254;
@@ -19,11 +19,12 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address. Quoted local parts and addresses of hosts in brackets are not accepted.
+    /// Reads an address, in NFC whatever its form here. Quoted local parts and addresses of hosts in brackets are not accepted.
     ///
     /// # Errors
     /// When the text is not exactly one address, or has a part that is too long for SMTP or DNS.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let text = &*text::nfc(text);
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(Invalid(
                 "invalid email address: it has a line break, a space or a control character; expected one such as me@example.com",
@@ -40,7 +41,7 @@ impl Address {
         Ok(Self { local: local.to_owned(), domain })
     }
 
-    /// The part before the @, as it was given.
+    /// The part before the @, in NFC.
     #[must_use]
     pub fn local(&self) -> &str {
         &self.local
@@ -111,6 +112,16 @@ mod tests {
             assert_eq!(Some(address.local()), text.split('@').next());
         }
         assert_eq!(Address::parse("ann@bücher.example").unwrap().domain(), "xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn an_address_is_read_in_nfc() {
+        let address = Address::parse("zoe\u{308}@bu\u{308}cher.example").unwrap();
+        assert_eq!((address.local(), address.domain()), ("zo\u{eb}", "xn--bcher-kva.example"));
+        // 96 octets as given, 64 in NFC.
+        assert!(Address::parse(&format!("{}@b.de", "u\u{308}".repeat(32))).is_ok());
+        // The Greek question mark is a semicolon in NFC.
+        assert!(rejected("a\u{37e}b@c.d").contains("before the @ is not valid"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod id;
 pub mod key;
+pub mod password;
 pub mod text;
 pub mod time;
 

@@ -1,5 +1,9 @@
 //! Texts with bounds, counted in characters.
 
+use std::borrow::Cow;
+
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+
 use crate::Invalid;
 
 /// Maximum length of an entry's name, in characters.
@@ -57,6 +61,12 @@ pub fn one_line(text: &str) -> Result<(), Invalid> {
         return Err(Invalid("line breaks and control characters are not allowed; expected one line of text"));
     }
     Ok(())
+}
+
+/// The text in Unicode's normalization form C: texts that look the same have the same code points.
+#[must_use]
+pub fn nfc(text: &str) -> Cow<'_, str> {
+    if is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
 }
 
 fn at_most(text: &str, characters: usize, otherwise: &'static str) -> Result<(), Invalid> {

@@ -8,7 +8,7 @@ use crate::accounts::Invalid;
 /// Longer than any stored address.
 const MAX_OCTETS: usize = 254;
 
-/// A person's address, as it was given.
+/// A person's address, in NFC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(String);
 
@@ -18,9 +18,9 @@ impl Email {
     /// # Errors
     /// Names the field `email` and says what is wrong.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let text = text.trim_matches(' ');
-        Address::parse(text).map_err(|error| Invalid { field: "email", reason: error.reason() })?;
-        Ok(Self(text.to_owned()))
+        let text = text::nfc(text.trim_matches(' '));
+        Address::parse(&text).map_err(|error| Invalid { field: "email", reason: error.reason() })?;
+        Ok(Self(text.into_owned()))
     }
 
     /// Reads an address to look up or to count under. Addresses that were stored under older rules stay good for that.
@@ -29,20 +29,20 @@ impl Email {
     /// Names the field `email` and says what is wrong.
     pub fn known(text: &str) -> Result<Self, Invalid> {
         let wrong = |reason| Invalid { field: "email", reason };
-        let text = text.trim_matches(' ');
-        text::one_line(text).map_err(|error| wrong(error.reason()))?;
+        let text = text::nfc(text.trim_matches(' '));
+        text::one_line(&text).map_err(|error| wrong(error.reason()))?;
         if !text.contains('@') || text.len() > MAX_OCTETS {
             return Err(wrong("invalid email address; expected at most 254 octets, with an @"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into_owned()))
     }
 
-    /// The address as it was given.
+    /// The address, in NFC, upper and lower case as they were given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// One spelling for all that differ only in upper and lower case.
+    /// One form of all addresses that differ only in upper and lower case.
     pub fn folded(&self) -> String {
         self.0.to_lowercase()
     }
@@ -59,6 +59,14 @@ mod tests {
             assert_eq!(Email::parse(address).unwrap().as_str(), address.trim(), "{address}");
         }
         assert_eq!(Email::parse("ADMIN@Example.com").unwrap().folded(), "admin@example.com");
+    }
+
+    #[test]
+    fn every_spelling_of_an_address_is_one_address() {
+        for read in [Email::parse, Email::known] {
+            assert_eq!(read("Zoe\u{308}@example.com").unwrap().as_str(), "Zo\u{eb}@example.com");
+            assert_eq!(read("ZOE\u{308}@example.com").unwrap().folded(), "zo\u{eb}@example.com");
+        }
     }
 
     #[test]

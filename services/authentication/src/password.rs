@@ -6,12 +6,12 @@ mod memory;
 
 pub use hasher::{HashError, Hasher, Verdict};
 
+use weft_values::password::{check_new as check_form, prepare};
+
 use crate::accounts::Invalid;
 
-const SHORTEST: usize = 15;
-const LONGEST: usize = 256;
-/// More bytes than this are no password of ours (256 characters of four bytes), and are never hashed.
-pub const MOST_BYTES: usize = 1_024;
+/// Upper bound for a password as it was typed: 256 characters, each in up to four code points of up to four bytes.
+pub const MAX_BYTES: usize = 4_096;
 
 /// Whether this may become a password: length, and none of the common ones. There are no rules of composition, since
 /// they make passwords no better (OWASP ASVS 6.2).
@@ -19,13 +19,9 @@ pub const MOST_BYTES: usize = 1_024;
 /// # Errors
 /// Names the field, and says what is wanted.
 pub fn check_new(field: &'static str, password: &str) -> Result<(), Invalid> {
-    let wrong = |reason| Err(Invalid { field, reason });
-    let length = password.chars().count();
-    if !(SHORTEST..=LONGEST).contains(&length) {
-        return wrong("it wants 15 to 256 characters");
-    }
-    if common::is_common(password) {
-        return wrong("it is one of the first that anybody would try");
+    check_form(password).map_err(|error| Invalid { field, reason: error.reason() })?;
+    if common::is_common(&prepare(password)) {
+        return Err(Invalid { field, reason: "the password is one of the first that anyone would try" });
     }
     Ok(())
 }
@@ -38,8 +34,8 @@ pub fn check_given(field: &'static str, password: &str) -> Result<(), Invalid> {
     let wrong = |reason| Err(Invalid { field, reason });
     match password.len() {
         0 => wrong("it is empty"),
-        1..=MOST_BYTES => Ok(()),
-        _ => wrong("it has more than 1024 bytes"),
+        1..=MAX_BYTES => Ok(()),
+        _ => wrong("it has more than 4096 bytes"),
     }
 }
 
@@ -49,12 +45,22 @@ mod tests {
 
     #[test]
     fn a_new_password_is_long_and_not_common() {
-        for good in ["correct horse battery", "пятнадцать букв", &"seventy-7".repeat(28)] {
+        let decomposed = "u\u{308}".repeat(80) + &"seventy-7".repeat(19);
+        for good in ["correct horse battery", "пятнадцать букв", &"seventy-7".repeat(28), &decomposed]
+        {
             assert!(check_new("password", good).is_ok(), "{good} was refused");
         }
-        for bad in
-            ["", "short", "14 characters.", &"seventy-7".repeat(29), "passwordpassword", "Password12345678"]
-        {
+        for bad in [
+            "",
+            "short",
+            "14 characters.",
+            "14 charactu\u{308}rs",
+            &"seventy-7".repeat(29),
+            "passwordpassword",
+            "Password12345678",
+            "password\u{a0}\u{3000}password",
+            "e\u{301}".repeat(20).as_str(),
+        ] {
             assert_eq!(check_new("password", bad).unwrap_err().field, "password", "{bad} was taken");
         }
     }
@@ -62,7 +68,7 @@ mod tests {
     #[test]
     fn a_mebibyte_is_no_password() {
         assert!(check_given("password", &"x".repeat(1 << 20)).is_err());
-        assert!(check_given("password", &"😀".repeat(256)).is_ok());
+        assert!(check_given("password", &"😀".repeat(1_024)).is_ok());
         assert!(check_given("password", "").is_err());
     }
 }

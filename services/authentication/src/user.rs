@@ -9,7 +9,7 @@ pub use weft_mesh::caller::Role;
 pub struct User {
     /// A UUID.
     pub id: Uuid,
-    /// As it was given; upper and lower case are not told apart.
+    /// In NFC; upper and lower case as they were given, and not told apart.
     pub email: String,
     /// Given name.
     pub first_name: String,

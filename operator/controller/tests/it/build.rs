@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weft_operator::installation::{Flavour, Installation};
 use weft_operator::reconcile::build::{Plan, build};
 use weft_operator::reconcile::dereference::{
-    Credentials, Found, FoundAdmin, FoundLife, FoundSmtp, FoundStore, FoundTemplates,
+    Credentials, Found, FoundAdmin, FoundEncryption, FoundLife, FoundSmtp, FoundStore, FoundTemplates,
 };
 use weft_operator::reconcile::validate::{Refusal, validate};
 use weft_operator::view::ContentDigest;
@@ -33,6 +33,11 @@ pub(crate) fn found(fresh: bool) -> Found {
             FoundAdmin::Fresh("admin-pass".to_owned())
         } else {
             FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest() }
+        },
+        encryption: if fresh {
+            FoundEncryption::Fresh("encryption-key".to_owned())
+        } else {
+            FoundEncryption::Kept(ContentDigest("digest-of-weft-authentication".to_owned()))
         },
         life: FoundLife::default(),
         inputs: Default::default(),
@@ -293,6 +298,7 @@ fn what_a_stack_tunes_arrives() {
         postgres: FoundStore::Unused,
         smtp: FoundSmtp::Unused,
         admin: FoundAdmin::Unused,
+        encryption: FoundEncryption::Unused,
         ..found(true)
     };
     let plan = attempt(spec, found, &installation()).unwrap();
@@ -354,6 +360,7 @@ fn the_pass_that_makes_a_secret_and_the_next_give_the_same_pods() {
         smtp: FoundSmtp::Catcher,
         templates: FoundTemplates::Unused,
         admin: FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest("shop-admin") },
+        encryption: FoundEncryption::Kept(digest("weft-authentication")),
         life: FoundLife::default(),
         inputs: Default::default(),
         jobs: Default::default(),

@@ -1,7 +1,8 @@
 //! Hashing on threads of its own, so that sign-ins starve nothing else.
 //!
-//! New hashes are argon2id (m = 19 MiB, t = 2, p = 1: OWASP's least, about 20 ms of one core). bcrypt, as the original
-//! keeps it, is accepted; a sign-in replaces it, and every argon2id of other parameters.
+//! New hashes are argon2id (m = 19 MiB, t = 2, p = 1: OWASP's least, about 20 ms of one core), of the prepared password. bcrypt, as
+//! the original keeps it, is accepted; a sign-in replaces it, every argon2id of other parameters, and every hash of a password that was
+//! not prepared.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
+
+use weft_values::password::prepare;
 
 use super::memory::{Memory, Spare};
 use crate::config::HashConfig;
@@ -78,7 +81,7 @@ impl Hasher {
     /// # Errors
     /// When argon2id can't be used here.
     pub fn new(config: HashConfig, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self, HashError> {
-        let nobody = random::bytes::<32>(&*random);
+        let nobody = uuid::Uuid::from_bytes(random::bytes(&*random)).to_string();
         let dummy = hash(&nobody, &random::bytes(&*random), &mut Memory::new())?.into();
         Ok(Self {
             room: Arc::new(Semaphore::new(config.threads + config.queue)),
@@ -101,7 +104,7 @@ impl Hasher {
     pub async fn verify(&self, password: &SecretString, stored: Option<&str>) -> Result<Verdict, HashError> {
         let (known, stored) = (stored.is_some(), stored.unwrap_or(&self.dummy).to_owned());
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
-        let right = move |memory: &mut _| verify(password.expose_secret().as_bytes(), &stored, &salt, memory);
+        let right = move |memory: &mut _| verify(password.expose_secret(), &stored, &salt, memory);
         let verdict = self.run(right).await??;
         Ok(if known { verdict } else { Verdict::Wrong })
     }
@@ -112,7 +115,10 @@ impl Hasher {
     /// When too many wait.
     pub async fn hash(&self, password: &SecretString) -> Result<String, HashError> {
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
-        self.run(move |memory: &mut _| hash(password.expose_secret().as_bytes(), &salt, memory)).await?
+        self.run(move |memory: &mut _| {
+            hash(prepared(password.expose_secret()).expose_secret(), &salt, memory)
+        })
+        .await?
     }
 
     async fn run<T: Send + 'static>(
@@ -157,25 +163,42 @@ fn digest(password: &[u8], salt: &[u8], memory: &mut Memory) -> Result<Output, H
     Ok(Output::new(&digest).map_err(argon2::password_hash::Error::from)?)
 }
 
-fn hash(password: &[u8], salt: &[u8; 16], memory: &mut Memory) -> Result<String, HashError> {
+fn hash(prepared: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<String, HashError> {
     let hash = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
         params: argon2id()?.params().try_into()?,
         salt: Some(Salt::new(salt).map_err(argon2::password_hash::Error::from)?),
-        hash: Some(digest(password, salt, memory)?),
+        hash: Some(digest(prepared.as_bytes(), salt, memory)?),
     };
     Ok(hash.to_string())
 }
 
-fn verify(password: &[u8], stored: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<Verdict, HashError> {
+/// The prepared form, which is wiped from memory when it is dropped.
+fn prepared(password: &str) -> SecretString {
+    prepare(password).into_owned().into()
+}
+
+/// Checks the prepared password, and the password as it was typed where that differs: hashes of earlier versions are of those bytes.
+fn verify(password: &str, stored: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<Verdict, HashError> {
+    let prepared = prepared(password);
+    let of_prepared = matches(prepared.expose_secret().as_bytes(), stored, memory)?;
+    // Hashed whether or not the first matched, so that the time does not tell which did.
+    let of_typed = password != prepared.expose_secret() && matches(password.as_bytes(), stored, memory)?;
+    if !of_prepared && !of_typed {
+        return Ok(Verdict::Wrong);
+    }
+    let renew = !of_prepared || !is_todays(stored);
+    let renewed = renew.then(|| hash(prepared.expose_secret(), salt, memory)).transpose()?;
+    Ok(Verdict::Right { renewed })
+}
+
+/// Whether a stored hash is of exactly these bytes.
+fn matches(password: &[u8], stored: &str, memory: &mut Memory) -> Result<bool, HashError> {
     if BCRYPT.iter().any(|kind| stored.starts_with(kind)) {
         // Hashed in any case, so that the time tells nothing.
         return match bcrypt::verify(password, stored) {
-            Ok(true) if bcrypt_reads_all(password) => {
-                Ok(Verdict::Right { renewed: Some(hash(password, salt, memory)?) })
-            }
-            Ok(_) => Ok(Verdict::Wrong),
+            Ok(right) => Ok(right && bcrypt_reads_all(password)),
             Err(error) => Ok(unreadable(&error)),
         };
     }
@@ -184,17 +207,13 @@ fn verify(password: &[u8], stored: &str, salt: &[u8; 16], memory: &mut Memory) -
         Err(error) => return Ok(unreadable(&error)),
     };
     if !is_todays(stored) {
-        return match argon2id()?.verify_password(password, &parsed) {
-            Ok(()) => Ok(Verdict::Right { renewed: Some(hash(password, salt, memory)?) }),
-            Err(_) => Ok(Verdict::Wrong),
-        };
+        return Ok(argon2id()?.verify_password(password, &parsed).is_ok());
     }
     let (Some(salt), Some(expected)) = (&parsed.salt, &parsed.hash) else {
         return Ok(unreadable(&"it has no salt or no hash"));
     };
     // Its comparison takes the same time wherever they differ.
-    let right = *expected == digest(password, salt, memory)?;
-    Ok(if right { Verdict::Right { renewed: None } } else { Verdict::Wrong })
+    Ok(*expected == digest(password, salt, memory)?)
 }
 
 /// Whether a bcrypt hash is of this password alone. bcrypt ignores what follows 72 bytes, and repeats a shorter password with a NUL
@@ -203,9 +222,9 @@ fn bcrypt_reads_all(password: &[u8]) -> bool {
     password.len() <= BCRYPT_BYTES && !password.contains(&0)
 }
 
-fn unreadable(error: &dyn std::fmt::Display) -> Verdict {
+fn unreadable(error: &dyn std::fmt::Display) -> bool {
     tracing::error!(%error, "a stored password hash can't be read: its user can't sign in");
-    Verdict::Wrong
+    false
 }
 
 fn is_todays(stored: &str) -> bool {
@@ -260,6 +279,59 @@ mod tests {
         }
     }
 
+    /// A hash of the bytes as they were typed, as earlier versions made it.
+    fn hash_of_bytes(password: &str) -> String {
+        let params = argon2id().unwrap();
+        let hash: PasswordHash = params.hash_password_with_salt(password.as_bytes(), &[1; 16]).unwrap();
+        assert!(is_todays(&hash.to_string()), "{hash}");
+        hash.to_string()
+    }
+
+    #[tokio::test]
+    async fn every_spelling_of_a_password_matches_its_hash() {
+        let hasher = hasher(1, 8);
+        let spellings = ["Ångström \u{fc}ber alles", "A\u{30a}ngstro\u{308}m\u{a0}u\u{308}ber\u{3000}alles"];
+        for set in spellings {
+            let hash = hasher.hash(&set.into()).await.unwrap();
+            for typed in spellings {
+                let verdict = hasher.verify(&typed.into(), Some(&hash)).await.unwrap();
+                assert_eq!(verdict, Verdict::Right { renewed: None }, "{typed:?} for {set:?}");
+            }
+            assert_eq!(
+                hasher.verify(&"Angstrom uber alles".into(), Some(&hash)).await.unwrap(),
+                Verdict::Wrong
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_the_typed_bytes_matches_them_alone_and_is_renewed() {
+        let hasher = hasher(1, 8);
+        let (decomposed, composed) = ("Zoe\u{308}\u{a0}likes tulips", "Zo\u{eb} likes tulips");
+        for old in [hash_of_bytes(decomposed), bcrypt::hash(decomposed, 4).unwrap()] {
+            assert_eq!(hasher.verify(&composed.into(), Some(&old)).await.unwrap(), Verdict::Wrong);
+            let verdict = hasher.verify(&decomposed.into(), Some(&old)).await.unwrap();
+            let Verdict::Right { renewed: Some(renewed) } = verdict else { panic!("{verdict:?}") };
+            for typed in [decomposed, composed] {
+                let verdict = hasher.verify(&typed.into(), Some(&renewed)).await.unwrap();
+                assert_eq!(verdict, Verdict::Right { renewed: None }, "{typed:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn bcrypt_s_limit_holds_for_each_form_of_a_password_by_itself() {
+        let hasher = hasher(1, 8);
+        // 75 bytes as typed, 50 prepared.
+        let typed = "u\u{308}".repeat(25);
+        let prepared = prepare(&typed).into_owned();
+        let of_typed = bcrypt::hash(&typed, 4).unwrap();
+        assert_eq!(hasher.verify(&typed.clone().into(), Some(&of_typed)).await.unwrap(), Verdict::Wrong);
+        let of_prepared = bcrypt::hash(&prepared, 4).unwrap();
+        let verdict = hasher.verify(&typed.into(), Some(&of_prepared)).await.unwrap();
+        assert!(matches!(verdict, Verdict::Right { renewed: Some(_) }), "{verdict:?}");
+    }
+
     #[tokio::test]
     async fn a_weaker_argon2id_is_renewed_and_rubbish_is_wrong() {
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
@@ -279,9 +351,9 @@ mod tests {
     #[test]
     fn memory_that_was_used_gives_the_same_hash() {
         let (mut used, salt) = (Memory::new(), [3; 16]);
-        let first = hash(b"first", &salt, &mut used).unwrap();
-        let second = hash(b"second", &salt, &mut used).unwrap();
-        assert_eq!(second, hash(b"second", &salt, &mut Memory::new()).unwrap());
+        let first = hash("first", &salt, &mut used).unwrap();
+        let second = hash("second", &salt, &mut used).unwrap();
+        assert_eq!(second, hash("second", &salt, &mut Memory::new()).unwrap());
         let argon2 = argon2id().unwrap();
         for (password, hash) in [(&b"first"[..], first), (b"second", second)] {
             let parsed = PasswordHash::new(&hash).unwrap();

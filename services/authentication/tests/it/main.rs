@@ -16,5 +16,6 @@ mod replicas;
 mod rubbish;
 mod sessions;
 mod sign_in;
+mod spellings;
 mod status;
 mod store_away;

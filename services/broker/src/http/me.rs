@@ -23,8 +23,8 @@ use crate::user::User;
 pub(super) struct ChangePassword {
     #[schema(min_length = 1, max_length = 1024)]
     current_password: String,
-    /// None of the common ones.
-    #[schema(min_length = 15, max_length = 256)]
+    /// None of the common ones. Its length is that of its NFC.
+    #[schema(min_length = 15, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     new_password: String,
     #[serde(flatten)]
     #[schema(ignore)]

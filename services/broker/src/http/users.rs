@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{CreateUserRequest, DeactivateUserRequest, ListUsersRequest};
 use weft_values::key::Operation;
-use weft_values::text;
+use weft_values::{password, text};
 
 use super::sessions::uuid;
 use super::{query, read_limit};
@@ -51,8 +51,8 @@ pub(super) struct NewUser {
     #[serde(default)]
     #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
     last_name: String,
-    /// None of the common ones.
-    #[schema(min_length = 15, max_length = 256)]
+    /// None of the common ones. Its length is that of its NFC.
+    #[schema(min_length = 15, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     password: String,
     #[serde(default)]
     role: Role,
@@ -163,11 +163,7 @@ pub(super) async fn deactivate(
 
 /// The rules that need no list of common passwords.
 pub(super) fn check_new_password(field: &str, password: &str) -> Result<(), ApiError> {
-    match password.chars().count() {
-        15..=256 => Ok(()),
-        0..15 => Err(ApiError::bad_request(format!("{field} has fewer than 15 characters"))),
-        _ => Err(ApiError::bad_request(format!("{field} has more than 256 characters"))),
-    }
+    password::check_new(password).map_err(|error| ApiError::invalid(field, error))
 }
 
 fn check_personal_name(field: &str, name: &str) -> Result<(), ApiError> {
@@ -182,7 +178,8 @@ mod tests {
     fn a_password_has_15_to_256_characters_of_any_script() {
         assert_eq!(check_new_password("p", &"ü".repeat(15)), Ok(()));
         assert_eq!(check_new_password("p", &"用".repeat(256)), Ok(()));
-        assert!(check_new_password("p", &"x".repeat(14)).unwrap_err().message.starts_with("p has fewer"));
+        let short = check_new_password("p", &"x".repeat(14)).unwrap_err().message;
+        assert!(short.starts_with("p: ") && short.contains("fewer than 15"), "{short}");
         assert!(check_new_password("p", &"x".repeat(257)).is_err());
     }
 

@@ -68,7 +68,9 @@ async fn a_password_is_changed_by_who_knows_it() {
     let new = "geese on a red roof 1912";
     assert_eq!(rig.as_user(change(PASSWORD, new)).await.status, 204);
     rig.as_user(change("wrong", new)).await.is_problem(403, "current password is wrong");
-    rig.as_user(change(PASSWORD, "short")).await.is_problem(400, "new_password has fewer than 15");
+    rig.as_user(change(PASSWORD, "short"))
+        .await
+        .is_problem(400, "new_password: the password has fewer than 15");
     rig.as_user(change("", new)).await.is_problem(400, "current_password is empty");
     reply(change(PASSWORD, new)).await.is_problem(401, "sign in first");
 }

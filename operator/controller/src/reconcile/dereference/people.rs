@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use weft_operator_api::{Admin, Mail, Smtp, Stack};
 
-use super::{DereferenceError, FoundAdmin, FoundSmtp, FoundTemplates, Lookup, SecretProblem};
+use super::{
+    DereferenceError, FoundAdmin, FoundEncryption, FoundSmtp, FoundTemplates, Lookup, SecretProblem,
+};
 use crate::names::{self, POSTGRES};
 use crate::view::ContentDigest;
 
@@ -67,17 +69,44 @@ impl Lookup<'_> {
     }
 }
 
-/// The one rule of authentication's that a password of a user's own is likely to break; its pods would not start.
+impl Lookup<'_> {
+    /// What is not in the cache may be there all the same: only the API server's own word makes a new key.
+    pub(super) async fn encryption(&self, needed: bool) -> Result<FoundEncryption, DereferenceError> {
+        let (name, key) = (names::ENCRYPTION_SECRET, names::ENCRYPTION_KEYS);
+        if !needed {
+            return Ok(FoundEncryption::Unused);
+        }
+        if let Some((digest, _)) = self.context.cache.secret(&self.namespace, name) {
+            return Ok(FoundEncryption::Kept(digest));
+        }
+        let Some(secret) = self.secret(name).await? else {
+            // Two passwords have more than the 256 bits of a key.
+            let password = || (self.context.password)();
+            return Ok(FoundEncryption::Fresh(password() + &password()));
+        };
+        let data = secret.data.unwrap_or_default();
+        if data.get(key).is_none_or(|value| value.0.is_empty()) {
+            let problem = SecretProblem::NoKey { name: name.to_owned(), key: key.to_owned() };
+            return Ok(FoundEncryption::Wrong(problem));
+        }
+        Ok(FoundEncryption::Kept(ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0)))))
+    }
+}
+
+/// The rule of authentication's that a password of a user's own is likely to break; its pods would not start.
 fn long_enough(name: &str, secret: Option<&Secret>) -> Result<(), SecretProblem> {
-    const LEAST: usize = 15;
     let password = secret.and_then(|secret| secret.data.as_ref()?.get("password"));
     let short = |value: &ByteString| {
         let text = String::from_utf8_lossy(&value.0);
-        !text.is_empty() && text.trim_end_matches('\n').chars().count() < LEAST
+        !text.is_empty() && weft_values::password::check_new(text.trim_end_matches(['\n', '\r'])).is_err()
     };
     if password.is_some_and(short) {
         let (name, key) = (name.to_owned(), "password".to_owned());
-        return Err(SecretProblem::Malformed { name, key, wanted: "a password of at least 15 characters" });
+        return Err(SecretProblem::Malformed {
+            name,
+            key,
+            wanted: "a password of 15 to 256 characters, none a control character",
+        });
     }
     Ok(())
 }
@@ -107,8 +136,9 @@ mod tests {
     #[test]
     fn a_first_user_s_short_password_is_refused_before_a_pod_fails_of_it() {
         let check = |password| long_enough("boss", Some(&secret([("email", "e"), ("password", password)])));
-        assert!(check("verysecret\n").unwrap_err().to_string().contains("at least 15 characters"));
+        assert!(check("verysecret\n").unwrap_err().to_string().contains("15 to 256 characters"));
         assert!(check("fifteen letters\n").is_ok());
+        assert!(check("fourteen le\u{308}tt").is_err(), "authentication counts what NFC leaves");
         assert!(long_enough("boss", None).is_ok(), "what is missing is said elsewhere");
     }
 
