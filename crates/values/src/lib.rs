@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod address;
+pub mod audit;
 pub mod id;
 pub mod key;
 pub mod password;

@@ -1,5 +1,6 @@
 //! What authentication does, apart from how it is asked and where it keeps things.
 
+mod attempt;
 mod outbox;
 mod passwords;
 mod people;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use weft_mesh::Caller;
 use weft_runtime::clock::Clock;
 
+pub use attempt::Turns;
 pub use people::NewUser;
 pub use sign_in::SignIn;
 pub use sign_out::SignOut;
@@ -53,6 +55,8 @@ pub struct Accounts {
     pub wake: Wake,
     /// The rules.
     pub rules: Rules,
+    /// Attempts at passwords that wait for others.
+    pub turns: Turns,
 }
 
 /// What is set.
@@ -64,7 +68,7 @@ pub struct Rules {
     pub token_life: Duration,
     /// How long sessions last.
     pub lifetimes: Lifetimes,
-    /// Each address's allowance of sign-ins.
+    /// Each address's allowance of failed sign-ins, and each user's of failed changes of the password.
     pub sign_in_rate: Option<Rate>,
 }
 
@@ -122,7 +126,7 @@ pub enum AccountError {
     #[error("this is the last active admin")]
     LastAdmin,
     /// Too often.
-    #[error("too many attempts: wait before the next")]
+    #[error("too many failed attempts: wait before the next")]
     TooOften(Duration),
     /// No signing key is known yet.
     #[error("this replica is not ready yet")]

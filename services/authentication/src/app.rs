@@ -17,7 +17,7 @@ use weft_runtime::process::ProcessError;
 use weft_runtime::status::StatusBoard;
 use weft_runtime::store::StoreWatch;
 
-use crate::accounts::{Accounts, Rules};
+use crate::accounts::{Accounts, Rules, Turns};
 use crate::config::Config;
 use crate::grpc::Api;
 use crate::grpc::outbox::Outbox;
@@ -128,6 +128,7 @@ fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
             lifetimes: config.lifetimes,
             sign_in_rate: config.sign_in_rate,
         },
+        turns: Turns::default(),
     })
 }
 

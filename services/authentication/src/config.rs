@@ -27,7 +27,7 @@ pub struct Config {
     pub first_user: Option<FirstUser>,
     /// Threads for password hashes.
     pub hash: HashConfig,
-    /// `AUTH_SIGN_IN_BURST` and `AUTH_SIGN_IN_PER_MINUTE`, default 3 and 3, for each address; 0 is no limit.
+    /// `AUTH_SIGN_IN_BURST` and `AUTH_SIGN_IN_PER_MINUTE`, default 3 and 3: failed sign-ins of each address; 0 is no limit.
     pub sign_in_rate: Option<Rate>,
     /// `AUTH_SESSION_IDLE`, default `30m`, and `AUTH_SESSION_ABSOLUTE`, default `8h`.
     pub lifetimes: Lifetimes,

@@ -25,6 +25,7 @@ use weft_proto::weft::mail::v1::mail_service_client::MailServiceClient;
 use weft_runtime::clock::Clock;
 use weft_runtime::status::StatusBoard;
 use weft_runtime::telemetry::chain;
+use weft_values::audit;
 
 use crate::metrics::Metrics;
 use crate::outbox::{Claimed, Letter, Message, Recipient};
@@ -115,7 +116,7 @@ impl Deliver for Peers {
                 let entry = Entry {
                     id,
                     time: Some(weft_values::time::to_proto(time)),
-                    service: "authentication".to_owned(),
+                    service: audit::AUTHENTICATION.to_owned(),
                     level: level.into(),
                     name: "authentication".to_owned(),
                     data,
@@ -123,7 +124,7 @@ impl Deliver for Peers {
                     trace_id: String::new(),
                     attributes: attributes.into_iter().collect(),
                 };
-                self.logger.clone().write(WriteRequest { entry: Some(entry) }).await.map(drop)
+                self.logger.clone().write_audit(WriteRequest { entry: Some(entry) }).await.map(drop)
             }
             Message::Mail { template, to, values } => {
                 let values = values.into_iter().collect();

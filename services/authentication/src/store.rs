@@ -16,7 +16,7 @@ pub use weft_runtime::store::{Cause, StoreError};
 pub use failed::{FailedLetter, FailedLetters, FailedQuery};
 
 use crate::keys::Key;
-use crate::limits::{Failures, Rate};
+use crate::limits::{Counted, Rate, Taken, Try};
 use crate::outbox::{Backlog, Claimed, Letter, Recipient};
 use crate::session::{Lifetimes, RefreshHash, Session, Worth};
 use crate::user::{Account, User};
@@ -59,42 +59,28 @@ pub struct Over {
     pub sessions_before: Timestamp,
 }
 
-/// How often passwords are tried.
+/// How often wrong passwords are tried.
 #[async_trait]
 pub trait Limits: Send + Sync + 'static {
-    /// Takes one try of an address's allowance, or says how long until there is one; and finds the failures under this key.
-    /// Should the store lose power, the last second's tries may not have been counted.
+    /// Begins an attempt, which counts as a failure until it is given back, unless it has to wait ([`crate::limits::refusal`]).
+    /// `rate`: the allowance of the address, if that is limited.
+    /// Should the store lose power, the last second's attempts may not have been counted.
     ///
     /// # Errors
     /// When the store can't be asked now.
-    async fn take_try(
-        &self,
-        address: &str,
-        key: &[u8; 32],
-        rate: Rate,
-        now: Timestamp,
-    ) -> Result<Try, StoreError>;
+    async fn take_try(&self, who: &Counted, rate: Option<Rate>, now: Timestamp) -> Result<Try, StoreError>;
 
-    /// Failures under this key.
+    /// Ends an attempt whose password was wrong.
     ///
     /// # Errors
     /// When the store can't be asked now.
-    async fn failures(&self, key: &[u8; 32]) -> Result<Option<Failures>, StoreError>;
+    async fn add_failure(&self, who: &Counted, taken: Taken, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Counts one more.
+    /// Ends an attempt that was no failure.
     ///
     /// # Errors
-    /// When the store can't be asked now.
-    async fn add_failure(&self, key: &[u8; 32], now: Timestamp) -> Result<(), StoreError>;
-}
-
-/// Whether a password may be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Try {
-    /// It may, as far as the address goes; these are the failures.
-    Taken(Option<Failures>),
-    /// Not before this has passed.
-    Wait(Duration),
+    /// When the store can't be asked now; then the attempt stays counted.
+    async fn give_back(&self, who: &Counted, taken: Taken, refund: Duration) -> Result<(), StoreError>;
 }
 
 /// People.

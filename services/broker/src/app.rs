@@ -12,11 +12,12 @@ use weft_mesh::client::MeshError;
 use weft_mesh::{Channel, Mesh};
 use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
 use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
-use weft_proto::weft::log::v1::{Entry, Level};
+use weft_proto::weft::log::v1::{Entry, Level, WriteRequest};
 use weft_runtime::clock::Clock;
 use weft_runtime::config::ConfigError;
 use weft_runtime::process::{self, ProcessError};
 use weft_runtime::{Process, trace};
+use weft_values::audit;
 
 use crate::client::Proxies;
 use crate::config::Config;
@@ -148,7 +149,8 @@ impl App {
         data: String,
     ) -> Result<(), ApiError> {
         check_name("log.name", &name)?;
-        self.store(self.entry(id, level, name, data)).await
+        let entry = self.entry(id, level, name, data);
+        self.writes.write(entry).await.map(drop).map_err(|status| upstream::logger(&status))
     }
 
     /// Writes down that somebody is about to do something that has to leave a trace of itself.
@@ -160,10 +162,11 @@ impl App {
         name: &str,
         attributes: [(&str, &str); N],
     ) -> Result<(), ApiError> {
-        let mut entry = self.entry(self.clock.new_id(), Level::Info, name.to_owned(), String::new());
-        entry.attributes =
-            attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        self.store(entry).await
+        let entry = self.entry(self.clock.new_id(), Level::Info, name.to_owned(), String::new());
+        let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let entry = Entry { service: audit::BROKER.to_owned(), attributes: attributes.collect(), ..entry };
+        let written = self.logger.clone().write_audit(WriteRequest { entry: Some(entry) }).await;
+        written.map(drop).map_err(|status| upstream::logger(&status))
     }
 
     fn entry(&self, id: Uuid, level: Level, name: String, data: String) -> Entry {
@@ -177,10 +180,5 @@ impl App {
             trace_id: trace::current_trace_id().unwrap_or_default(),
             attributes: HashMap::new(),
         }
-    }
-
-    async fn store(&self, entry: Entry) -> Result<(), ApiError> {
-        self.writes.write(entry).await.map_err(|status| upstream::logger(&status))?;
-        Ok(())
     }
 }

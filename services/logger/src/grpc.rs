@@ -15,6 +15,7 @@ use weft_proto::weft::log::v1 as pb;
 use weft_proto::weft::log::v1::log_service_server::LogService;
 use weft_runtime::clock::Clock;
 use weft_runtime::trace::current_trace_id;
+use weft_values::audit;
 
 use crate::cursor;
 use crate::entry::{Entry, Level};
@@ -47,17 +48,35 @@ impl Api {
     fn received(&self) -> Received {
         Received { now_ms: self.clock.now().as_millisecond(), trace_id: current_trace_id() }
     }
+
+    async fn write_one(&self, entry: Entry) -> Result<Response<pb::WriteResponse>, Status> {
+        let written = self.writer.write(vec![entry]).await.map_err(status::unwritten)?;
+        match written.first().copied().unwrap_or(Written::Repeated) {
+            Written::Conflict => Err(status::conflict()),
+            written => Ok(Response::new(to_response(written))),
+        }
+    }
 }
 
 #[tonic::async_trait]
 impl LogService for Api {
     async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteResponse>, Status> {
         let entry = validate::single(request.into_inner(), &self.received()).map_err(status::invalid)?;
-        let written = self.writer.write(vec![entry]).await.map_err(status::unwritten)?;
-        match written.first().copied().unwrap_or(Written::Repeated) {
-            Written::Conflict => Err(status::conflict()),
-            written => Ok(Response::new(to_response(written))),
+        refuse_records(std::slice::from_ref(&entry))?;
+        self.write_one(entry).await
+    }
+
+    async fn write_audit(
+        &self,
+        request: Request<pb::WriteRequest>,
+    ) -> Result<Response<pb::WriteResponse>, Status> {
+        let entry = validate::single(request.into_inner(), &self.received()).map_err(status::invalid)?;
+        if !audit::is_reserved(&entry.service) {
+            let (broker, authentication) = (audit::BROKER, audit::AUTHENTICATION);
+            let message = format!("entry.service: a record must be of {broker} or {authentication}");
+            return Err(Status::invalid_argument(message));
         }
+        self.write_one(entry).await
     }
 
     async fn write_many(
@@ -66,6 +85,7 @@ impl LogService for Api {
     ) -> Result<Response<pb::WriteManyResponse>, Status> {
         let (entries, traceparents) =
             validate::many(request.into_inner(), &self.received()).map_err(status::invalid)?;
+        refuse_records(&entries)?;
         let open = |traceparent: &String| Served::open(WRITE_MANY, traceparent);
         let joined: Vec<Served> = traceparents.iter().filter_map(open).collect();
         let below = joined.iter().map(|call| call.span().clone()).collect();
@@ -95,6 +115,17 @@ impl LogService for Api {
             next_cursor: page.next.as_ref().map(cursor::encode).unwrap_or_default(),
             default_from,
         }))
+    }
+}
+
+/// Refuses entries that would pass for records of who did what: those have a method of their own.
+fn refuse_records(entries: &[Entry]) -> Result<(), Status> {
+    match entries.iter().find(|entry| audit::is_reserved(&entry.service)) {
+        None => Ok(()),
+        Some(Entry { id, service, .. }) => Err(Status::permission_denied(format!(
+            "entry {id}: the service name `{}` is reserved for records of who did what; expected another one",
+            service.escape_debug()
+        ))),
     }
 }
 

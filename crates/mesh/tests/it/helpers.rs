@@ -87,6 +87,10 @@ impl LogService for Logger {
         Ok(Response::new(WriteResponse { created: true, conflict: false }))
     }
 
+    async fn write_audit(&self, _: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
     async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {
         Err(Status::unimplemented("not part of these tests"))
     }

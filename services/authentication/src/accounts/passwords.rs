@@ -1,11 +1,13 @@
 use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 use weft_mesh::Caller;
 
 use super::{AccountError, Accounts};
 use crate::email::Email;
-use crate::limits::failures_key;
+use crate::limits::{Counted, failures_key};
 use crate::password::{self, Verdict};
 use crate::store::PasswordChange;
+use crate::user::Account;
 
 /// What failures of a signed-in person are counted under, in place of an address.
 const CHANGE: &str = "change of password";
@@ -16,30 +18,54 @@ impl Accounts {
     ///
     /// # Errors
     /// When the caller is not signed in, the current password is another one, or the new one breaks the rules. Wrong
-    /// ones are slowed as at a sign-in, and so are repeats: otherwise each would be a free guess at the password.
+    /// ones are limited as at a sign-in, and so are repeats: otherwise each would be a free guess at the password.
     pub async fn change_password(
         &self,
         caller: Option<&Caller>,
         current: &SecretString,
         new: &SecretString,
     ) -> Result<(), AccountError> {
-        let (mut account, session_id) = self.signed_in(caller).await?;
+        let (account, session_id) = self.signed_in(caller).await?;
         password::check_given("current_password", current.expose_secret())?;
         password::check_new("new_password", new.expose_secret())?;
-        let failures = failures_key(&Email::known(&account.user.email)?, CHANGE);
-        let before = self.store.failures(&failures).await?;
-        if let Some(wait) = before.and_then(|failures| failures.wait(self.now())) {
-            return Err(AccountError::TooOften(wait));
-        }
-        loop {
-            let verdict = self.hasher.verify(current, Some(&account.password_hash)).await?;
-            if verdict == Verdict::Wrong {
+        let counted = Counted {
+            address: format!("{CHANGE} {}", account.user.id),
+            key: failures_key(&Email::known(&account.user.email)?, CHANGE),
+        };
+        let taken = self.begin_attempt(&counted).await?;
+        match self.verify_and_change(caller, account, session_id, current, new).await {
+            Ok(None) => {
+                self.give_back(&counted, taken).await;
+                self.wake.all();
+                Ok(())
+            }
+            Ok(Some(account)) => {
                 // Counted before the new one is looked at: an error meanwhile must not make a guess free.
-                self.store.add_failure(&failures, self.now()).await?;
-                return match self.hasher.verify(new, Some(&account.password_hash)).await? {
+                self.fail(&counted, taken).await?;
+                match self.hasher.verify(new, Some(&account.password_hash)).await? {
                     Verdict::Wrong => Err(AccountError::WrongPassword),
                     Verdict::Right { .. } => Ok(()),
-                };
+                }
+            }
+            Err(error) => {
+                self.give_back(&counted, taken).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Changes the password if the current one is right. Otherwise returns the account that it was checked against.
+    async fn verify_and_change(
+        &self,
+        caller: Option<&Caller>,
+        mut account: Account,
+        session_id: Uuid,
+        current: &SecretString,
+        new: &SecretString,
+    ) -> Result<Option<Account>, AccountError> {
+        loop {
+            if self.hasher.verify(current, Some(&account.password_hash)).await? == Verdict::Wrong {
+                return Ok(Some(account));
             }
             let change = PasswordChange {
                 user_id: account.user.id,
@@ -50,8 +76,7 @@ impl Accounts {
             };
             let letters = [self.entry(&account.user, Some(session_id), "changed the password")];
             if self.store.change_password(&change, &letters).await? {
-                self.wake.all();
-                return Ok(());
+                return Ok(None);
             }
             // Another call has changed it, or the person is inactive now: look again.
             (account, _) = self.signed_in(caller).await?;

@@ -3,10 +3,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{AccountError, Accounts, Invalid, Tokens};
 use crate::email::Email;
-use crate::limits::{address_key, failures_key};
+use crate::limits::{Counted, address_key, failures_key};
 use crate::password::{self, HashError, Verdict};
 use crate::session::{RefreshHash, Session, new_refresh_token};
-use crate::store::{Opened, Opening, Try};
+use crate::store::{Opened, Opening};
 use crate::user::{Account, User};
 
 const LONGEST_AGENT: usize = 512;
@@ -24,11 +24,10 @@ pub struct SignIn {
     pub user_agent: String,
 }
 
-/// What an attempt is counted under.
+/// A sign-in whose fields are valid.
 struct Attempt {
     email: Email,
-    address: String,
-    failures: [u8; 32],
+    counted: Counted,
     password: SecretString,
     client_address: String,
     user_agent: String,
@@ -56,44 +55,32 @@ impl Accounts {
 
     async fn try_sign_in(&self, sign_in: SignIn) -> Result<(User, Tokens), AccountError> {
         let attempt = check(sign_in)?;
-        self.within_limits(&attempt).await?;
+        let taken = self.begin_attempt(&attempt.counted).await?;
+        let outcome = self.verify_and_open(&attempt).await;
+        match &outcome {
+            // The same for every reason.
+            Err(AccountError::Credentials) => self.fail(&attempt.counted, taken).await?,
+            // Right, or not known to be wrong: the caller has learned nothing of the password.
+            Ok(_) | Err(_) => self.give_back(&attempt.counted, taken).await,
+        }
+        outcome
+    }
+
+    async fn verify_and_open(&self, attempt: &Attempt) -> Result<(User, Tokens), AccountError> {
         loop {
             let account = self.store.account_by_email(attempt.email.as_str()).await?;
             let stored = account.as_ref().map(|account| account.password_hash.as_str());
             let verdict = self.hasher.verify(&attempt.password, stored).await?;
             let (Some(account), Verdict::Right { renewed }) = (account, verdict) else {
-                return Err(self.refuse(&attempt).await);
+                return Err(AccountError::Credentials);
             };
             if !account.user.active {
-                return Err(self.refuse(&attempt).await);
+                return Err(AccountError::Credentials);
             }
-            // Somebody has changed the person meanwhile: what was checked may no longer hold.
-            if let Some(signed_in) = self.open(&attempt, account, renewed).await? {
+            // Another call has changed the account meanwhile: what was checked may no longer hold.
+            if let Some(signed_in) = self.open(attempt, account, renewed).await? {
                 return Ok(signed_in);
             }
-        }
-    }
-
-    async fn within_limits(&self, attempt: &Attempt) -> Result<(), AccountError> {
-        let now = self.now();
-        let failures = match self.rules.sign_in_rate {
-            Some(rate) => match self.store.take_try(&attempt.address, &attempt.failures, rate, now).await? {
-                Try::Taken(failures) => failures,
-                Try::Wait(wait) => return Err(AccountError::TooOften(wait)),
-            },
-            None => self.store.failures(&attempt.failures).await?,
-        };
-        match failures.and_then(|failures| failures.wait(now)) {
-            Some(wait) => Err(AccountError::TooOften(wait)),
-            None => Ok(()),
-        }
-    }
-
-    /// The same for every reason.
-    async fn refuse(&self, attempt: &Attempt) -> AccountError {
-        match self.store.add_failure(&attempt.failures, self.now()).await {
-            Ok(()) => AccountError::Credentials,
-            Err(error) => error.into(),
         }
     }
 
@@ -114,7 +101,7 @@ impl Accounts {
             refresh,
             checked_hash: password_hash,
             renewed_hash,
-            failures: attempt.failures,
+            failures: attempt.counted.key,
         };
         match self.store.open_session(&opening).await? {
             Opened::Done => {
@@ -146,9 +133,8 @@ fn check(sign_in: SignIn) -> Result<Attempt, Invalid> {
     let not_an_address = Invalid { field: "client_address", reason: "it is no IP address" };
     let address = address_key(&client_address).ok_or(not_an_address)?;
     Ok(Attempt {
-        failures: failures_key(&email, &address),
+        counted: Counted { key: failures_key(&email, &address), address },
         email,
-        address,
         password,
         client_address,
         user_agent: user_agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect(),

@@ -1,27 +1,75 @@
-use anyhow::Result;
-use tonic::Code;
-use weft_devstack::ServiceOptions;
+use std::time::Instant;
 
-use crate::helpers::{ADMIN, PASSWORD, Rig, client_of, from, retry_after, until};
+use anyhow::{Context as _, Result, ensure};
+use tokio::task::JoinSet;
+use tonic::{Code, Status};
+use weft_devstack::ServiceOptions;
+use weft_proto::weft::auth::v1::{ChangePasswordRequest, SignInRequest};
+
+use crate::helpers::{ADMIN, Client, PASSWORD, Rig, client_of, from, on_behalf, retry_after, until};
+
+const WRONG: &str = "some wrong password";
+
+/// Three failures at once, and then one a minute.
+fn limited() -> ServiceOptions {
+    ServiceOptions::default().env("AUTH_SIGN_IN_PER_MINUTE", "1")
+}
+
+/// The codes of sign-ins that begin at the same time, in turn at these clients.
+async fn at_once(clients: &[&Client], sign_ins: impl IntoIterator<Item = SignInRequest>) -> Vec<Code> {
+    let code = |reply: Result<_, Status>| reply.map_or_else(|status| status.code(), |_| Code::Ok);
+    let mut calls = JoinSet::new();
+    for (number, sign_in) in sign_ins.into_iter().enumerate() {
+        let mut client = clients[number % clients.len()].clone();
+        calls.spawn(async move { code(client.sign_in(sign_in).await) });
+    }
+    calls.join_all().await
+}
+
+fn count(codes: &[Code], code: Code) -> usize {
+    codes.iter().filter(|one| **one == code).count()
+}
+
+/// How many failures the limit allows at most for guesses that began at this time, however slow the machine is.
+fn allowed_since(begun: Instant) -> usize {
+    3 + (begun.elapsed().as_secs() / 60) as usize
+}
 
 #[tokio::test]
-async fn an_address_may_try_three_times_at_once_and_then_every_twenty_seconds_with_all_replicas() -> Result<()>
-{
-    let options = ServiceOptions::default().env("AUTH_SIGN_IN_PER_MINUTE", "3");
+async fn right_passwords_of_everybody_behind_one_address_are_not_limited() -> Result<()> {
+    let rig = Rig::with(limited()).await?;
+    let replica = rig.replica("replica", limited())?;
+    replica.await_ready().await?;
+    let (one, two) = (rig.client()?, client_of(&replica)?);
+    for _ in 0..6 {
+        rig.sign_in_admin_from("10.0.0.1").await?;
+    }
+    // More at once than the address may fail: they wait for each other.
+    let codes = at_once(&[&one, &two], (0..12).map(|_| from("10.0.0.1", ADMIN, PASSWORD))).await;
+    assert_eq!(count(&codes, Code::Ok), 12, "{codes:?}");
+    // All of the allowance is there still.
+    let codes = at_once(&[&one, &two], (0..3).map(|n| from("10.0.0.1", &format!("{n}@b.c"), WRONG))).await;
+    assert_eq!(count(&codes, Code::Unauthenticated), 3, "{codes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn failures_of_an_address_are_counted_over_all_accounts_and_replicas() -> Result<()> {
+    let options = ServiceOptions::default().env("AUTH_SIGN_IN_PER_MINUTE", "1");
     let rig = Rig::with(options.clone()).await?;
     let replica = rig.replica("replica", options)?;
     replica.await_ready().await?;
     let (mut one, mut two) = (rig.client()?, client_of(&replica)?);
-    // Whatever name is tried, right or wrong.
-    one.sign_in(from("10.0.0.1", ADMIN, PASSWORD)).await?;
-    two.sign_in(from("::ffff:10.0.0.1", ADMIN, PASSWORD)).await?;
-    let refused = one.sign_in(from("10.0.0.1", "nobody@example.com", PASSWORD)).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated);
+    let begun = Instant::now();
+    one.sign_in(from("10.0.0.1", "nobody@example.com", PASSWORD)).await.unwrap_err();
+    two.sign_in(from("::ffff:10.0.0.1", "another@example.com", PASSWORD)).await.unwrap_err();
+    one.sign_in(from("10.0.0.1", "a.third@example.com", PASSWORD)).await.unwrap_err();
     for client in [&mut one, &mut two] {
         let refused = client.sign_in(from("10.0.0.1", ADMIN, PASSWORD)).await.unwrap_err();
+        ensure!(allowed_since(begun) == 3, "the machine is too slow for this test: a minute has passed");
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-        let wait = retry_after(&refused).unwrap();
-        assert!((1..=20).contains(&wait), "{wait}");
+        let wait = retry_after(&refused).context("no retry-after")?;
+        assert!((1..=60).contains(&wait), "{wait}");
     }
     two.sign_in(from("10.0.0.2", ADMIN, PASSWORD)).await?;
     rig.until_metric("auth_sign_ins_total{outcome=\"too_often\"} 1").await?;
@@ -29,13 +77,75 @@ async fn an_address_may_try_three_times_at_once_and_then_every_twenty_seconds_wi
 }
 
 #[tokio::test]
-async fn a_failure_slows_the_next_try_from_there_and_never_the_owner_elsewhere() -> Result<()> {
+async fn one_wrong_password_never_refuses_the_next_right_one() -> Result<()> {
+    let rig = Rig::with(limited()).await?;
+    let mut client = rig.client()?;
+    for round in 0..3 {
+        let refused = client.sign_in(from("10.0.0.1", ADMIN, WRONG)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "round {round}");
+        // The third time, the address has used up its allowance.
+        rig.sign_in_admin_from("10.0.0.1").await.with_context(|| format!("round {round}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn guesses_at_the_same_time_are_bounded_like_others() -> Result<()> {
+    let rig = Rig::with(limited()).await?;
+    let replica = rig.replica("replica", limited())?;
+    replica.await_ready().await?;
+    let (one, two) = (rig.client()?, client_of(&replica)?);
+    let begun = Instant::now();
+    let codes = at_once(&[&one, &two], (0..24).map(|_| from("10.0.0.1", ADMIN, WRONG))).await;
+    let failed = count(&codes, Code::Unauthenticated);
+    // One more: the attempt after a single failure.
+    assert!((3..=allowed_since(begun) + 1).contains(&failed), "{codes:?}");
+    assert_eq!(count(&codes, Code::ResourceExhausted), 24 - failed, "{codes:?}");
+
+    // Each account of many: as many again, each after a single failure, and no more.
+    let begun = Instant::now();
+    let many = (0..48).map(|number| from("10.0.0.2", &format!("{}@b.c", number % 12), WRONG));
+    let codes = at_once(&[&one, &two], many).await;
+    let failed = count(&codes, Code::Unauthenticated);
+    assert!((3..=2 * allowed_since(begun)).contains(&failed), "{codes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn wrong_current_passwords_are_limited_and_one_never_refuses_the_next_right_one() -> Result<()> {
+    let rig = Rig::with(limited()).await?;
+    let admin = rig.sign_in_admin().await?;
+    let change = |current: &str, new: &str| {
+        let (current_password, new_password) = (current.to_owned(), new.to_owned());
+        on_behalf(&admin, ChangePasswordRequest { current_password, new_password })
+    };
+    let mut client = rig.client()?;
+    let wrong = client.change_password(change(WRONG, "the next good password")?).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::PermissionDenied);
+    client.change_password(change(PASSWORD, "the next good password")?).await?;
+
+    let begun = Instant::now();
+    let mut calls = JoinSet::new();
+    for number in 0..24 {
+        let (mut client, guess) =
+            (client.clone(), change(&format!("{WRONG} {number}"), "one more good password")?);
+        calls.spawn(async move { client.change_password(guess).await.unwrap_err().code() });
+    }
+    let codes = calls.join_all().await;
+    let failed = count(&codes, Code::PermissionDenied);
+    assert!((1..=allowed_since(begun) + 1).contains(&failed), "{codes:?}");
+    assert_eq!(count(&codes, Code::ResourceExhausted), 24 - failed, "{codes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn failures_slow_the_next_attempt_from_there_and_never_the_owner_elsewhere() -> Result<()> {
     let rig = Rig::start().await?;
     let (mut client, mut database) = (rig.client()?, rig.database().await?);
     for email in [ADMIN, "nobody@example.com"] {
-        let refused = client.sign_in(from("10.0.0.1", email, "some wrong password")).await.unwrap_err();
+        let refused = client.sign_in(from("10.0.0.1", email, WRONG)).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
-        // As after many failures: a busy machine may take longer than the one second after the first.
+        // As after many failures: a busy machine may take longer than the first waits.
         sqlx::query("UPDATE sign_in_failures SET failures = 25, last_at = now()")
             .execute(&mut database)
             .await?;
@@ -51,7 +161,7 @@ async fn a_failure_slows_the_next_try_from_there_and_never_the_owner_elsewhere()
     })
     .await?;
     // And forgives what was before.
-    let refused = client.sign_in(from("10.0.0.1", ADMIN, "some wrong password")).await.unwrap_err();
+    let refused = client.sign_in(from("10.0.0.1", ADMIN, WRONG)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     Ok(())
 }

@@ -115,7 +115,11 @@ fn trace<T>(request: &Request<T>) -> String {
 
 #[tonic::async_trait]
 impl LogService for Face {
-    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
+    async fn write(&self, _: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
+        Err(Status::permission_denied("authentication writes nothing but records"))
+    }
+
+    async fn write_audit(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
         self.answer()?;
         let trace = trace(&request);
         let entry = request.into_inner().entry.unwrap_or_default();

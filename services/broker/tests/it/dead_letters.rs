@@ -85,12 +85,18 @@ async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_record
 
     assert_eq!(names(&rig), ["dead letter replayed", "dead letter discarded"]);
     let written = rig.entries.lock().unwrap()[0].clone();
-    assert_eq!((written.service.as_str(), written.trace_id.len()), ("broker", 32));
+    assert_eq!((written.service.as_str(), written.trace_id.len()), ("broker.audit", 32));
     for (key, value) in
         [("user", USER), ("queue", "listener.log"), ("id", USER), ("type", "log.INFO"), ("letter", &one)]
     {
         assert_eq!(written.attributes[key], value);
     }
+
+    // What a client writes is of another service, whatever its name.
+    let forged = json!({"action": "log", "log": {"name": "dead letter discarded", "data": "by nobody"}});
+    assert_eq!(rig.as_admin(rig.post("/handle", &forged)).await.status, 202);
+    let forged = rig.entries.lock().unwrap().last().unwrap().clone();
+    assert_eq!((forged.service.as_str(), forged.data.as_str()), ("broker", "by nobody"));
 }
 
 #[tokio::test]

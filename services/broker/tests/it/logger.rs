@@ -48,6 +48,10 @@ impl LogService for Logger {
         Ok(Response::new(written))
     }
 
+    async fn write_audit(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
+        Ok(Response::new(self.keep(request.into_inner().entry.unwrap())))
+    }
+
     async fn write_many(
         &self,
         request: Request<WriteManyRequest>,

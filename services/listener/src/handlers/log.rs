@@ -6,7 +6,7 @@ use serde::Deserialize;
 use weft_events::{Handler, Outcome};
 use weft_mesh::Channel;
 use weft_proto::weft::log::v1::{Entry, Level, WriteRequest, log_service_client::LogServiceClient};
-use weft_values::text;
+use weft_values::{audit, text};
 
 use super::{About, outcome, typed};
 
@@ -34,6 +34,12 @@ fn entry(about: About, payload: Payload) -> Result<Entry, String> {
     let Payload { name, data } = payload;
     let level = level(&about.kind)?;
     text::entry_name(&name).map_err(|error| format!("the data's field `name`: {error}"))?;
+    if audit::is_reserved(&about.source) {
+        return Err(format!(
+            "the event's source `{}` is reserved for records of who did what; expected another name",
+            about.source
+        ));
+    }
     Ok(Entry {
         id: about.effect_id().to_string(),
         time: Some(about.time),
@@ -76,6 +82,15 @@ mod tests {
         assert_eq!((entry.name.as_str(), entry.data.as_str(), entry.service.as_str()), ("n", "d", "broker"));
         assert_eq!(entry.time, Some(prost_types::Timestamp { seconds: 1_767_323_045, nanos: 678_000_000 }));
         assert_eq!(entry.attributes["event.type"], "log.WARNING");
+    }
+
+    #[test]
+    fn an_event_that_would_pass_for_a_record_is_refused() {
+        for source in ["broker.audit", "authentication", "Authentication "] {
+            let payload = Payload { name: "authentication".into(), data: "a@b.c logged in".into() };
+            let refused = entry(About { source: source.into(), ..about("log.INFO") }, payload).unwrap_err();
+            assert!(refused.contains("reserved"), "{refused}");
+        }
     }
 
     #[test]

@@ -173,3 +173,30 @@ async fn entries_are_deleted_when_they_have_been_kept_long_enough() -> Result<()
     })
     .await
 }
+
+#[tokio::test]
+async fn only_write_audit_stores_records_and_nothing_else() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let of = |service: &str| Entry {
+        service: service.to_owned(),
+        name: "dead letter discarded".to_owned(),
+        ..entry("record")
+    };
+    for service in ["broker.audit", "authentication", "Broker.Audit ", "authentication\u{200b}"] {
+        let refused = client.write(write(of(service))).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{service:?}: {refused}");
+        let (entries, traceparents) = (vec![entry("before"), of(service)], Vec::new());
+        let refused = client.write_many(WriteManyRequest { entries, traceparents }).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{service:?}: {refused}");
+    }
+    assert_eq!(client.write_audit(write(of("broker"))).await.unwrap_err().code(), Code::InvalidArgument);
+    assert!(rig.all(QueryRequest::default()).await?.is_empty());
+    for service in ["broker.audit", "authentication"] {
+        let record = write(of(service));
+        assert!(client.write_audit(record.clone()).await?.into_inner().created);
+        assert!(!client.write_audit(record).await?.into_inner().created, "a repeat is the same record");
+    }
+    assert_eq!(rig.all(QueryRequest::default()).await?.len(), 2);
+    Ok(())
+}

@@ -1,101 +1,223 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
-use sqlx::types::time::OffsetDateTime;
-use sqlx::{query, query_scalar};
+use jiff::Timestamp;
+use sqlx::{PgConnection, query};
 
 use super::PostgresStore;
 use super::rows::{from_db, to_db};
-use crate::limits::{Failures, Rate};
+use super::unit::Statements;
+use crate::limits::{Counted, Failures, Rate, Taken, Try, Used, refusal};
 use crate::session::{after, before};
-use crate::store::{Limits, StoreError, Try};
+use crate::store::{Limits, StoreError};
 
 #[async_trait]
 impl Limits for PostgresStore {
-    async fn take_try(
-        &self,
-        address: &str,
-        key: &[u8; 32],
-        rate: Rate,
-        now: Timestamp,
-    ) -> Result<Try, StoreError> {
-        let (address, key) = (address.to_owned(), *key);
+    async fn take_try(&self, who: &Counted, rate: Option<Rate>, now: Timestamp) -> Result<Try, StoreError> {
+        let who = who.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
-                let latest = after(now, rate.tolerance());
-                // The row's own lock makes this exact, however many replicas ask at once. Whoever tries next from the same address
-                // waits for it, so it is not held until the disk has the count.
-                let tried = query!(
-                    r#"WITH taken AS (
-                     INSERT INTO sign_in_addresses AS a (address, next_at)
-                     VALUES ($1, $2::timestamptz + $4::float8 * interval '1 second')
-                     ON CONFLICT (address) DO UPDATE
-                     SET next_at = greatest(a.next_at, $2) + $4 * interval '1 second'
-                     WHERE a.next_at <= $3
-                     RETURNING address
-                   ), tried AS (
-                     SELECT count(*) > 0 AS taken, set_config('synchronous_commit', 'off', true) FROM taken
-                   )
-                   SELECT taken AS "taken!", f.failures AS "failures?", f.last_at AS "last_at?"
-                   FROM tried LEFT JOIN sign_in_failures f ON f.key = $5"#,
-                    address,
-                    to_db(now),
-                    to_db(latest),
-                    rate.every.as_secs_f64(),
-                    key.as_slice(),
-                );
-                let tried = db.run("INSERT", "sign_in_addresses", tried.fetch_one(&mut *connection)).await?;
-                if tried.taken {
-                    return Ok(Try::Taken(tried.failures.zip(tried.last_at).map(failures)));
+                if let Some(rate) = rate
+                    && let Some(taken) = db.take_first(connection, &who, rate, now).await?
+                {
+                    return Ok(Try::Taken(taken));
                 }
-                let next_at =
-                    query_scalar!("SELECT next_at FROM sign_in_addresses WHERE address = $1", address);
-                let next_at =
-                    db.run("SELECT", "sign_in_addresses", next_at.fetch_optional(&mut *connection)).await?;
-                let turn = next_at.map_or(now, |next_at| before(from_db(next_at), rate.tolerance()));
-                let wait = turn.duration_since(now).max(SignedDuration::ZERO);
-                Ok(Try::Wait(Duration::try_from(wait).unwrap_or_default()))
+                db.decide(connection, &who, rate, now).await
             })
         })
         .await
     }
 
-    async fn failures(&self, key: &[u8; 32]) -> Result<Option<Failures>, StoreError> {
-        let key = *key;
+    async fn add_failure(&self, who: &Counted, taken: Taken, now: Timestamp) -> Result<(), StoreError> {
+        let who = who.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
-                let found =
-                    query!("SELECT failures, last_at FROM sign_in_failures WHERE key = $1", key.as_slice());
-                let found =
-                    db.run("SELECT", "sign_in_failures", found.fetch_optional(&mut *connection)).await?;
-                Ok(found.map(|row| failures((row.failures, row.last_at))))
-            })
-        })
-        .await
-    }
-
-    async fn add_failure(&self, key: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
-        let key = *key;
-        self.bounded(move |db, connection| {
-            Box::pin(async move {
-                let forgotten = before(now, Failures::KEPT_FOR);
+                let more = i32::from(!taken.is_failure);
                 let added = query!(
                     "INSERT INTO sign_in_failures AS f (key, failures, last_at) VALUES ($1, 1, $2) \
-                 ON CONFLICT (key) DO UPDATE \
-                 SET failures = CASE WHEN f.last_at < $3 THEN 1 ELSE least(f.failures, 1000000) + 1 END, \
-                     last_at = $2",
-                    key.as_slice(),
+                     ON CONFLICT (key) DO UPDATE \
+                     SET failures = CASE WHEN f.last_at < $3 THEN 1 ELSE least(f.failures, 1000000) + $4 END, \
+                         last_at = $2, pending = f.pending AND $4 = 1",
+                    who.key.as_slice(),
                     to_db(now),
-                    to_db(forgotten),
+                    to_db(before(now, Failures::KEPT_FOR)),
+                    more,
                 );
-                db.run("INSERT", "sign_in_failures", added.execute(&mut *connection)).await.map(drop)
+                db.run("INSERT", "sign_in_failures", added.execute(&mut *connection)).await?;
+                db.end_attempt(connection, &who, taken, Duration::ZERO).await
+            })
+        })
+        .await
+    }
+
+    async fn give_back(&self, who: &Counted, taken: Taken, refund: Duration) -> Result<(), StoreError> {
+        let who = who.clone();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                if taken.is_failure {
+                    let less = query!(
+                        "UPDATE sign_in_failures SET failures = failures - 1, pending = false WHERE key = $1",
+                        who.key.as_slice()
+                    );
+                    db.run("UPDATE", "sign_in_failures", less.execute(&mut *connection)).await?;
+                }
+                db.end_attempt(connection, &who, taken, refund).await
             })
         })
         .await
     }
 }
 
-fn failures((count, last_at): (i32, OffsetDateTime)) -> Failures {
-    Failures { count: u32::try_from(count).unwrap_or_default(), last_at: from_db(last_at) }
+impl Statements {
+    /// The usual case in one statement: the account has no failures from there, and the address is within its allowance.
+    /// The row's own lock makes this exact, however many replicas ask at once. Whoever tries next from the same address
+    /// waits for it, so it is not held until the disk has the count.
+    async fn take_first(
+        &self,
+        connection: &mut PgConnection,
+        who: &Counted,
+        rate: Rate,
+        now: Timestamp,
+    ) -> Result<Option<Taken>, StoreError> {
+        let taken = query!(
+            r#"WITH taken AS (
+                 INSERT INTO sign_in_addresses AS a (address, next_at, pending)
+                 SELECT $1, $2::timestamptz + $4::float8 * interval '1 second', 1
+                 WHERE NOT EXISTS (SELECT FROM sign_in_failures WHERE key = $5)
+                 ON CONFLICT (address) DO UPDATE
+                 SET next_at = greatest(a.next_at, $2) + $4 * interval '1 second',
+                     pending = CASE WHEN a.next_at < $2 THEN 1 ELSE a.pending + 1 END
+                 WHERE a.next_at <= $3
+                 RETURNING next_at
+               )
+               SELECT next_at, set_config('synchronous_commit', 'off', true) FROM taken"#,
+            who.address,
+            to_db(now),
+            to_db(after(now, rate.tolerance())),
+            rate.every.as_secs_f64(),
+            who.key.as_slice(),
+        );
+        let taken = self.run("INSERT", "sign_in_addresses", taken.fetch_optional(connection)).await?;
+        Ok(taken.map(|row| Taken { until: Some(from_db(row.next_at)), is_failure: false }))
+    }
+
+    /// The unusual case, with both rows locked: first the address's, then the account's.
+    async fn decide(
+        &self,
+        connection: &mut PgConnection,
+        who: &Counted,
+        rate: Option<Rate>,
+        now: Timestamp,
+    ) -> Result<Try, StoreError> {
+        let mut transaction = self.begin(connection).await?;
+        let used = match rate {
+            Some(rate) => Some((rate, self.used(&mut transaction, &who.address, now).await?)),
+            None => None,
+        };
+        let failures = self.failures(&mut transaction, who, now).await?;
+        let decision = match refusal(used, failures, now) {
+            Some(refused) => refused,
+            None => Try::Taken(self.take(&mut transaction, who, rate, failures.is_some(), now).await?),
+        };
+        self.commit(transaction).await?;
+        Ok(decision)
+    }
+
+    /// What an address has used; its row stays locked.
+    async fn used(
+        &self,
+        connection: &mut PgConnection,
+        address: &str,
+        now: Timestamp,
+    ) -> Result<Used, StoreError> {
+        // There has to be a row to lock.
+        let added = query!(
+            "INSERT INTO sign_in_addresses (address, next_at) VALUES ($1, $2) ON CONFLICT (address) DO NOTHING",
+            address,
+            to_db(now),
+        );
+        self.run("INSERT", "sign_in_addresses", added.execute(&mut *connection)).await?;
+        let used =
+            query!("SELECT next_at, pending FROM sign_in_addresses WHERE address = $1 FOR UPDATE", address);
+        let used = self.run("SELECT", "sign_in_addresses", used.fetch_optional(connection)).await?;
+        // Deleted in between, since nothing of its allowance was used.
+        let (next_at, pending) = used.map_or((now, 0), |row| (from_db(row.next_at), row.pending));
+        Ok(Used { next_at, pending: u32::try_from(pending).unwrap_or_default() })
+    }
+
+    /// An account's failures from an address, unless they are forgotten; their row stays locked.
+    async fn failures(
+        &self,
+        connection: &mut PgConnection,
+        who: &Counted,
+        now: Timestamp,
+    ) -> Result<Option<Failures>, StoreError> {
+        let found = query!(
+            "SELECT failures, last_at, pending FROM sign_in_failures WHERE key = $1 AND last_at >= $2 FOR UPDATE",
+            who.key.as_slice(),
+            to_db(before(now, Failures::KEPT_FOR)),
+        );
+        let found = self.run("SELECT", "sign_in_failures", found.fetch_optional(connection)).await?;
+        Ok(found.map(|row| Failures {
+            count: u32::try_from(row.failures).unwrap_or_default(),
+            last_at: from_db(row.last_at),
+            pending: row.pending,
+        }))
+    }
+
+    /// Counts an attempt as a failure of its address, if that is limited, and of its account, if that has failures.
+    async fn take(
+        &self,
+        connection: &mut PgConnection,
+        who: &Counted,
+        rate: Option<Rate>,
+        is_failure: bool,
+        now: Timestamp,
+    ) -> Result<Taken, StoreError> {
+        if is_failure {
+            let counted = query!(
+                "UPDATE sign_in_failures \
+                 SET failures = least(failures, 1000000) + 1, last_at = $2, pending = true WHERE key = $1",
+                who.key.as_slice(),
+                to_db(now),
+            );
+            self.run("UPDATE", "sign_in_failures", counted.execute(&mut *connection)).await?;
+        }
+        let Some(rate) = rate else { return Ok(Taken { until: None, is_failure }) };
+        let taken = query!(
+            "UPDATE sign_in_addresses \
+             SET next_at = greatest(next_at, $2) + $3::float8 * interval '1 second', \
+                 pending = CASE WHEN next_at < $2 THEN 1 ELSE pending + 1 END \
+             WHERE address = $1 RETURNING next_at, set_config('synchronous_commit', 'off', true)",
+            who.address,
+            to_db(now),
+            rate.every.as_secs_f64(),
+        );
+        let taken = self.run("UPDATE", "sign_in_addresses", taken.fetch_optional(connection)).await?;
+        Ok(Taken { until: taken.map(|row| from_db(row.next_at)), is_failure })
+    }
+
+    /// Ends an attempt of an address. Not held until the disk has it, as when the attempt was taken.
+    async fn end_attempt(
+        &self,
+        connection: &mut PgConnection,
+        who: &Counted,
+        taken: Taken,
+        refund: Duration,
+    ) -> Result<(), StoreError> {
+        if taken.until.is_none() {
+            return Ok(());
+        }
+        let ended = query!(
+            r#"WITH ended AS (
+                 UPDATE sign_in_addresses
+                 SET next_at = next_at - $2::float8 * interval '1 second', pending = greatest(pending - 1, 0)
+                 WHERE address = $1 RETURNING address
+               )
+               SELECT set_config('synchronous_commit', 'off', true) FROM ended"#,
+            who.address,
+            refund.as_secs_f64(),
+        );
+        self.run("UPDATE", "sign_in_addresses", ended.fetch_optional(connection)).await.map(drop)
+    }
 }
