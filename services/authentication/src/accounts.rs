@@ -106,9 +106,9 @@ pub enum AccountError {
     /// The current password is another one.
     #[error("the current password is wrong")]
     WrongPassword,
-    /// Only admins may do this.
-    #[error("only an admin may do this")]
-    NotAdmin,
+    /// Another role may do this.
+    #[error("{}", role_needed(*.0))]
+    Role(Role),
     /// There is none of this id.
     #[error("there is no {0} of this id")]
     NotFound(&'static str),
@@ -157,8 +157,13 @@ impl Accounts {
     }
 
     async fn admin(&self, caller: Option<&Caller>) -> Result<User, AccountError> {
+        self.at_least(Role::Admin, caller).await
+    }
+
+    /// The caller, who has this role or one that may do more.
+    async fn at_least(&self, least: Role, caller: Option<&Caller>) -> Result<User, AccountError> {
         let (Account { user, .. }, _) = self.signed_in(caller).await?;
-        if user.role == Role::Admin { Ok(user) } else { Err(AccountError::NotAdmin) }
+        if user.role >= least { Ok(user) } else { Err(AccountError::Role(least)) }
     }
 
     /// The access token that goes with a session.
@@ -221,6 +226,13 @@ impl Accounts {
             tracing::info!(user.id = %account.user.id, "made the first user");
         }
         Ok(())
+    }
+}
+
+fn role_needed(least: Role) -> &'static str {
+    match least {
+        Role::User | Role::Viewer => "this needs the role viewer or admin",
+        Role::Admin => "this needs the role admin",
     }
 }
 

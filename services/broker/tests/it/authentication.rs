@@ -74,7 +74,7 @@ fn signed_in<T>(request: &Request<T>) -> Result<Caller, Status> {
 fn admin<T>(request: &Request<T>) -> Result<(), Status> {
     match signed_in(request)?.role {
         Role::Admin => Ok(()),
-        Role::User => Err(Status::permission_denied("no admin")),
+        Role::User | Role::Viewer => Err(Status::permission_denied("no admin")),
     }
 }
 
@@ -157,8 +157,12 @@ impl AuthService for Authentication {
         if *self.0.session_over.lock().unwrap() {
             return Err(Status::unauthenticated("the session has ended"));
         }
-        let is_admin = caller.role == Role::Admin && !*self.0.demoted.lock().unwrap();
-        let role = if is_admin { proto::Role::Admin } else { proto::Role::User };
+        let role = match caller.role {
+            _ if *self.0.demoted.lock().unwrap() => proto::Role::User,
+            Role::User => proto::Role::User,
+            Role::Viewer => proto::Role::Viewer,
+            Role::Admin => proto::Role::Admin,
+        };
         let user = user(EMAIL).map(|user| User { role: role.into(), ..user });
         Ok(Response::new(GetUserResponse { user }))
     }

@@ -14,7 +14,7 @@ async fn admins_and_nobody_else_manage_users() {
     let new = json!({"email": "bob@example.com", "first_name": "Bob", "last_name": "B", "password": PASSWORD, "role": "user"});
     let deactivate = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/deactivate"));
     for request in [rig.get("/v1/users"), rig.post("/v1/users", &new), deactivate(USER)] {
-        rig.as_user(request).await.is_problem(403, "only an admin");
+        rig.as_user(request).await.is_problem(403, "needs the role admin; yours is user");
     }
     let page = rig.as_admin(rig.get("/v1/users?limit=1")).await;
     assert_eq!((page.status, &page.body["next_cursor"]), (200, &json!("next")));
@@ -76,7 +76,7 @@ async fn a_password_is_changed_by_who_knows_it() {
 #[tokio::test]
 async fn a_slow_search_is_504_and_one_without_room_is_429() {
     let rig = Rig::start(ServiceOptions::default()).await;
-    let search = |text: &str| rig.as_user(rig.get(&format!("/v1/logs?text={text}")));
+    let search = |text: &str| rig.as_viewer(rig.get(&format!("/v1/logs?text={text}")));
     search(SEARCH_HANGS).await.is_problem(504, "narrow it by time");
     let busy = search(SEARCH_BUSY).await;
     assert_eq!(busy.header("retry-after"), "1");
@@ -91,11 +91,11 @@ async fn logs_are_for_those_who_are_signed_in() {
     let log = json!({"action": "log", "log": {"name": "n", "data": "d"}});
     assert_eq!(reply(rig.post("/handle", &log)).await.status, 202);
     assert_eq!(reply(rig.post("/log-grpc", &log)).await.body["message"], "logged");
-    let page = rig.as_user(rig.get("/v1/logs?limit=5")).await;
+    let page = rig.as_viewer(rig.get("/v1/logs?limit=5")).await;
     assert_eq!((page.status, page.body["items"].as_array().unwrap().len()), (200, 2));
     assert_eq!(page.header("cache-control"), "no-store");
     assert_eq!(page.body["default_from"], json!(null));
-    rig.as_user(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
+    rig.as_viewer(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
     rig.take_logger_away().await;
-    rig.as_user(rig.get("/v1/logs")).await.is_problem(503, "logger");
+    rig.as_viewer(rig.get("/v1/logs")).await.is_problem(503, "logger");
 }
