@@ -1,5 +1,6 @@
 //! What authentication does, apart from how it is asked and where it keeps things.
 
+mod changes;
 mod outbox;
 mod passwords;
 mod people;
@@ -119,7 +120,7 @@ pub enum AccountError {
     #[error("a user of this id exists with other content")]
     OtherContent,
     /// Nobody would be left to administrate.
-    #[error("this is the last active admin")]
+    #[error("this is the last active admin: make another user an admin first")]
     LastAdmin,
     /// Too often.
     #[error("too many attempts: wait before the next")]
@@ -202,12 +203,16 @@ impl Accounts {
         Message::Log { time: self.now(), warning, data: format!("{} {what}", user.email), attributes }
     }
 
-    /// Makes the first admin, unless somebody has the address. Several replicas may try at once.
+    /// Makes the first admin, unless somebody has the address or had it and was deleted. Several replicas may try at once.
     ///
     /// # Errors
     /// When the store can't be asked now.
     pub async fn ensure_first_user(&self, first: &FirstUser) -> Result<(), AccountError> {
         if self.store.account_by_email(first.email.as_str()).await?.is_some() {
+            return Ok(());
+        }
+        if self.store.was_deleted(first.email.as_str()).await? {
+            tracing::info!("the first user was deleted, and is not made again");
             return Ok(());
         }
         let now = self.now();

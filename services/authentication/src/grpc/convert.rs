@@ -76,6 +76,16 @@ pub(super) fn role(role: i32) -> Result<Role, Status> {
     }
 }
 
+/// A role that is named: a change has no default.
+pub(super) fn new_role(role: i32) -> Result<Role, Status> {
+    match pb::Role::try_from(role) {
+        Ok(pb::Role::Unspecified) => {
+            Err(invalid(Invalid { field: "role", reason: "expected user, viewer or admin" }))
+        }
+        _ => self::role(role),
+    }
+}
+
 pub(super) fn limit(limit: u32) -> Result<u32, Status> {
     match limit {
         0 => Ok(USUAL_LIMIT),

@@ -78,6 +78,16 @@ fn admin<T>(request: &Request<T>) -> Result<(), Status> {
     }
 }
 
+impl Authentication {
+    /// A user that there is: the usual one, or one that was created.
+    fn known(&self, id: &str) -> Result<User, Status> {
+        if id != USER && !self.0.created.lock().unwrap().contains_key(id) {
+            return Err(Status::not_found("there is no such user"));
+        }
+        Ok(User { id: id.to_owned(), ..user(EMAIL).unwrap_or_default() })
+    }
+}
+
 #[tonic::async_trait]
 impl AuthService for Authentication {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
@@ -189,12 +199,47 @@ impl AuthService for Authentication {
         request: Request<DeactivateUserRequest>,
     ) -> Result<Response<DeactivateUserResponse>, Status> {
         admin(&request)?;
+        let user = self.known(&request.into_inner().user_id)?;
+        Ok(Response::new(DeactivateUserResponse { user: Some(User { active: false, ..user }) }))
+    }
+
+    async fn update_user(
+        &self,
+        request: Request<UpdateUserRequest>,
+    ) -> Result<Response<UpdateUserResponse>, Status> {
+        admin(&request)?;
+        let UpdateUserRequest { user_id, role, first_name, last_name } = request.into_inner();
+        let user = self.known(&user_id)?;
+        let user = User {
+            role: role.unwrap_or(user.role),
+            first_name: first_name.unwrap_or(user.first_name),
+            last_name: last_name.unwrap_or(user.last_name),
+            ..user
+        };
+        Ok(Response::new(UpdateUserResponse { user: Some(user) }))
+    }
+
+    async fn reactivate_user(
+        &self,
+        request: Request<ReactivateUserRequest>,
+    ) -> Result<Response<ReactivateUserResponse>, Status> {
+        admin(&request)?;
+        let user = self.known(&request.into_inner().user_id)?;
+        Ok(Response::new(ReactivateUserResponse { user: Some(user) }))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<DeleteUserRequest>,
+    ) -> Result<Response<DeleteUserResponse>, Status> {
+        admin(&request)?;
         let id = request.into_inner().user_id;
-        if id != USER && !self.0.created.lock().unwrap().contains_key(&id) {
-            return Err(Status::not_found("there is no such user"));
+        self.known(&id)?;
+        if id == USER {
+            return Err(Status::failed_precondition("this is the last active admin"));
         }
-        let user = user(EMAIL).map(|user| User { id, active: false, ..user });
-        Ok(Response::new(DeactivateUserResponse { user }))
+        self.0.created.lock().unwrap().remove(&id);
+        Ok(Response::new(DeleteUserResponse {}))
     }
 
     async fn list_users(

@@ -36,6 +36,38 @@ async fn admins_and_nobody_else_manage_users() {
 }
 
 #[tokio::test]
+async fn an_admin_changes_reactivates_and_deletes_users() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let path = |id: &str| format!("/v1/users/{id}");
+    let patch = |id: &str, body: &Value| rig.request(Method::PATCH, &path(id)).json(body);
+    let reactivate = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/reactivate"));
+    let delete = |id: &str| rig.request(Method::DELETE, &path(id));
+    let change = json!({"role": "viewer", "first_name": "Grace"});
+    for request in [patch(USER, &change), reactivate(USER), delete(USER)] {
+        rig.as_viewer(request).await.is_problem(403, "needs the role admin; yours is viewer");
+    }
+    let changed = rig.as_admin(patch(USER, &change)).await;
+    let shown = ["role", "first_name", "last_name"].map(|field| &changed.body[field]);
+    assert_eq!((changed.status, shown), (200, [&json!("viewer"), &json!("Grace"), &json!("Lovelace")]));
+    assert_eq!(rig.as_admin(patch(USER, &json!({}))).await.status, 200);
+    for (field, wrong) in [("role", json!("root")), ("first_name", json!("a\nb")), ("last_name", json!(7))] {
+        rig.as_admin(patch(USER, &json!({ field: wrong }))).await.is_problem(400, field);
+    }
+    let back = rig.as_admin(reactivate(USER)).await;
+    assert_eq!((back.status, &back.body["active"]), (200, &json!(true)));
+    rig.as_admin(delete(USER)).await.is_problem(409, "last active admin");
+    let new = json!({"email": "bob@example.com", "password": PASSWORD});
+    let bob = rig.as_admin(rig.post("/v1/users", &new)).await.body["id"].as_str().unwrap().to_owned();
+    assert_eq!(rig.as_admin(delete(&bob)).await.status, 204);
+    for request in [delete(&bob), patch(&bob, &change), reactivate(&bob)] {
+        rig.as_admin(request).await.is_problem(404, "no such user");
+    }
+    for request in [delete("x"), patch("x", &change), reactivate("x")] {
+        rig.as_admin(request).await.is_problem(400, "no UUID");
+    }
+}
+
+#[tokio::test]
 async fn a_user_that_can_not_be_is_refused_with_the_field() {
     let rig = Rig::start(ServiceOptions::default()).await;
     for (field, value) in [
@@ -86,7 +118,7 @@ async fn a_slow_search_is_504_and_one_without_room_is_429() {
 }
 
 #[tokio::test]
-async fn logs_are_for_those_who_are_signed_in() {
+async fn logs_are_for_viewers_and_searched_by_the_logger() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let log = json!({"action": "log", "log": {"name": "n", "data": "d"}});
     assert_eq!(reply(rig.post("/handle", &log)).await.status, 202);
