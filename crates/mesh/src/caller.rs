@@ -11,11 +11,13 @@ const USER: &str = "weft-user-id";
 const SESSION: &str = "weft-session-id";
 const ROLE: &str = "weft-user-role";
 
-/// What a person may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a person may do. Roles are ordered: each may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Everything of their own.
     User,
+    /// Reads logs, traces, and what is known about dead letters.
+    Viewer,
     /// Everything.
     Admin,
 }
@@ -41,6 +43,7 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Viewer => "viewer",
             Self::Admin => "admin",
         }
     }
@@ -52,6 +55,7 @@ impl FromStr for Role {
     fn from_str(word: &str) -> Result<Self, CallerError> {
         match word {
             "user" => Ok(Self::User),
+            "viewer" => Ok(Self::Viewer),
             "admin" => Ok(Self::Admin),
             _ => Err(CallerError(ROLE)),
         }
@@ -102,6 +106,14 @@ mod tests {
         assert_eq!(Caller::from_metadata(&metadata), Err(CallerError(ROLE)));
         metadata.insert(ROLE, MetadataValue::from_static("root"));
         assert_eq!(Caller::from_metadata(&metadata), Err(CallerError(ROLE)));
+    }
+
+    #[test]
+    fn each_role_has_a_word_and_may_do_what_those_before_it_may() {
+        for role in [Role::User, Role::Viewer, Role::Admin] {
+            assert_eq!(role.as_str().parse(), Ok(role));
+        }
+        assert!(Role::User < Role::Viewer && Role::Viewer < Role::Admin);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What authentication does, apart from how it is asked and where it keeps things.
 
 mod attempt;
+mod changes;
 mod outbox;
 mod passwords;
 mod people;
@@ -110,9 +111,9 @@ pub enum AccountError {
     /// The current password is another one.
     #[error("the current password is wrong")]
     WrongPassword,
-    /// Only admins may do this.
-    #[error("only an admin may do this")]
-    NotAdmin,
+    /// Another role may do this.
+    #[error("{}", role_needed(*.0))]
+    Role(Role),
     /// There is none of this id.
     #[error("there is no {0} of this id")]
     NotFound(&'static str),
@@ -123,7 +124,7 @@ pub enum AccountError {
     #[error("a user of this id exists with other content")]
     OtherContent,
     /// Nobody would be left to administrate.
-    #[error("this is the last active admin")]
+    #[error("this is the last active admin: make another user an admin first")]
     LastAdmin,
     /// Too often.
     #[error("too many failed attempts: wait before the next")]
@@ -161,8 +162,13 @@ impl Accounts {
     }
 
     async fn admin(&self, caller: Option<&Caller>) -> Result<User, AccountError> {
+        self.at_least(Role::Admin, caller).await
+    }
+
+    /// The caller, who has this role or one that may do more.
+    async fn at_least(&self, least: Role, caller: Option<&Caller>) -> Result<User, AccountError> {
         let (Account { user, .. }, _) = self.signed_in(caller).await?;
-        if user.role == Role::Admin { Ok(user) } else { Err(AccountError::NotAdmin) }
+        if user.role >= least { Ok(user) } else { Err(AccountError::Role(least)) }
     }
 
     /// The access token that goes with a session.
@@ -201,12 +207,16 @@ impl Accounts {
         Message::Log { time: self.now(), warning, data: format!("{} {what}", user.email), attributes }
     }
 
-    /// Makes the first admin, unless somebody has the address. Several replicas may try at once.
+    /// Makes the first admin, unless somebody has the address or had it and was deleted. Several replicas may try at once.
     ///
     /// # Errors
     /// When the store can't be asked now.
     pub async fn ensure_first_user(&self, first: &FirstUser) -> Result<(), AccountError> {
         if self.store.account_by_email(first.email.as_str()).await?.is_some() {
+            return Ok(());
+        }
+        if self.store.was_deleted(first.email.as_str()).await? {
+            tracing::info!("the first user was deleted, and is not made again");
             return Ok(());
         }
         let now = self.now();
@@ -225,6 +235,13 @@ impl Accounts {
             tracing::info!(user.id = %account.user.id, "made the first user");
         }
         Ok(())
+    }
+}
+
+fn role_needed(least: Role) -> &'static str {
+    match least {
+        Role::User | Role::Viewer => "this needs the role viewer or admin",
+        Role::Admin => "this needs the role admin",
     }
 }
 

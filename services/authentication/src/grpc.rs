@@ -12,6 +12,7 @@ use weft_proto::weft::auth::v1 as pb;
 use weft_proto::weft::auth::v1::auth_service_server::AuthService;
 
 use crate::accounts::{AccountError, Accounts, NewUser, SignIn, SignOut};
+use crate::store::UserChange;
 use status::refused;
 
 /// The service's face.
@@ -107,6 +108,32 @@ impl AuthService for Api {
         let id = convert::id("user_id", &request.into_inner().user_id)?;
         let user = self.0.deactivate_user(caller.as_ref(), id).await.map_err(refused)?;
         Ok(Response::new(pb::DeactivateUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn update_user(&self, request: Request<pb::UpdateUserRequest>) -> Reply<pb::UpdateUserResponse> {
+        let caller = caller(request.metadata())?;
+        let pb::UpdateUserRequest { user_id, role, first_name, last_name } = request.into_inner();
+        let (id, role) = (convert::id("user_id", &user_id)?, role.map(convert::new_role).transpose()?);
+        let change = UserChange { role, first_name, last_name, active: None };
+        let user = self.0.update_user(caller.as_ref(), id, change).await.map_err(refused)?;
+        Ok(Response::new(pb::UpdateUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn reactivate_user(
+        &self,
+        request: Request<pb::ReactivateUserRequest>,
+    ) -> Reply<pb::ReactivateUserResponse> {
+        let caller = caller(request.metadata())?;
+        let id = convert::id("user_id", &request.into_inner().user_id)?;
+        let user = self.0.reactivate_user(caller.as_ref(), id).await.map_err(refused)?;
+        Ok(Response::new(pb::ReactivateUserResponse { user: Some(convert::user(user)) }))
+    }
+
+    async fn delete_user(&self, request: Request<pb::DeleteUserRequest>) -> Reply<pb::DeleteUserResponse> {
+        let caller = caller(request.metadata())?;
+        let id = convert::id("user_id", &request.into_inner().user_id)?;
+        self.0.delete_user(caller.as_ref(), id).await.map_err(refused)?;
+        Ok(Response::new(pb::DeleteUserResponse {}))
     }
 
     async fn list_users(&self, request: Request<pb::ListUsersRequest>) -> Reply<pb::ListUsersResponse> {

@@ -3,6 +3,7 @@
 //! # Cancellation
 //! Every future may be dropped at any time: what has begun is then done whole or not at all.
 
+mod changes;
 mod failed;
 pub mod postgres;
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 pub use weft_runtime::store::{Cause, StoreError};
 
+pub use changes::{Changed, Changes, UserChange};
 pub use failed::{FailedLetter, FailedLetters, FailedQuery};
 
 use crate::keys::Key;
@@ -22,9 +24,9 @@ use crate::session::{Lifetimes, RefreshHash, Session, Worth};
 use crate::user::{Account, User};
 
 /// Everything.
-pub trait Store: Schema + Limits + Users + Sessions + SigningKeys + Outbox + FailedLetters {}
+pub trait Store: Schema + Limits + Users + Changes + Sessions + SigningKeys + Outbox + FailedLetters {}
 
-impl<T: Schema + Limits + Users + Sessions + SigningKeys + Outbox + FailedLetters> Store for T {}
+impl<T: Schema + Limits + Users + Changes + Sessions + SigningKeys + Outbox + FailedLetters> Store for T {}
 
 /// The store itself.
 #[async_trait]
@@ -104,17 +106,6 @@ pub trait Users: Send + Sync + 'static {
     /// When the store can't be asked now.
     async fn insert_account(&self, account: &Account, letters: &[Letter]) -> Result<bool, StoreError>;
 
-    /// Refuses a person from now on and ends all sessions.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn deactivate(
-        &self,
-        id: Uuid,
-        now: Timestamp,
-        letters: Compose,
-    ) -> Result<Deactivation, StoreError>;
-
     /// So many people in the order of their addresses, from the first after this one.
     ///
     /// # Errors
@@ -130,17 +121,6 @@ pub trait Users: Send + Sync + 'static {
 
 /// Writes the letters that go with a change, when it is known what has changed: whose sessions, and which.
 pub type Compose = Box<dyn FnOnce(&User, &[Session]) -> Vec<Letter> + Send>;
-
-/// What became of a deactivation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deactivation {
-    /// The person is inactive, now or since before.
-    Done(User),
-    /// There is no such person.
-    Unknown,
-    /// Nobody else could administrate.
-    LastAdmin,
-}
 
 /// A new password.
 #[derive(Debug, Clone)]

@@ -73,6 +73,8 @@ fn behind_the_edge() -> OpenApiRouter<App> {
         .routes(routes!(me::change_password))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::deactivate))
+        .routes(routes!(users::changes::update, users::changes::delete))
+        .routes(routes!(users::changes::reactivate))
         .routes(routes!(events::post))
         .routes(routes!(logs::get))
         .routes(routes!(traces::get))

@@ -58,7 +58,9 @@ impl Document {
     pub(crate) fn new(mut api: OpenApi) -> Self {
         api.paths.paths.insert(PATH.to_owned(), PathItem::new(HttpMethod::Get, itself()));
         for (path, item) in &mut api.paths.paths {
-            for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+            for operation in
+                [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+            {
                 complete(path, operation);
             }
         }
@@ -184,7 +186,9 @@ mod tests {
             "/v1/sessions",
             "/v1/sessions/{id}",
             "/v1/users",
+            "/v1/users/{id}",
             "/v1/users/{id}/deactivate",
+            "/v1/users/{id}/reactivate",
             "/v1/events",
             "/v1/logs",
             "/v1/traces/{id}",

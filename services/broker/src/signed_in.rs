@@ -19,7 +19,11 @@ use crate::upstream;
 #[derive(Debug)]
 pub(crate) struct SignedIn(pub(crate) Caller);
 
-/// An admin: by the access token, and still so by what authentication says of session and role.
+/// A viewer or an admin: by the access token, and still so by what authentication says of session and role.
+#[derive(Debug)]
+pub(crate) struct Viewer(pub(crate) Caller);
+
+/// An admin, in the same way.
 #[derive(Debug)]
 pub(crate) struct Admin(pub(crate) Caller);
 
@@ -35,19 +39,38 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let caller = identify(app, &parts.headers).await?;
-        check_role(caller.role)?;
-        let purpose = if parts.method.is_safe() { Purpose::Read } else { Purpose::Change };
-        check_role(app.standings.role(&app.authentication, &caller, purpose).await?)?;
-        Ok(Self(caller))
+        Ok(Self(at_least(Role::Admin, parts, app).await?))
     }
 }
 
-fn check_role(role: Role) -> Result<(), ApiError> {
-    match role {
-        Role::Admin => Ok(()),
-        Role::User => Err(ApiError::new(StatusCode::FORBIDDEN, "only an admin may do this")),
+impl FromRequestParts<App> for Viewer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        Ok(Self(at_least(Role::Viewer, parts, app).await?))
     }
+}
+
+/// The caller, with the role that they have now.
+async fn at_least(least: Role, parts: &Parts, app: &App) -> Result<Caller, ApiError> {
+    let caller = identify(app, &parts.headers).await?;
+    check_role(least, caller.role)?;
+    let purpose = if parts.method.is_safe() { Purpose::Read } else { Purpose::Change };
+    let role = app.standings.role(&app.authentication, &caller, purpose).await?;
+    check_role(least, role)?;
+    Ok(Caller { role, ..caller })
+}
+
+fn check_role(least: Role, role: Role) -> Result<(), ApiError> {
+    if role >= least {
+        return Ok(());
+    }
+    let needed = match least {
+        Role::User | Role::Viewer => "viewer or admin",
+        Role::Admin => "admin",
+    };
+    let message = format!("this needs the role {needed}; yours is {}", role.as_str());
+    Err(ApiError::new(StatusCode::FORBIDDEN, message))
 }
 
 /// The bearer of the request's access token.

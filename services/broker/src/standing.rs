@@ -9,13 +9,12 @@ use tokio::time::Instant;
 use tonic::Code;
 use weft_mesh::caller::Role;
 use weft_mesh::{Caller, Channel};
-use weft_proto::weft::auth::v1 as proto;
 use weft_proto::weft::auth::v1::GetUserRequest;
 use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
 
 use crate::reply::ApiError;
 use crate::signed_in::on_behalf;
-use crate::upstream;
+use crate::{upstream, user};
 
 /// How old an answer of authentication may be that a read relies on.
 const FRESH_FOR: Duration = Duration::from_secs(30);
@@ -69,10 +68,7 @@ impl Standings {
             }
         };
         let user = user.ok_or_else(|| upstream::nonsense("authentication", "user"))?;
-        let role = match user.role() {
-            proto::Role::Admin => Role::Admin,
-            proto::Role::User | proto::Role::Unspecified => Role::User,
-        };
+        let role = user::Role::from(user.role()).into();
         // Of the moment before it was asked.
         self.keep(key, Standing { role, asked_at: now });
         Ok(role)

@@ -12,10 +12,14 @@ use crate::upstream;
 
 /// What a user may do.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase", expecting = "user or admin")]
+#[serde(rename_all = "lowercase", expecting = "user, viewer or admin")]
 pub(crate) enum Role {
+    /// Everything of their own.
     #[default]
     User,
+    /// Reads logs, traces and dead letters without their bodies.
+    Viewer,
+    /// Everything.
     Admin,
 }
 
@@ -80,10 +84,7 @@ impl TryFrom<Option<proto::User>> for User {
 
     fn try_from(user: Option<proto::User>) -> Result<Self, ApiError> {
         let user = user.ok_or_else(|| upstream::nonsense(SERVICE, "user"))?;
-        let role = match user.role() {
-            proto::Role::Admin => Role::Admin,
-            proto::Role::User | proto::Role::Unspecified => Role::User,
-        };
+        let role = user.role().into();
         let proto::User { id, email, first_name, last_name, active, role: _, created_at, updated_at } = user;
         let (created_at, updated_at) = (time(created_at, "created_at")?, time(updated_at, "updated_at")?);
         Ok(Self { id, email, first_name, last_name, active, role, created_at, updated_at })
@@ -127,10 +128,32 @@ impl Tokens {
     }
 }
 
+impl From<proto::Role> for Role {
+    /// A role that this version does not know may do no more than a user.
+    fn from(role: proto::Role) -> Self {
+        match role {
+            proto::Role::User | proto::Role::Unspecified => Self::User,
+            proto::Role::Viewer => Self::Viewer,
+            proto::Role::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<Role> for weft_mesh::caller::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::User => Self::User,
+            Role::Viewer => Self::Viewer,
+            Role::Admin => Self::Admin,
+        }
+    }
+}
+
 impl From<Role> for proto::Role {
     fn from(role: Role) -> Self {
         match role {
             Role::User => Self::User,
+            Role::Viewer => Self::Viewer,
             Role::Admin => Self::Admin,
         }
     }

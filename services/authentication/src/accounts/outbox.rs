@@ -3,21 +3,22 @@ use weft_mesh::Caller;
 
 use super::{AccountError, Accounts};
 use crate::store::{FailedLetter, FailedQuery};
+use crate::user::Role;
 
 const LETTER: &str = "dead letter";
 
-/// What an admin does with the outbox's failed letters.
+/// What viewers see of the outbox's failed letters, and what admins do with them.
 impl Accounts {
     /// Those that match, by the time at which they failed.
     ///
     /// # Errors
-    /// When the caller is not an admin.
+    /// When the caller is neither a viewer nor an admin.
     pub async fn failed_letters(
         &self,
         caller: Option<&Caller>,
         query: &FailedQuery,
     ) -> Result<Vec<FailedLetter>, AccountError> {
-        self.admin(caller).await?;
+        self.at_least(Role::Viewer, caller).await?;
         Ok(self.store.failed_letters(query).await?)
     }
 

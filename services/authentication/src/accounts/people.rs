@@ -6,8 +6,6 @@ use weft_values::text;
 use super::{AccountError, Accounts, Invalid};
 use crate::email::Email;
 use crate::password::{self, Verdict};
-use crate::session::Session;
-use crate::store::Deactivation;
 use crate::user::{Account, Role, User};
 
 /// A person to be added.
@@ -93,25 +91,6 @@ impl Accounts {
         }
     }
 
-    /// Refuses a person from now on and ends all sessions. One who is inactive already is no error.
-    ///
-    /// # Errors
-    /// When the caller is no admin, there is no such person, or it is the last active admin.
-    pub async fn deactivate_user(&self, caller: Option<&Caller>, id: Uuid) -> Result<User, AccountError> {
-        let admin = self.admin(caller).await?;
-        let what = format!("was deactivated by {}", admin.email);
-        let accounts = self.clone();
-        let letters = move |user: &User, _: &[Session]| vec![accounts.entry(user, None, &what)];
-        match self.store.deactivate(id, self.now(), Box::new(letters)).await? {
-            Deactivation::Done(user) => {
-                self.wake.all();
-                Ok(user)
-            }
-            Deactivation::Unknown => Err(AccountError::NotFound("user")),
-            Deactivation::LastAdmin => Err(AccountError::LastAdmin),
-        }
-    }
-
     /// A page of all people by address, and where the next one begins.
     ///
     /// # Errors
@@ -133,6 +112,6 @@ impl Accounts {
     }
 }
 
-fn check_name(field: &'static str, name: &str) -> Result<(), Invalid> {
+pub(super) fn check_name(field: &'static str, name: &str) -> Result<(), Invalid> {
     text::person_name(name).map_err(|error| Invalid { field, reason: error.reason() })
 }

@@ -23,6 +23,7 @@ pub(super) fn user(user: User) -> pb::User {
     let User { id, email, first_name, last_name, role, active, created_at, updated_at } = user;
     let role = match role {
         Role::User => pb::Role::User,
+        Role::Viewer => pb::Role::Viewer,
         Role::Admin => pb::Role::Admin,
     };
     pb::User {
@@ -69,8 +70,19 @@ pub(super) fn id(field: &'static str, text: &str) -> Result<Uuid, Status> {
 pub(super) fn role(role: i32) -> Result<Role, Status> {
     match pb::Role::try_from(role) {
         Ok(pb::Role::Unspecified | pb::Role::User) => Ok(Role::User),
+        Ok(pb::Role::Viewer) => Ok(Role::Viewer),
         Ok(pb::Role::Admin) => Ok(Role::Admin),
-        Err(_) => Err(invalid(Invalid { field: "role", reason: "it is none of the known ones" })),
+        Err(_) => Err(invalid(Invalid { field: "role", reason: "expected user, viewer or admin" })),
+    }
+}
+
+/// A role that is named: a change has no default.
+pub(super) fn new_role(role: i32) -> Result<Role, Status> {
+    match pb::Role::try_from(role) {
+        Ok(pb::Role::Unspecified) => {
+            Err(invalid(Invalid { field: "role", reason: "expected user, viewer or admin" }))
+        }
+        _ => self::role(role),
     }
 }
 
@@ -109,7 +121,10 @@ mod tests {
     fn limits_and_roles_have_defaults_and_bounds() {
         assert_eq!((limit(0).unwrap(), limit(1_000).unwrap()), (100, 1_000));
         assert!(limit(1_001).is_err());
-        assert_eq!((role(0).unwrap(), role(2).unwrap()), (Role::User, Role::Admin));
-        assert!(role(3).is_err());
+        assert_eq!(
+            [0, 1, 2, 3].map(|word| role(word).unwrap()),
+            [Role::User, Role::User, Role::Admin, Role::Viewer]
+        );
+        assert!(role(4).is_err());
     }
 }

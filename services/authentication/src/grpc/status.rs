@@ -25,7 +25,7 @@ pub(super) fn refused(error: AccountError) -> Status {
     match error {
         AccountError::Invalid(error) => invalid(error),
         AccountError::Credentials | AccountError::NotSignedIn => Status::unauthenticated(message),
-        AccountError::WrongPassword | AccountError::NotAdmin => Status::permission_denied(message),
+        AccountError::WrongPassword | AccountError::Role(_) => Status::permission_denied(message),
         AccountError::NotFound(_) => Status::not_found(message),
         AccountError::Taken(_) => Status::already_exists(message),
         AccountError::OtherContent | AccountError::LastAdmin => Status::failed_precondition(message),

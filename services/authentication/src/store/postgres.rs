@@ -3,6 +3,7 @@
 //! Statements are checked against the migrations when they are compiled; `.sqlx` has what the database said of them, so
 //! that a build needs none (`prepare-queries.sh` asks anew).
 
+mod changes;
 mod error;
 mod failed;
 mod keys;

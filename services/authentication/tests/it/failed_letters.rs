@@ -1,13 +1,13 @@
 use anyhow::{Context as _, Result};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
-use weft_proto::weft::auth::v1::{SignInResponse, SignOutRequest};
+use weft_proto::weft::auth::v1::{CreateUserRequest, Role, SignInResponse, SignOutRequest};
 use weft_proto::weft::deadletter::v1::dead_letter_service_client::DeadLetterServiceClient;
 use weft_proto::weft::deadletter::v1::{
     Filter, GetRequest, Letter, ListRequest, RemoveRequest, ReplayRequest,
 };
 
-use crate::helpers::{PASSWORD, Rig, on_behalf, sign_in, until};
+use crate::helpers::{PASSWORD, Rig, new_user, on_behalf, sign_in, until};
 
 type Letters = DeadLetterServiceClient<Channel>;
 
@@ -78,7 +78,27 @@ async fn failed_letters_are_listed_in_pages_shown_delivered_again_and_discarded(
 }
 
 #[tokio::test]
-async fn failed_letters_are_for_admins() -> Result<()> {
+async fn a_viewer_lists_failed_letters_and_neither_reads_nor_changes_one() -> Result<()> {
+    let rig = Rig::start().await?;
+    let admin = fail(&rig, 1).await?;
+    let listed = all(&rig, &admin, Filter::default()).await?;
+    let viewer = CreateUserRequest { role: Role::Viewer.into(), ..new_user("viewer@example.com") };
+    let created = rig.client()?.create_user(on_behalf(&admin, viewer)?).await?.into_inner();
+    assert_eq!(created.user.context("no user")?.role(), Role::Viewer);
+    let viewer = rig.client()?.sign_in(sign_in("viewer@example.com", PASSWORD)).await?.into_inner();
+    assert_eq!(all(&rig, &viewer, Filter::default()).await?, listed);
+    let (id, mut client) = (listed[0].id.clone(), letters(&rig)?);
+    let get = client.get(on_behalf(&viewer, GetRequest { id: id.clone() })?).await.unwrap_err();
+    let replay = client.replay(on_behalf(&viewer, ReplayRequest { id: id.clone() })?).await.unwrap_err();
+    let remove = client.remove(on_behalf(&viewer, RemoveRequest { ids: vec![id] })?).await.unwrap_err();
+    for status in [get, replay, remove] {
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_sees_no_failed_letters() -> Result<()> {
     let rig = Rig::start().await?;
     let admin = fail(&rig, 1).await?;
     let letter = all(&rig, &admin, Filter::default()).await?.remove(0);

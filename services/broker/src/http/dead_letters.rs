@@ -1,4 +1,5 @@
-//! `/v1/dead-letters`: the events that could not be handled, for admins to look at, replay or discard.
+//! `/v1/dead-letters`: the events that could not be handled. Viewers list them without their bodies; admins also read, replay or
+//! discard them.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -18,7 +19,7 @@ use super::{query, read_limit};
 use crate::app::App;
 use crate::letters::{Origin, gone};
 use crate::reply::{ApiError, Problem};
-use crate::signed_in::Admin;
+use crate::signed_in::{Admin, Viewer};
 
 /// Letters that one call replays or discards.
 const BATCH: u32 = 100;
@@ -160,13 +161,13 @@ impl From<proto::Letter> for DeadLetter {
         (status = 200, description = "A page", body = DeadLetters),
         (status = 400, description = "A field of the query is invalid"),
         (status = 401, description = "Not signed in"),
-        (status = 403, description = "The caller is not an admin"),
+        (status = 403, description = "The caller is neither a viewer nor an admin"),
         (status = 502, description = "The logger or authentication failed"),
         (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
     State(app): State<App>,
-    Admin(caller): Admin,
+    Viewer(caller): Viewer,
     uri: Uri,
 ) -> Result<Json<DeadLetters>, Problem> {
     let (origin, request) = query::<Filters>(&uri)?.into_request()?;

@@ -1,4 +1,4 @@
-//! `GET /v1/logs`: stored entries, newest first.
+//! `GET /v1/logs`: stored entries, newest first, for viewers and admins.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use weft_proto::weft::log::v1::{Entry, Level, QueryRequest};
 use super::{query, read_limit};
 use crate::app::App;
 use crate::reply::{ApiError, Problem};
-use crate::signed_in::{SignedIn, on_behalf};
+use crate::signed_in::{Viewer, on_behalf};
 use crate::traces::TraceId;
 use crate::upstream;
 
@@ -75,6 +75,7 @@ pub(super) struct LogEntry {
         (status = 200, description = "A page", body = Logs),
         (status = 400, description = "A field of the query is wrong"),
         (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "The caller is neither a viewer nor an admin"),
         (status = 429, description = "Too many requests, or too many searches are running"),
         (status = 502, description = "The logger failed"),
         (status = 503, description = "The logger can't be reached in time"),
@@ -82,7 +83,7 @@ pub(super) struct LogEntry {
     ))]
 pub(super) async fn get(
     State(app): State<App>,
-    SignedIn(caller): SignedIn,
+    Viewer(caller): Viewer,
     uri: Uri,
 ) -> Result<Json<Logs>, Problem> {
     let filters: Filters = query(&uri)?;

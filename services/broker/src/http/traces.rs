@@ -1,4 +1,4 @@
-//! `GET /v1/traces/{id}`: one trace, as far as Jaeger has it.
+//! `GET /v1/traces/{id}`: one trace, as far as Jaeger has it, for viewers and admins.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -8,7 +8,7 @@ use weft_runtime::telemetry::chain;
 use crate::app::App;
 use crate::in_flight::{self, Share};
 use crate::reply::{ApiError, Problem};
-use crate::signed_in::SignedIn;
+use crate::signed_in::Viewer;
 use crate::traces::{Trace, TraceError, TraceId};
 use crate::upstream;
 
@@ -20,13 +20,14 @@ use crate::upstream;
         (status = 200, description = "What Jaeger has of it", body = Trace),
         (status = 400, description = "The id is none"),
         (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "The caller is neither a viewer nor an admin"),
         (status = 404, description = "Jaeger does not know it, or not yet"),
         (status = 502, description = "Jaeger's answer is no trace, or larger than is read"),
         (status = 503, description = "Jaeger can't be reached in time, or the Stack has none"),
     ))]
 pub(super) async fn get(
     State(app): State<App>,
-    _caller: SignedIn,
+    _caller: Viewer,
     Extension(share): Extension<Share>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Trace>, Problem> {

@@ -1,5 +1,7 @@
 //! `/v1/users`: for admins.
 
+pub(super) mod changes;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;

@@ -74,7 +74,17 @@ fn signed_in<T>(request: &Request<T>) -> Result<Caller, Status> {
 fn admin<T>(request: &Request<T>) -> Result<(), Status> {
     match signed_in(request)?.role {
         Role::Admin => Ok(()),
-        Role::User => Err(Status::permission_denied("no admin")),
+        Role::User | Role::Viewer => Err(Status::permission_denied("no admin")),
+    }
+}
+
+impl Authentication {
+    /// A user that there is: the usual one, or one that was created.
+    fn known(&self, id: &str) -> Result<User, Status> {
+        if id != USER && !self.0.created.lock().unwrap().contains_key(id) {
+            return Err(Status::not_found("there is no such user"));
+        }
+        Ok(User { id: id.to_owned(), ..user(EMAIL).unwrap_or_default() })
     }
 }
 
@@ -157,8 +167,12 @@ impl AuthService for Authentication {
         if *self.0.session_over.lock().unwrap() {
             return Err(Status::unauthenticated("the session has ended"));
         }
-        let is_admin = caller.role == Role::Admin && !*self.0.demoted.lock().unwrap();
-        let role = if is_admin { proto::Role::Admin } else { proto::Role::User };
+        let role = match caller.role {
+            _ if *self.0.demoted.lock().unwrap() => proto::Role::User,
+            Role::User => proto::Role::User,
+            Role::Viewer => proto::Role::Viewer,
+            Role::Admin => proto::Role::Admin,
+        };
         let user = user(EMAIL).map(|user| User { role: role.into(), ..user });
         Ok(Response::new(GetUserResponse { user }))
     }
@@ -185,12 +199,47 @@ impl AuthService for Authentication {
         request: Request<DeactivateUserRequest>,
     ) -> Result<Response<DeactivateUserResponse>, Status> {
         admin(&request)?;
+        let user = self.known(&request.into_inner().user_id)?;
+        Ok(Response::new(DeactivateUserResponse { user: Some(User { active: false, ..user }) }))
+    }
+
+    async fn update_user(
+        &self,
+        request: Request<UpdateUserRequest>,
+    ) -> Result<Response<UpdateUserResponse>, Status> {
+        admin(&request)?;
+        let UpdateUserRequest { user_id, role, first_name, last_name } = request.into_inner();
+        let user = self.known(&user_id)?;
+        let user = User {
+            role: role.unwrap_or(user.role),
+            first_name: first_name.unwrap_or(user.first_name),
+            last_name: last_name.unwrap_or(user.last_name),
+            ..user
+        };
+        Ok(Response::new(UpdateUserResponse { user: Some(user) }))
+    }
+
+    async fn reactivate_user(
+        &self,
+        request: Request<ReactivateUserRequest>,
+    ) -> Result<Response<ReactivateUserResponse>, Status> {
+        admin(&request)?;
+        let user = self.known(&request.into_inner().user_id)?;
+        Ok(Response::new(ReactivateUserResponse { user: Some(user) }))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<DeleteUserRequest>,
+    ) -> Result<Response<DeleteUserResponse>, Status> {
+        admin(&request)?;
         let id = request.into_inner().user_id;
-        if id != USER && !self.0.created.lock().unwrap().contains_key(&id) {
-            return Err(Status::not_found("there is no such user"));
+        self.known(&id)?;
+        if id == USER {
+            return Err(Status::failed_precondition("this is the last active admin"));
         }
-        let user = user(EMAIL).map(|user| User { id, active: false, ..user });
-        Ok(Response::new(DeactivateUserResponse { user }))
+        self.0.created.lock().unwrap().remove(&id);
+        Ok(Response::new(DeleteUserResponse {}))
     }
 
     async fn list_users(

@@ -14,7 +14,7 @@ async fn admins_and_nobody_else_manage_users() {
     let new = json!({"email": "bob@example.com", "first_name": "Bob", "last_name": "B", "password": PASSWORD, "role": "user"});
     let deactivate = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/deactivate"));
     for request in [rig.get("/v1/users"), rig.post("/v1/users", &new), deactivate(USER)] {
-        rig.as_user(request).await.is_problem(403, "only an admin");
+        rig.as_user(request).await.is_problem(403, "needs the role admin; yours is user");
     }
     let page = rig.as_admin(rig.get("/v1/users?limit=1")).await;
     assert_eq!((page.status, &page.body["next_cursor"]), (200, &json!("next")));
@@ -33,6 +33,38 @@ async fn admins_and_nobody_else_manage_users() {
     assert_eq!((gone.status, &gone.body["active"]), (200, &json!(false)));
     rig.as_admin(deactivate(NOBODY)).await.is_problem(404, "no such user");
     rig.as_admin(deactivate("x")).await.is_problem(400, "no UUID");
+}
+
+#[tokio::test]
+async fn an_admin_changes_reactivates_and_deletes_users() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let path = |id: &str| format!("/v1/users/{id}");
+    let patch = |id: &str, body: &Value| rig.request(Method::PATCH, &path(id)).json(body);
+    let reactivate = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/reactivate"));
+    let delete = |id: &str| rig.request(Method::DELETE, &path(id));
+    let change = json!({"role": "viewer", "first_name": "Grace"});
+    for request in [patch(USER, &change), reactivate(USER), delete(USER)] {
+        rig.as_viewer(request).await.is_problem(403, "needs the role admin; yours is viewer");
+    }
+    let changed = rig.as_admin(patch(USER, &change)).await;
+    let shown = ["role", "first_name", "last_name"].map(|field| &changed.body[field]);
+    assert_eq!((changed.status, shown), (200, [&json!("viewer"), &json!("Grace"), &json!("Lovelace")]));
+    assert_eq!(rig.as_admin(patch(USER, &json!({}))).await.status, 200);
+    for (field, wrong) in [("role", json!("root")), ("first_name", json!("a\nb")), ("last_name", json!(7))] {
+        rig.as_admin(patch(USER, &json!({ field: wrong }))).await.is_problem(400, field);
+    }
+    let back = rig.as_admin(reactivate(USER)).await;
+    assert_eq!((back.status, &back.body["active"]), (200, &json!(true)));
+    rig.as_admin(delete(USER)).await.is_problem(409, "last active admin");
+    let new = json!({"email": "bob@example.com", "password": PASSWORD});
+    let bob = rig.as_admin(rig.post("/v1/users", &new)).await.body["id"].as_str().unwrap().to_owned();
+    assert_eq!(rig.as_admin(delete(&bob)).await.status, 204);
+    for request in [delete(&bob), patch(&bob, &change), reactivate(&bob)] {
+        rig.as_admin(request).await.is_problem(404, "no such user");
+    }
+    for request in [delete("x"), patch("x", &change), reactivate("x")] {
+        rig.as_admin(request).await.is_problem(400, "no UUID");
+    }
 }
 
 #[tokio::test]
@@ -78,7 +110,7 @@ async fn a_password_is_changed_by_who_knows_it() {
 #[tokio::test]
 async fn a_slow_search_is_504_and_one_without_room_is_429() {
     let rig = Rig::start(ServiceOptions::default()).await;
-    let search = |text: &str| rig.as_user(rig.get(&format!("/v1/logs?text={text}")));
+    let search = |text: &str| rig.as_viewer(rig.get(&format!("/v1/logs?text={text}")));
     search(SEARCH_HANGS).await.is_problem(504, "narrow it by time");
     let busy = search(SEARCH_BUSY).await;
     assert_eq!(busy.header("retry-after"), "1");
@@ -88,16 +120,16 @@ async fn a_slow_search_is_504_and_one_without_room_is_429() {
 }
 
 #[tokio::test]
-async fn logs_are_for_those_who_are_signed_in() {
+async fn logs_are_for_viewers_and_searched_by_the_logger() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let log = json!({"action": "log", "log": {"name": "n", "data": "d"}});
     assert_eq!(reply(rig.post("/handle", &log)).await.status, 202);
     assert_eq!(reply(rig.post("/log-grpc", &log)).await.body["message"], "logged");
-    let page = rig.as_user(rig.get("/v1/logs?limit=5")).await;
+    let page = rig.as_viewer(rig.get("/v1/logs?limit=5")).await;
     assert_eq!((page.status, page.body["items"].as_array().unwrap().len()), (200, 2));
     assert_eq!(page.header("cache-control"), "no-store");
     assert_eq!(page.body["default_from"], json!(null));
-    rig.as_user(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
+    rig.as_viewer(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
     rig.take_logger_away().await;
-    rig.as_user(rig.get("/v1/logs")).await.is_problem(503, "logger");
+    rig.as_viewer(rig.get("/v1/logs")).await.is_problem(503, "logger");
 }

@@ -114,7 +114,7 @@ impl Rig {
     /// A call may still be answered on its way out.
     async fn until_503(&self, path: &str) {
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
-        while self.as_user(self.get(path)).await.status != 503 {
+        while self.as_viewer(self.get(path)).await.status != 503 {
             assert!(tokio::time::Instant::now() < until, "{path} goes on");
         }
     }
@@ -133,6 +133,10 @@ impl Rig {
 
     pub(crate) async fn as_user(&self, request: RequestBuilder) -> Reply {
         reply(request.bearer_auth(token(Role::User))).await
+    }
+
+    pub(crate) async fn as_viewer(&self, request: RequestBuilder) -> Reply {
+        reply(request.bearer_auth(token(Role::Viewer))).await
     }
 
     pub(crate) async fn as_admin(&self, request: RequestBuilder) -> Reply {

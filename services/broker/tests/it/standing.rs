@@ -1,4 +1,4 @@
-//! What admins may do: session and role as authentication knows them now.
+//! What viewers and admins may do: session and role as authentication knows them now.
 
 use reqwest::Method;
 use weft_devstack::ServiceOptions;
@@ -29,9 +29,9 @@ async fn an_admin_whose_session_or_role_is_gone_changes_nothing() {
     let discard = || rig.request(Method::DELETE, &format!("/v1/dead-letters/listener.log/{USER}"));
     assert_eq!(rig.as_admin(rig.get("/v1/users")).await.status, 200);
     *rig.authentication.demoted.lock().unwrap() = true;
-    rig.as_admin(discard()).await.is_problem(403, "only an admin");
+    rig.as_admin(discard()).await.is_problem(403, "needs the role admin; yours is user");
     // The answer to a change counts for what is read after it.
-    rig.as_admin(rig.get("/v1/users")).await.is_problem(403, "only an admin");
+    rig.as_admin(rig.get("/v1/users")).await.is_problem(403, "needs the role admin; yours is user");
     *rig.authentication.session_over.lock().unwrap() = true;
     rig.as_admin(discard()).await.is_problem(401, "session has ended");
     rig.as_admin(rig.get("/v1/users")).await.is_problem(401, "session has ended");
@@ -52,4 +52,67 @@ async fn without_authentication_a_change_is_refused_and_reading_relies_on_the_la
     listed().await;
     let discard = rig.request(Method::DELETE, &format!("/v1/dead-letters/listener.log/{USER}"));
     rig.as_admin(discard).await.is_problem(503, "authentication");
+}
+
+/// What a viewer reads: logs, a trace, and dead letters without their bodies.
+const READ: [&str; 4] = [
+    "/v1/logs",
+    "/v1/traces/0af7651916cd43dd8448eb211c80319c",
+    "/v1/dead-letters",
+    "/v1/dead-letters?queue=outbox",
+];
+
+#[tokio::test]
+async fn reading_logs_traces_and_dead_letters_needs_a_viewer() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    for path in READ {
+        rig.as_user(rig.get(path)).await.is_problem(403, "needs the role viewer or admin; yours is user");
+        for granted in [rig.as_viewer(rig.get(path)).await, rig.as_admin(rig.get(path)).await] {
+            assert!(![401, 403].contains(&granted.status), "{path}: {granted:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_changes_nothing_and_reads_no_body() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let letter = format!("/v1/dead-letters/listener.log/{USER}");
+    for (method, path) in [
+        (Method::GET, letter.clone()),
+        (Method::DELETE, letter.clone()),
+        (Method::POST, format!("{letter}/replay")),
+        (Method::POST, "/v1/dead-letters/replay?queue=listener.log".to_owned()),
+        (Method::DELETE, "/v1/dead-letters?queue=listener.log".to_owned()),
+        (Method::GET, "/v1/users".to_owned()),
+        (Method::POST, format!("/v1/users/{USER}/deactivate")),
+    ] {
+        let refused = rig.as_viewer(rig.request(method, &path)).await;
+        refused.is_problem(403, "needs the role admin; yours is viewer");
+    }
+    assert!(rig.entries.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_viewer_whose_session_or_role_is_gone_reads_nothing_as_soon_as_it_is_known() {
+    for (gone, status) in [("role", 403), ("session", 401)] {
+        let rig = Rig::start(ServiceOptions::default()).await;
+        match gone {
+            "role" => *rig.authentication.demoted.lock().unwrap() = true,
+            _ => *rig.authentication.session_over.lock().unwrap() = true,
+        }
+        for path in READ {
+            assert_eq!(rig.as_viewer(rig.get(path)).await.status, status, "{path} without its {gone}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_authentication_nobody_reads_who_has_not_read_before() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    // The broker has the keys, but has never asked about this session.
+    assert_eq!(rig.as_user(rig.get("/v1/users/me")).await.status, 200);
+    rig.take_authentication_away().await;
+    for path in READ {
+        rig.as_viewer(rig.get(path)).await.is_problem(503, "authentication");
+    }
 }

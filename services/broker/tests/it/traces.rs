@@ -16,13 +16,15 @@ async fn a_request_s_trace_is_read_back() {
         .env("BROKER_JAEGER_URL", jaeger.query_url())
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.otlp_endpoint());
     let rig = Rig::start(options).await;
-    rig.as_user(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(404, "does not know this trace");
+    rig.as_viewer(rig.get(&format!("/v1/traces/{UNKNOWN}")))
+        .await
+        .is_problem(404, "does not know this trace");
     let logged =
         reply(rig.post("/handle", &json!({"action": "log", "log": {"name": "n", "data": ""}}))).await;
     let id = logged.header("traceresponse").split('-').nth(1).unwrap().to_owned();
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
     let trace = loop {
-        let found = rig.as_user(rig.get(&format!("/v1/traces/{id}"))).await;
+        let found = rig.as_viewer(rig.get(&format!("/v1/traces/{id}"))).await;
         if found.status == 200 && found.body["spans"].as_array().unwrap().len() >= 2 {
             break found.body;
         }
@@ -51,20 +53,20 @@ async fn only_an_id_reaches_jaeger_and_its_failures_stay_inside() {
     let rig = Rig::start(ServiceOptions::default().env("BROKER_JAEGER_URL", url)).await;
     let trace = |id: &str| rig.get(&format!("/v1/traces/{id}"));
     for id in ["x", "..%2f..%2fapi%2fservices", &UNKNOWN.to_uppercase(), &format!("{UNKNOWN}0")] {
-        rig.as_user(trace(id)).await.is_problem(400, "32 lower-case hexadecimal");
+        rig.as_viewer(trace(id)).await.is_problem(400, "32 lower-case hexadecimal");
     }
     let of = |last: &str| format!("0000000000000000000000000000000{last}");
-    rig.as_user(trace(&of("a"))).await.is_problem(503, "Jaeger");
-    rig.as_user(trace(&of("b"))).await.is_problem(502, "larger");
-    rig.as_user(trace(&of("c"))).await.is_problem(502, "no trace");
-    rig.as_user(trace(&of("d"))).await.is_problem(404, "does not know");
+    rig.as_viewer(trace(&of("a"))).await.is_problem(503, "Jaeger");
+    rig.as_viewer(trace(&of("b"))).await.is_problem(502, "larger");
+    rig.as_viewer(trace(&of("c"))).await.is_problem(502, "no trace");
+    rig.as_viewer(trace(&of("d"))).await.is_problem(404, "does not know");
 }
 
 #[tokio::test]
 async fn without_jaeger_it_says_so() {
     let rig = Rig::start(ServiceOptions::default()).await;
-    rig.as_user(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(503, "BROKER_JAEGER_URL");
+    rig.as_viewer(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(503, "BROKER_JAEGER_URL");
     let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
     let rig = Rig::start(ServiceOptions::default().env("BROKER_JAEGER_URL", nobody)).await;
-    rig.as_user(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(503, "can't be reached");
+    rig.as_viewer(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(503, "can't be reached");
 }

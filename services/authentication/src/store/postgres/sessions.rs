@@ -94,7 +94,8 @@ impl Statements {
         self.run("INSERT", "refresh_tokens", added.execute(&mut *transaction)).await.map(drop)
     }
 
-    /// Finds and judges a refresh token. It and its session stay locked until the transaction ends.
+    /// Finds and judges a refresh token. Its session stays locked until the transaction ends. Not the token: whoever deletes a session
+    /// has it before its tokens, and the other order would be a deadlock.
     async fn judge(
         &self,
         transaction: &mut PgConnection,
@@ -105,7 +106,7 @@ impl Statements {
             "SELECT s.id, s.user_id, s.created_at, s.last_used_at, s.expires_at, s.client_address, \
                s.user_agent, s.ended_at \
              FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id \
-             WHERE t.hash = $1 FOR UPDATE",
+             WHERE t.hash = $1 FOR UPDATE OF s",
             presented.as_slice()
         );
         let found = self.run("SELECT", "refresh_tokens", found.fetch_optional(&mut *transaction)).await?;

@@ -1,17 +1,12 @@
 use async_trait::async_trait;
-use jiff::Timestamp;
-use sqlx::{query, query_as, query_scalar};
+use sqlx::{query, query_as};
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::rows::{AccountRow, SessionRow, to_db};
+use super::rows::{AccountRow, to_db};
 use crate::outbox::Letter;
-use crate::session::Session;
-use crate::store::{Compose, Deactivation, PasswordChange, StoreError, Users};
+use crate::store::{PasswordChange, StoreError, Users};
 use crate::user::{Account, User};
-
-/// Whoever takes away an admin has this lock: two at once must not take away the last two.
-const ADMINS_LOCK: i64 = 0x7765_6674_6164_6d69;
 
 #[async_trait]
 impl Users for PostgresStore {
@@ -65,54 +60,6 @@ impl Users for PostgresStore {
                 db.post(&mut transaction, &letters).await?;
                 db.commit(transaction).await?;
                 Ok(true)
-            })
-        })
-        .await
-    }
-
-    async fn deactivate(
-        &self,
-        id: Uuid,
-        now: Timestamp,
-        letters: Compose,
-    ) -> Result<Deactivation, StoreError> {
-        self.bounded(move |db, connection| {
-            Box::pin(async move {
-                let mut transaction = db.begin(connection).await?;
-                let lock = query!("SELECT pg_advisory_xact_lock($1)", ADMINS_LOCK);
-                db.run("SELECT", "", lock.execute(&mut *transaction)).await?;
-                let found = query_as!(AccountRow, "SELECT * FROM users WHERE id = $1 FOR UPDATE", id);
-                let found = db.run("SELECT", "users", found.fetch_optional(&mut *transaction)).await?;
-                let Some(Account { mut user, .. }) = found.map(Account::try_from).transpose()? else {
-                    return Ok(Deactivation::Unknown);
-                };
-                if !user.active {
-                    return Ok(Deactivation::Done(user));
-                }
-                let others = query_scalar!(
-                    r#"SELECT count(*) AS "count!" FROM users WHERE role = 'admin' AND active AND id <> $1"#,
-                    id
-                );
-                let others = db.run("SELECT", "users", others.fetch_one(&mut *transaction)).await?;
-                if user.role == crate::user::Role::Admin && others == 0 {
-                    return Ok(Deactivation::LastAdmin);
-                }
-                let refused =
-                    query!("UPDATE users SET active = false, updated_at = $2 WHERE id = $1", id, to_db(now));
-                db.run("UPDATE", "users", refused.execute(&mut *transaction)).await?;
-                let ended = query_as!(
-                    SessionRow,
-                    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL \
-                 RETURNING id, user_id, created_at, last_used_at, expires_at, client_address, user_agent",
-                    id,
-                    to_db(now)
-                );
-                let ended = db.run("UPDATE", "sessions", ended.fetch_all(&mut *transaction)).await?;
-                let ended: Vec<Session> = ended.into_iter().map(Session::from).collect();
-                (user.active, user.updated_at) = (false, now);
-                db.post(&mut transaction, &letters(&user, &ended)).await?;
-                db.commit(transaction).await?;
-                Ok(Deactivation::Done(user))
             })
         })
         .await

@@ -1,0 +1,121 @@
+//! What an admin changes about a user: role and name, whether they may sign in, whether there is one.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{Request, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use weft_proto::weft::auth::v1::{
+    self as proto, DeleteUserRequest, ReactivateUserRequest, UpdateUserRequest,
+};
+
+use super::check_personal_name;
+use crate::app::App;
+use crate::body::{self, Rest};
+use crate::http::sessions::uuid;
+use crate::reply::Problem;
+use crate::signed_in::{Admin, on_behalf};
+use crate::upstream;
+use crate::user::{Role, User};
+
+/// What to change; what is left out or null stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object with role, first_name and last_name")]
+pub(in crate::http) struct UserChange {
+    role: Option<Role>,
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
+    first_name: Option<String>,
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
+    last_name: Option<String>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _rest: Rest,
+}
+
+/// Changes a user's role and name. A role that is taken away no longer counts from the next change that its owner asks for, and
+/// for reading after 30 s at most.
+#[utoipa::path(patch, path = "/v1/users/{id}", operation_id = "update_user", tag = "users",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    request_body = UserChange,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The user", body = User),
+        (status = 400, description = "The id or the body is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "It is the last active admin"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(in crate::http) async fn update(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    id: Result<Path<Uuid>, PathRejection>,
+    request: Request<Body>,
+) -> Result<Json<User>, Problem> {
+    let user_id = uuid("user", id)?.to_string();
+    let UserChange { role, first_name, last_name, _rest } = body::json(request).await?;
+    for (field, name) in [("first_name", &first_name), ("last_name", &last_name)] {
+        name.as_deref().map_or(Ok(()), |name| check_personal_name(field, name))?;
+    }
+    let role = role.map(|role| proto::Role::from(role).into());
+    let call = on_behalf(&caller, UpdateUserRequest { user_id, role, first_name, last_name })?;
+    let reply = app.authentication.clone().update_user(call).await;
+    let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
+    Ok(Json(user.try_into()?))
+}
+
+/// Lets a deactivated user sign in again.
+#[utoipa::path(post, path = "/v1/users/{id}/reactivate", operation_id = "reactivate_user", tag = "users",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The user, active", body = User),
+        (status = 400, description = "The id is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 404, description = "There is no such user"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(in crate::http) async fn reactivate(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    id: Result<Path<Uuid>, PathRejection>,
+) -> Result<Json<User>, Problem> {
+    let user_id = uuid("user", id)?.to_string();
+    let call = on_behalf(&caller, ReactivateUserRequest { user_id })?;
+    let reply = app.authentication.clone().reactivate_user(call).await;
+    let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
+    Ok(Json(user.try_into()?))
+}
+
+/// Deletes a user with all of their sessions. What was logged stays until its own end.
+#[utoipa::path(delete, path = "/v1/users/{id}", operation_id = "delete_user", tag = "users",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The user is deleted"),
+        (status = 400, description = "The id is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "It is the last active admin"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(in crate::http) async fn delete(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    id: Result<Path<Uuid>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let user_id = uuid("user", id)?.to_string();
+    let reply =
+        app.authentication.clone().delete_user(on_behalf(&caller, DeleteUserRequest { user_id })?).await;
+    reply.map_err(|status| upstream::authentication(&status))?;
+    Ok(StatusCode::NO_CONTENT)
+}
