@@ -1,6 +1,7 @@
 //! What authentication does, apart from how it is asked and where it keeps things.
 
 mod attempt;
+mod mails;
 mod outbox;
 mod passwords;
 mod people;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use uuid::Uuid;
 use weft_mesh::Caller;
+use weft_runtime::allowance::Allowance;
 use weft_runtime::clock::Clock;
 
 pub use attempt::Turns;
@@ -57,6 +59,8 @@ pub struct Accounts {
     pub rules: Rules,
     /// Attempts at passwords that wait for others.
     pub turns: Turns,
+    /// Mails to each user in an hour.
+    pub mails: Option<Arc<Allowance>>,
 }
 
 /// What is set.
