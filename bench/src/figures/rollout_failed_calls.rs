@@ -31,7 +31,9 @@ enum Change {
 pub(super) async fn measure(cluster: &mut Cluster) -> Result<Measured> {
     let release = cluster.release().await?;
     release.ready().await?;
-    let limits = json!({ "requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000 });
+    let limits = json!({
+        "requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000, "openBytesPerDay": 0,
+    });
     release.change(&json!({ "limits": limits, "services": each(|_| json!({ "replicas": 2 })) })).await?;
     let under_load = under_load(release).await;
     let none = json!({ "limits": null, "services": each(|_| json!({ "replicas": null, "env": null })) });

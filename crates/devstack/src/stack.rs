@@ -249,6 +249,7 @@ fn of_authentication(common: &ServiceOptions, postgres: &Postgres, admin_passwor
         .env("AUTH_FIRST_USER_PASSWORD", admin_password)
         .env("AUTH_SIGN_IN_BURST", "100000")
         .env("AUTH_SIGN_IN_PER_MINUTE", "100000")
+        .env("AUTH_RECIPIENT_MAILS_PER_HOUR", "0")
 }
 
 fn of_broker(
@@ -264,7 +265,10 @@ fn of_broker(
         .env("BROKER_ORIGINS", origins.join(","))
         // As in k8s/stack.yaml.
         .env("BROKER_OPEN_ACTIONS", "log,event")
-        .env("BROKER_REQUESTS_PER_SECOND", "0");
+        .env("BROKER_REQUESTS_PER_SECOND", "0")
+        .env("BROKER_OPEN_BYTES_PER_DAY", "0")
+        .env("BROKER_USER_MAILS_PER_HOUR", "0")
+        .env("BROKER_RECIPIENT_MAILS_PER_HOUR", "0");
     match jaeger {
         Some(jaeger) => common.env("BROKER_JAEGER_URL", jaeger.query_url()),
         None => common,

@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod admin;
+pub mod allowance;
 pub mod budget;
 pub mod clock;
 pub mod config;

@@ -105,14 +105,7 @@ impl StoreWatch {
     /// Its schema is being changed, which may take its time.
     pub fn migrating(&self, version: &str, message: &str) {
         self.ready.missing(message);
-        let status = StoreStatus {
-            reachable: true,
-            authenticated: true,
-            migrated: false,
-            version: Some(version.to_owned()),
-            message: Some(message.to_owned()),
-        };
-        self.status.set(self.name, status);
+        self.answers(false, version, Some(message));
     }
 
     /// It can be used while its schema is still being changed. Returns when to look again.
@@ -127,14 +120,7 @@ impl StoreWatch {
         }
         self.refusals = 0;
         self.ready.fulfilled();
-        let status = StoreStatus {
-            reachable: true,
-            authenticated: true,
-            migrated: false,
-            version: Some(version.to_owned()),
-            message: Some(message.to_owned()),
-        };
-        self.status.set(self.name, status);
+        self.answers(false, version, Some(message));
         LOOK_EVERY
     }
 
@@ -145,15 +131,15 @@ impl StoreWatch {
         }
         self.refusals = 0;
         self.ready.fulfilled();
-        let status = StoreStatus {
-            reachable: true,
-            authenticated: true,
-            migrated: true,
-            version: Some(version.to_owned()),
-            message: None,
-        };
-        self.status.set(self.name, status);
+        self.answers(true, version, None);
         LOOK_EVERY
+    }
+
+    /// The store answers, and accepts the credentials.
+    fn answers(&self, migrated: bool, version: &str, message: Option<&str>) {
+        let (version, message) = (Some(version.to_owned()), message.map(str::to_owned));
+        let status = StoreStatus { reachable: true, authenticated: true, migrated, version, message };
+        self.status.set(self.name, status);
     }
 
     /// A look failed: for the store's own error, where there is one behind it. Returns when to look again.

@@ -72,7 +72,10 @@ impl Place {
         let spec = json!({
             "version": self.version()?, "tracing": {"managed": {}}, "openActions": ["log", "event"],
             // Node ports masquerade: everybody here has one address.
-            "limits": {"requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000},
+            "limits": {
+                "requestsPerSecond": 0, "signInBurst": 100_000, "signInPerMinute": 1_000_000,
+                "openBytesPerDay": 0, "userMailsPerHour": 0, "recipientMailsPerHour": 0,
+            },
         });
         self.kubectl().apply(&self.stack(STACK, ROAD, &spec).to_string()).await.map(drop)
     }

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod changes;
+mod mails;
 mod outbox;
 mod passwords;
 mod people;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use uuid::Uuid;
 use weft_mesh::Caller;
+use weft_runtime::allowance::Allowance;
 use weft_runtime::clock::Clock;
 
 pub use attempt::Turns;
@@ -58,6 +60,8 @@ pub struct Accounts {
     pub rules: Rules,
     /// Attempts at passwords that wait for others.
     pub turns: Turns,
+    /// Mails to each user in an hour.
+    pub mails: Option<Arc<Allowance>>,
 }
 
 /// What is set.

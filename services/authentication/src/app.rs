@@ -1,6 +1,7 @@
 //! Puts authentication together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -11,6 +12,7 @@ use weft_mesh::{Mesh, MeshConfig, Server};
 use weft_proto::weft::auth::v1::auth_service_server::AuthServiceServer;
 use weft_proto::weft::deadletter::v1::dead_letter_service_server::DeadLetterServiceServer;
 use weft_runtime::Process;
+use weft_runtime::allowance::Allowance;
 use weft_runtime::config::ConfigError;
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::process::ProcessError;
@@ -30,6 +32,9 @@ use crate::relay::{Deliver, Peers, Relay, Wake};
 use crate::store::Store;
 use crate::store::postgres::PostgresStore;
 use crate::supervise::{STORE, Supervisor};
+
+/// In which a recipient gets so many mails.
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Why authentication could not run.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +134,7 @@ fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
             sign_in_rate: config.sign_in_rate,
         },
         turns: Turns::default(),
+        mails: config.mails_per_recipient.map(|most| Arc::new(Allowance::new(most.get(), HOUR))),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The settings of authentication, read once.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
@@ -29,6 +29,8 @@ pub struct Config {
     pub hash: HashConfig,
     /// `AUTH_SIGN_IN_BURST` and `AUTH_SIGN_IN_PER_MINUTE`, default 3 and 3: failed sign-ins of each address; 0 is no limit.
     pub sign_in_rate: Option<Rate>,
+    /// `AUTH_RECIPIENT_MAILS_PER_HOUR`, default 20: mails to each user in an hour; 0 is no limit.
+    pub mails_per_recipient: Option<NonZeroU64>,
     /// `AUTH_SESSION_IDLE`, default `30m`, and `AUTH_SESSION_ABSOLUTE`, default `8h`.
     pub lifetimes: Lifetimes,
     /// `AUTH_ACCESS_TOKEN_LIFE`, default `5m`.
@@ -82,6 +84,11 @@ impl Config {
             first_user: first_user(settings)?,
             hash: hash(settings)?,
             sign_in_rate: sign_in_rate(settings)?,
+            mails_per_recipient: NonZeroU64::new(settings.or(
+                "AUTH_RECIPIENT_MAILS_PER_HOUR",
+                "a number; 0 is no limit",
+                20,
+            )?),
             lifetimes: Lifetimes {
                 idle: lasting(settings, "AUTH_SESSION_IDLE", Duration::from_secs(1_800), DAY * 366)?,
                 absolute: lasting(settings, "AUTH_SESSION_ABSOLUTE", Duration::from_secs(28_800), DAY * 366)?,
@@ -262,6 +269,7 @@ mod tests {
             ("AUTH_KEY_LIFE", "99999999d"),
             ("AUTH_STORE_CONNECTIONS", "x"),
             ("AUTH_SIGN_IN_BURST", "-1"),
+            ("AUTH_RECIPIENT_MAILS_PER_HOUR", "many"),
         ] {
             let error = read([URL, (name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");

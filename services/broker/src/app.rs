@@ -29,6 +29,7 @@ use crate::letters::DeadLetters;
 use crate::limit::Limit;
 use crate::open::OpenActions;
 use crate::proxy::Proxy;
+use crate::quotas::Quotas;
 use crate::reply::ApiError;
 use crate::session::SessionCookie;
 use crate::standing::Standings;
@@ -59,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) jaeger: Option<Jaeger>,
     pub(crate) open_actions: OpenActions,
+    pub(crate) quotas: Quotas,
     pub(crate) proxy: Proxy,
 }
 
@@ -119,6 +121,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         publish_timeout: config.publish_timeout,
         jaeger: config.jaeger.map(Jaeger::new).transpose().map_err(RunError::Jaeger)?,
         open_actions: config.open_actions,
+        quotas: Quotas::new(config.quotas),
         proxy: Proxy::new(config.route_bounds),
     }));
     let limit = config.quota.map(Limit::new);

@@ -34,15 +34,19 @@ pub(crate) struct Rest {}
 /// 400 with what is wrong and where, and as [`bytes`].
 pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, ApiError> {
     let (parts, body) = request.into_parts();
-    read_json(&parts.headers, body).await
+    read_json(&parts.headers, body).await.map(|(value, _)| value)
 }
 
-/// As [`json`], for a request that has been taken apart.
+/// As [`json`], for a request that has been taken apart; with the body's size in bytes.
 ///
 /// # Errors
 /// As [`json`].
-pub(crate) async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
-    parse(&bytes(headers, body).await?)
+pub(crate) async fn read_json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(T, usize), ApiError> {
+    let bytes = bytes(headers, body).await?;
+    Ok((parse(&bytes)?, bytes.len()))
 }
 
 /// The body as a `T`, or `T`'s default when there is no body.

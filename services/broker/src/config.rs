@@ -14,6 +14,7 @@ use crate::limit::Quota;
 use crate::open::OpenActions;
 use crate::origin::Origins;
 use crate::proxy::Bounds;
+use crate::quotas;
 use crate::routes::Routes;
 use crate::session::CookieSecurity;
 use crate::traces::JaegerUrl;
@@ -30,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) proxies: Proxies,
     pub(crate) token_issuer: String,
     pub(crate) quota: Option<Quota>,
+    pub(crate) quotas: quotas::Limits,
     pub(crate) cookie_security: CookieSecurity,
     pub(crate) routes: Routes,
     pub(crate) route_bounds: Bounds,
@@ -63,6 +65,7 @@ impl Config {
             )?,
             token_issuer: settings.text("BROKER_TOKEN_ISSUER").unwrap_or_else(|| "weft".to_owned()),
             quota: quota(settings)?,
+            quotas: quotas::Limits::from_settings(settings)?,
             cookie_security: settings.or("BROKER_COOKIE_SECURE", "auto or always", CookieSecurity::Auto)?,
             routes: settings.or(
                 "BROKER_ROUTES",
@@ -130,6 +133,9 @@ mod tests {
             ("BROKER_ROUTE_BODY_BYTES", "1 MiB"),
             ("BROKER_REQUESTS_IN_FLIGHT", "0"),
             ("BROKER_REQUESTS_IN_FLIGHT_PER_ADDRESS", "many"),
+            ("BROKER_OPEN_BYTES_PER_DAY", "1 GiB"),
+            ("BROKER_USER_MAILS_PER_HOUR", "many"),
+            ("BROKER_RECIPIENT_MAILS_PER_HOUR", "-1"),
             ("BROKER_BYTES_IN_FLIGHT", "32 MiB"),
             ("BROKER_BYTES_IN_FLIGHT_PER_ADDRESS", "-1"),
             ("WEFT_HTTP_CONNECTIONS", "0"),

@@ -17,6 +17,7 @@ mod open;
 mod openapi;
 mod origin;
 mod proxy;
+mod quotas;
 mod reply;
 mod routes;
 mod session;

@@ -55,6 +55,8 @@ function saidBy(json) {
 function retryText(header) {
   const seconds = Number(header);
   if (header === undefined || !Number.isFinite(seconds)) return 'Try again in a moment.';
+  if (seconds >= 7200) return `Try again in ${Math.ceil(seconds / 3600)} hours.`;
+  if (seconds >= 120) return `Try again in ${Math.ceil(seconds / 60)} minutes.`;
   return seconds === 1 ? 'Try again in a second.' : `Try again in ${seconds} seconds.`;
 }
 

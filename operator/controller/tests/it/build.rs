@@ -252,7 +252,8 @@ fn whatever_a_service_is_told_is_reserved() {
     let spec = json!({
         "version": "0.1.0", "tracing": { "managed": {} },
         "origins": ["http://127.0.0.1:30081"], "trustedProxies": ["10.0.0.0/8"], "openActions": ["mail"],
-        "limits": { "requestsPerSecond": 1, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4 },
+        "limits": { "requestsPerSecond": 1, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4,
+            "openBytesPerDay": 5, "userMailsPerHour": 6, "recipientMailsPerHour": 7 },
         "workloads": [{ "name": "orders", "image": "orders:3", "port": 80 }],
         "routes": [{ "prefix": "/shop", "to": "orders" }],
         "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },

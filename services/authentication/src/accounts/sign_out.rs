@@ -5,7 +5,7 @@ use uuid::Uuid;
 use weft_mesh::Caller;
 
 use super::{AccountError, Accounts, ids};
-use crate::outbox::{Letter, Message};
+use crate::outbox::Letter;
 use crate::session::{Session, Worth, refresh_hash};
 use crate::store::{Compose, Which};
 use crate::user::{Account, User};
@@ -24,7 +24,7 @@ pub struct SignOut {
 
 impl Accounts {
     /// Ends the caller's session, or that of the refresh token; `everywhere`, all of the caller's. Returns how many were open; when
-    /// one was, the user gets a mail. Without effect on a session that has ended.
+    /// one was, the user gets a mail, unless there were too many in this hour. Without effect on a session that has ended.
     ///
     /// # Errors
     /// [`AccountError::NotSignedIn`] when the call names nobody and the token is not one of ours, and for `everywhere` without a
@@ -78,8 +78,8 @@ impl Accounts {
             // A template takes an empty text for no.
             ("everywhere".to_owned(), if everywhere { "true" } else { "" }.to_owned()),
         ]);
-        let mail = Message::Mail { template: TEMPLATE.to_owned(), to: user.email.clone(), values };
-        vec![self.entry(user, first.map(|session| session.id), what), self.letter(mail)]
+        let entry = self.entry(user, first.map(|session| session.id), what);
+        [Some(entry), self.mail(user, TEMPLATE, values)].into_iter().flatten().collect()
     }
 
     /// The caller's open sessions, newest first, and which of them is the call's own.

@@ -122,6 +122,7 @@ fn settings(options: ServiceOptions, store: &Postgres, logger: &Peer, mail: &Pee
         .env("AUTH_FIRST_USER_EMAIL", ADMIN)
         .env("AUTH_FIRST_USER_PASSWORD", PASSWORD)
         .env("AUTH_SIGN_IN_PER_MINUTE", "0")
+        .env("AUTH_RECIPIENT_MAILS_PER_HOUR", "0")
         // A busy machine is not a store that is away.
         .env("AUTH_STORE_TIMEOUT", "10s");
     options.env.into_iter().fold(usual, |all, (name, value)| all.env(&name, value))

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use weft_devstack::ServiceOptions;
-use weft_proto::weft::auth::v1::{ChangePasswordRequest, SignInRequest};
+use weft_proto::weft::auth::v1::{ChangePasswordRequest, SignInRequest, SignOutRequest};
 
 use crate::helpers::{ADMIN, Client, PASSWORD, Rig, client_of, from, on_behalf, retry_after, until};
 
@@ -163,6 +163,28 @@ async fn failures_slow_the_next_attempt_from_there_and_never_the_owner_elsewhere
     // And forgives what was before.
     let refused = client.sign_in(from("10.0.0.1", ADMIN, WRONG)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_gets_so_many_mails_an_hour_and_is_signed_out_all_the_same() -> Result<()> {
+    let rig = Rig::with(ServiceOptions::default().env("AUTH_RECIPIENT_MAILS_PER_HOUR", "2")).await?;
+    let mut client = rig.client()?;
+    rig.user("ada@example.com").await?;
+    for _ in 0..4 {
+        let ada = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+        let ended = client.sign_out(on_behalf(&ada, SignOutRequest::default())?).await?.into_inner().ended;
+        assert_eq!(ended, 1);
+    }
+    let mut database = rig.database().await?;
+    let waiting = "SELECT count(*) FROM outbox";
+    until("everything is delivered", async || {
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut database).await.is_ok_and(|count| count == 0)
+    })
+    .await?;
+    assert_eq!(rig.mail.mails().len(), 2);
+    let is_sign_out = |data: &str| data == "ada@example.com logged out";
+    assert_eq!(rig.logger.entries().iter().filter(|(entry, _)| is_sign_out(&entry.data)).count(), 4);
     Ok(())
 }
 

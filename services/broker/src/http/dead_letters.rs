@@ -8,11 +8,11 @@ use axum::http::{StatusCode, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
-use tracing::Instrument as _;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_mesh::Caller;
 use weft_proto::weft::deadletter::v1::{self as proto, Filter, ListRequest};
+use weft_runtime::task;
 
 use super::logs::read_time;
 use super::{query, read_limit};
@@ -227,7 +227,8 @@ pub(super) async fn replay(
 ) -> Result<StatusCode, Problem> {
     let (origin, id) = read_path(path)?;
     let (letter, _) = app.dead_letters.get(&caller, origin, id).await?;
-    to_its_end(async move { replay_one(&app, &caller, origin, &letter).await }).await?;
+    // A client that leaves must not leave an event both replayed and listed.
+    task::finish(async move { replay_one(&app, &caller, origin, &letter).await }).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -286,7 +287,7 @@ pub(super) async fn replay_matching(
     uri: Uri,
 ) -> Result<Json<Batch>, Problem> {
     let (origin, letters, more) = matching(&app, &caller, &uri).await?;
-    let count = to_its_end(async move {
+    let count = task::finish(async move {
         let mut count = 0;
         for letter in &letters {
             match replay_one(&app, &caller, origin, letter).await {
@@ -364,14 +365,6 @@ async fn replay_one(
 ) -> Result<(), ApiError> {
     audit(app, caller, "dead letter replayed", letter).await?;
     app.dead_letters.replay(caller, origin, letter_id(letter)?).await
-}
-
-/// A client that goes away must not leave an event both replayed and listed.
-async fn to_its_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-) -> Result<T, ApiError> {
-    let ended = tokio::spawn(work.in_current_span()).await;
-    ended.unwrap_or_else(|_| Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the replay failed")))
 }
 
 /// Nothing is done that could not be recorded.

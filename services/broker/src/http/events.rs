@@ -26,8 +26,10 @@ use weft_values::key::{Key, Operation, Scope};
 use super::handle::{Log, SOURCE, check_name};
 use crate::app::App;
 use crate::body::Rest;
+use crate::client::Client;
 use crate::mail::{self, Mail};
 use crate::openapi::add;
+use crate::quotas::Writer;
 use crate::reply::{ApiError, Problem};
 use crate::signed_in::SignedIn;
 use crate::{body, idempotency, upstream};
@@ -64,7 +66,7 @@ enum EventStatus {
     Accepted,
     /// It is none that anybody could handle: repeating it is of no use.
     Rejected,
-    /// RabbitMQ could not be reached in time: repeat it with the same id.
+    /// RabbitMQ could not be reached in time, or too many mails were sent: repeat it later with the same id.
     Unavailable,
 }
 
@@ -102,23 +104,26 @@ pub(super) struct EventResults {
         (status = 400, description = "The body is none that is wanted"),
         (status = 401, description = "Nobody is signed in"),
         (status = 403, description = "A page of another origin sent it"),
+        (status = 429, description = "Too many requests, or too many mails of this user or to this recipient"),
         (status = 502, description = "No queue takes the event"),
         (status = 503, description = "RabbitMQ can't be reached in time"),
     ))]
 pub(super) async fn post(
     State(app): State<App>,
     SignedIn(caller): SignedIn,
+    client: Client,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<EventResults>), Problem> {
     let key = idempotency::key(request.headers())?;
     let (parts, body) = request.into_parts();
     let bytes = body::bytes(&parts.headers, body).await?;
-    let reader = Reader { app: &app, caller: &caller, key: key.as_ref() };
+    let writer = Writer { caller: Some(&caller), address: client.address };
+    let reader = Reader { app: &app, caller: &caller, writer, key: key.as_ref() };
     let results = if bytes.trim_ascii_start().starts_with(b"[") {
         many(&reader, &bytes).await?
     } else {
         let item = reader.item("", None, &bytes).map_err(|(_, error)| error)?;
-        publish(&app, &item, Instant::now() + app.publish_timeout).await?;
+        reader.publish(&item, Instant::now() + app.publish_timeout).await?;
         vec![result(&item, Ok(()))]
     };
     Ok((StatusCode::ACCEPTED, Json(EventResults { results })))
@@ -130,10 +135,10 @@ async fn many(reader: &Reader<'_>, bytes: &[u8]) -> Result<Vec<EventResult>, Api
         let count = items.len();
         return Err(ApiError::bad_request(format!("the body has {count} events, but wants 1 to {MOST}")));
     }
-    let (app, deadline) = (reader.app, Instant::now() + reader.app.publish_timeout * BATCH_TIMEOUT);
+    let deadline = Instant::now() + reader.app.publish_timeout * BATCH_TIMEOUT;
     let published = reader.items(&items).into_iter().map(|answer| async move {
         match answer {
-            Answer::Publish(item) => Ok(result(&item, publish(app, &item, deadline).await)),
+            Answer::Publish(item) => Ok(result(&item, reader.publish(&item, deadline).await)),
             Answer::SameAs(first) => Err(first),
             Answer::Rejected(id, error) => Ok(rejected(id, &error)),
         }
@@ -149,6 +154,8 @@ struct Item {
     given: Option<Uuid>,
     id: Uuid,
     event: Event,
+    /// Where a mail goes.
+    recipient: Option<String>,
 }
 
 /// How an item of a batch is answered.
@@ -165,6 +172,7 @@ enum Answer {
 struct Reader<'a> {
     app: &'a App,
     caller: &'a Caller,
+    writer: Writer<'a>,
     key: Option<&'a Key>,
 }
 
@@ -208,7 +216,19 @@ impl Reader<'_> {
         let id = self.id(given, index, &kind, &data);
         let (source, time) = (SOURCE.to_owned(), self.app.clock.now());
         let event = Event { id: id.to_string(), kind, source, time, data: data.json };
-        Ok(Item { given, id, event })
+        Ok(Item { given, id, event, recipient: data.recipient })
+    }
+
+    async fn publish(&self, item: &Item, deadline: Instant) -> Result<(), ApiError> {
+        let Item { event, recipient, .. } = item;
+        let publish = async {
+            let published = self.app.publisher.publish(event, deadline).await;
+            published.map_err(|error| upstream::events(&error))
+        };
+        match recipient {
+            Some(recipient) => self.app.quotas.mail(self.writer, recipient, publish).await,
+            None => publish.await,
+        }
     }
 
     /// The item's id stands for the item, else the request's key together with the item's place; else the id is new.
@@ -229,6 +249,7 @@ impl Reader<'_> {
 struct Data {
     json: Vec<u8>,
     fields: Vec<String>,
+    recipient: Option<String>,
 }
 
 /// Refuses here what the listener would have to refuse after the event was acknowledged.
@@ -237,13 +258,14 @@ fn data_of(kind: &str, data: Value) -> Result<Data, ApiError> {
         let log: Log = read(data)?;
         check_name("data.name", &log.name)?;
         let json = serde_json::to_vec(&log).unwrap_or_default();
-        return Ok(Data { json, fields: vec![log.name, log.data] });
+        return Ok(Data { json, fields: vec![log.name, log.data], recipient: None });
     }
     if kind == mail::EVENT {
         let mail: Mail = read(data)?;
         mail.check("data")?;
         let json = serde_json::to_vec(&mail).unwrap_or_default();
-        return Ok(Data { json, fields: vec![mail.from, mail.to, mail.subject, mail.message] });
+        let recipient = Some(mail.to.clone());
+        return Ok(Data { json, fields: vec![mail.from, mail.to, mail.subject, mail.message], recipient });
     }
     Err(ApiError::bad_request(format!(
         "nobody handles events of this type; there are {} and {}",
@@ -260,15 +282,11 @@ fn read<T: DeserializeOwned>(data: Value) -> Result<T, ApiError> {
     })
 }
 
-async fn publish(app: &App, item: &Item, deadline: Instant) -> Result<(), ApiError> {
-    app.publisher.publish(&item.event, deadline).await.map_err(|error| upstream::events(&error))
-}
-
 fn result(item: &Item, published: Result<(), ApiError>) -> EventResult {
     let id = Some(item.given.unwrap_or(item.id));
     let (status, detail) = match published {
         Ok(()) => (EventStatus::Accepted, None),
-        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => {
+        Err(error) if error.retry_after.is_some() => {
             (EventStatus::Unavailable, Some(error.message.into_owned()))
         }
         Err(error) => return rejected(id, &error),

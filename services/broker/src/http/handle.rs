@@ -24,6 +24,7 @@ use crate::client::Client;
 use crate::mail::{self, Mail};
 use crate::open::Action;
 use crate::openapi::add;
+use crate::quotas::Writer;
 use crate::reply::{ApiError, DataEnvelope, Envelope, success, success_with};
 use crate::{body, idempotency, signed_in, upstream};
 
@@ -115,6 +116,7 @@ pub(super) struct Accepted {
         (status = 401, description = "`invalid credentials`, nobody is signed in, or the access token is not valid"),
         (status = 403, description = "A page of another origin sent it"),
         (status = 422, description = "For `log` of a signed-in user: the idempotency key was used before with other content"),
+        (status = 429, description = "Too many requests, failed sign-ins, mails, or bytes without a sign-in"),
         (status = 502, description = "The service behind it failed"),
         (status = 503, description = "The service behind it, or RabbitMQ, can't be reached in time"),
     ))]
@@ -125,19 +127,23 @@ pub(super) async fn post(
 ) -> Result<Response, ApiError> {
     let key = idempotency::key(request.headers())?;
     let (parts, body) = request.into_parts();
-    let payload: Payload = body::read_json(&parts.headers, body).await?;
+    let (payload, size): (Payload, _) = body::read_json(&parts.headers, body).await?;
+    let address = client.address;
     match payload.action.as_str() {
         "log" => {
             let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
             let log = payload.log.ok_or_else(|| lacks("log"))?;
             let name = log.name.clone();
-            store_log(&app, caller.as_ref(), key, log).await?;
+            let writer = Writer { caller: caller.as_ref(), address };
+            app.quotas.open_write(writer, size, store_log(&app, caller.as_ref(), key, log)).await?;
             Ok(success(StatusCode::ACCEPTED, format!("Processed payload via RPC:{name}")))
         }
         "event" => {
             let caller = signed_in::require(&app, &parts.headers, Action::Event).await?;
             let event = payload.event.ok_or_else(|| lacks("event"))?;
-            let id = publish_log(&app, caller.as_ref(), key, event).await?;
+            let writer = Writer { caller: caller.as_ref(), address };
+            let published = publish_log(&app, caller.as_ref(), key, event);
+            let id = app.quotas.open_write(writer, size, published).await?;
             Ok(success_with(StatusCode::ACCEPTED, "logged via RabbitMQ", Accepted { id }))
         }
         "auth" => {
@@ -162,7 +168,9 @@ pub(super) async fn post(
                 key.as_ref(),
                 &[from, to, subject, message],
             );
-            publish(&app, id, mail::EVENT, &mail).await?;
+            let writer = Writer { caller: caller.as_ref(), address };
+            let published = app.quotas.mail(writer, to, publish(&app, id, mail::EVENT, &mail));
+            app.quotas.open_write(writer, size, published).await?;
             Ok(success_with(StatusCode::ACCEPTED, format!("Message sent to {}", mail.to), Accepted { id }))
         }
         _ => Err(ApiError::bad_request("unknown action")),

@@ -7,7 +7,9 @@ use axum::response::Response;
 
 use super::handle::{LogAction, Payload, lacks, store_log};
 use crate::app::App;
+use crate::client::Client;
 use crate::open::Action;
+use crate::quotas::Writer;
 use crate::reply::{ApiError, Envelope, success};
 use crate::{body, idempotency, signed_in};
 
@@ -25,15 +27,20 @@ use crate::{body, idempotency, signed_in};
         (status = 502, description = "The logger failed"),
         (status = 503, description = "The logger can't be reached in time"),
     ))]
-pub(super) async fn post(State(app): State<App>, request: Request<Body>) -> Result<Response, ApiError> {
+pub(super) async fn post(
+    State(app): State<App>,
+    client: Client,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
     let key = idempotency::key(request.headers())?;
     let (parts, body) = request.into_parts();
-    let payload: Payload = body::read_json(&parts.headers, body).await?;
+    let (payload, size): (Payload, _) = body::read_json(&parts.headers, body).await?;
     if payload.action != "log" {
         return Err(ApiError::bad_request("unknown action"));
     }
     let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
     let log = payload.log.ok_or_else(|| lacks("log"))?;
-    store_log(&app, caller.as_ref(), key, log).await?;
+    let writer = Writer { caller: caller.as_ref(), address: client.address };
+    app.quotas.open_write(writer, size, store_log(&app, caller.as_ref(), key, log)).await?;
     Ok(success(StatusCode::ACCEPTED, "logged"))
 }

@@ -17,6 +17,7 @@ mod letters;
 mod limits;
 mod logger;
 mod people;
+mod quotas;
 mod rig;
 mod routes;
 mod sessions;

@@ -1,6 +1,7 @@
 //! The six built-in services: what each is told, and how it is reached.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use serde::Serialize;
 use weft_operator_api::{Console, Expose, Limits, OpenAction};
 
 use super::deployment::{self, Wiring};
@@ -38,7 +39,15 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated) {
 
 fn wire_broker(stack: &Validated) -> Wiring {
     let EdgePlan { origins, trusted_proxies, limits, open_actions, console: _ } = &stack.edge;
-    let Limits { requests_per_second, requests_burst, sign_in_burst: _, sign_in_per_minute: _ } = limits;
+    let Limits {
+        requests_per_second,
+        requests_burst,
+        sign_in_burst: _,
+        sign_in_per_minute: _,
+        open_bytes_per_day,
+        user_mails_per_hour,
+        recipient_mails_per_hour,
+    } = limits;
     let mut origins = origins.clone();
     let exposed = stack.expose.as_ref().map(Expose::origin);
     origins.extend(exposed.filter(|exposed| !stack.edge.origins.contains(exposed)));
@@ -57,9 +66,23 @@ fn wire_broker(stack: &Validated) -> Wiring {
         .set_list("BROKER_OPEN_ACTIONS", &open)
         .set_some("BROKER_REQUESTS_PER_SECOND", *requests_per_second)
         .set_some("BROKER_REQUESTS_BURST", *requests_burst)
+        .set_some("BROKER_OPEN_BYTES_PER_DAY", *open_bytes_per_day)
+        .set_some("BROKER_USER_MAILS_PER_HOUR", *user_mails_per_hour)
+        .set_some("BROKER_RECIPIENT_MAILS_PER_HOUR", *recipient_mails_per_hour)
         .store("AMQP_URI_FILE", "rabbitmq", rabbitmq::uri(stack));
+    let wiring = told_some(wiring, "openBytesPerDay", *open_bytes_per_day);
+    let wiring = told_some(wiring, "userMailsPerHour", *user_mails_per_hour);
+    let wiring = told_some(wiring, "recipientMailsPerHour", *recipient_mails_per_hour);
     // A Stack that has neither is told what it was told before there were any: an upgrade rolls nothing.
     if ways.0.is_empty() && ways.1.is_none() { wiring } else { wiring.told(&ways) }
+}
+
+/// For a field that is younger than the others: without it, a Stack is told what it was told before, so that an upgrade rolls nothing.
+fn told_some(wiring: Wiring, field: &str, value: Option<impl Serialize>) -> Wiring {
+    match value {
+        Some(value) => wiring.told(&(field, value)),
+        None => wiring,
+    }
 }
 
 /// Under TLS the session's cookie is for https alone, unless the Stack says something else itself.
@@ -70,14 +93,23 @@ fn cookie_security(stack: &Validated) -> Option<&'static str> {
 }
 
 fn wire_authentication(stack: &Validated) -> Wiring {
-    let Limits { requests_per_second: _, requests_burst: _, sign_in_burst, sign_in_per_minute } =
-        &stack.edge.limits;
+    let Limits {
+        requests_per_second: _,
+        requests_burst: _,
+        sign_in_burst,
+        sign_in_per_minute,
+        open_bytes_per_day: _,
+        user_mails_per_hour: _,
+        recipient_mails_per_hour,
+    } = &stack.edge.limits;
     let wiring = serving_grpc()
         .told(&(sign_in_burst, sign_in_per_minute))
         .set("AUTH_ISSUER", &issuer(stack))
         .set_some("AUTH_SIGN_IN_BURST", *sign_in_burst)
         .set_some("AUTH_SIGN_IN_PER_MINUTE", *sign_in_per_minute)
+        .set_some("AUTH_RECIPIENT_MAILS_PER_HOUR", *recipient_mails_per_hour)
         .store("DATABASE_URL_FILE", "postgres", postgres::uri(stack));
+    let wiring = told_some(wiring, "recipientMailsPerHour", *recipient_mails_per_hour);
     encryption::wire(admin::wire(wiring, stack), stack)
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use weft_runtime::task;
 
 use super::error;
 use crate::store::{Cause, QueryError, StoreError};
@@ -40,14 +40,12 @@ async fn join<T: Send + 'static>(
     within: Duration,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let task = async move {
+    let task = task::finish(async move {
         let outcome = work.await;
         drop(held);
         outcome
-    };
-    let task = tokio::spawn(task.in_current_span());
-    let ended = timeout_at(deadline, task).await.map_err(|_| StoreError::TimedOut(within))?;
-    ended.map_err(|error| StoreError::Failed(Cause::new(error)))?
+    });
+    timeout_at(deadline, task).await.map_err(|_| StoreError::TimedOut(within))?
 }
 
 /// Room for searches of one kind. A caller runs at most half of them, so that several slow searches of one leave room for others.
