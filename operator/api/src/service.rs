@@ -107,9 +107,10 @@ pub struct Service {
 }
 
 /// Environment variables that the operator writes: a Stack may not.
-pub const RESERVED_ENV: [&str; 43] = [
+pub const RESERVED_ENV: [&str; 44] = [
     "AMQP_URI",
     "AMQP_URI_FILE",
+    "AUTH_CONSOLE_URL",
     "AUTH_FIRST_USER_EMAIL",
     "AUTH_FIRST_USER_PASSWORD",
     "AUTH_FIRST_USER_PASSWORD_FILE",

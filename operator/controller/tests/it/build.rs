@@ -250,7 +250,7 @@ fn whatever_a_service_is_told_is_reserved() {
         "limits": { "requestsPerSecond": 1, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4 },
         "workloads": [{ "name": "orders", "image": "orders:3", "port": 80 }],
         "routes": [{ "prefix": "/shop", "to": "orders" }],
-        "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
+        "console": { "url": "http://127.0.0.1:30081", "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
         "mail": { "from": { "address": "shop@example.com" }, "templates": { "configMap": "letters" } },
         "stores": { "smtp": { "external": { "host": "relay", "secretRef": { "name": "relay" } } } },
     });

@@ -176,6 +176,7 @@ fn each_field_that_pods_follow_is_in_their_basis() {
         ("/limits", json!({ "requestsBurst": 1 })),
         ("/limits", json!({ "signInBurst": 1 })),
         ("/limits", json!({ "signInPerMinute": 1 })),
+        ("/console", json!({ "url": "http://127.0.0.1:30081" })),
         ("/console", json!({ "brokerUrl": "http://127.0.0.1:30080" })),
         ("/console", json!({ "jaegerUrl": "http://127.0.0.1:30686" })),
         ("/mail", json!({ "from": { "name": "Other", "address": "shop@example.com" } })),

@@ -33,7 +33,7 @@ fn the_edge_is_told_what_the_stack_says() {
         "origins": ["http://127.0.0.1:30081", "https://shop.example"],
         "trustedProxies": ["10.0.0.0/8", "fd00::/8"], "openActions": ["log", "event", "mail"],
         "limits": { "requestsPerSecond": 0, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4 },
-        "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
+        "console": { "url": "http://127.0.0.1:30081", "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
     });
     let plan = plan(spec);
     for (service, variable, wanted) in [
@@ -43,6 +43,7 @@ fn the_edge_is_told_what_the_stack_says() {
         ("broker", "BROKER_REQUESTS_PER_SECOND", "0"),
         ("broker", "BROKER_REQUESTS_BURST", "2"),
         ("broker", "BROKER_JAEGER_URL", "http://jaeger.shop.svc.cluster.local:16686"),
+        ("authentication", "AUTH_CONSOLE_URL", "http://127.0.0.1:30081"),
         ("authentication", "AUTH_SIGN_IN_BURST", "3"),
         ("authentication", "AUTH_SIGN_IN_PER_MINUTE", "4"),
         ("frontend", "FRONTEND_BROKER_URL", "http://127.0.0.1:30080"),
@@ -62,6 +63,7 @@ fn what_a_stack_does_not_say_keeps_the_services_defaults() {
         ("broker", "BROKER_REQUESTS_PER_SECOND"),
         ("broker", "BROKER_REQUESTS_BURST"),
         ("broker", "BROKER_JAEGER_URL"),
+        ("authentication", "AUTH_CONSOLE_URL"),
         ("authentication", "AUTH_SIGN_IN_BURST"),
         ("authentication", "AUTH_SIGN_IN_PER_MINUTE"),
         ("frontend", "FRONTEND_BROKER_URL"),

@@ -76,7 +76,17 @@ fn wire_authentication(stack: &Validated) -> Wiring {
         .set_some("AUTH_SIGN_IN_BURST", *sign_in_burst)
         .set_some("AUTH_SIGN_IN_PER_MINUTE", *sign_in_per_minute)
         .store("DATABASE_URL_FILE", "postgres", postgres::uri(stack));
+    let wiring = match console_url(stack) {
+        Some(url) => wiring.told(&url).set("AUTH_CONSOLE_URL", &url),
+        // Told what it was told before there was a URL: an upgrade rolls nothing.
+        None => wiring,
+    };
     admin::wire(wiring, stack)
+}
+
+/// Where links in mails lead.
+fn console_url(stack: &Validated) -> Option<String> {
+    stack.edge.console.url.clone().or_else(|| stack.expose.as_ref().map(Expose::origin))
 }
 
 fn wire_logger(stack: &Validated) -> Wiring {
@@ -101,7 +111,7 @@ fn wire_listener(stack: &Validated) -> Wiring {
 }
 
 fn wire_frontend(stack: &Validated) -> Wiring {
-    let Console { broker_url, jaeger_url } = &stack.edge.console;
+    let Console { url: _, broker_url, jaeger_url } = &stack.edge.console;
     serving_http()
         .told(&(broker_url, jaeger_url))
         .set_some("FRONTEND_BROKER_URL", broker_url.as_deref())
