@@ -106,8 +106,10 @@ impl DevStack {
             Service::start("mail", &folder, of_mail(&common, &mailcatcher)),
         )?;
         let known = format!("logger={},mail={}", logger.grpc_address(), mail.grpc_address());
+        let console_port = prefer(options.console_port)?;
         let of_authentication = of_authentication(&common, &postgres, &admin_password)
             .env("AUTH_ENCRYPTION_KEYS", encryption_key)
+            .env("AUTH_CONSOLE_URL", format!("http://127.0.0.1:{console_port}"))
             .env("WEFT_MESH_ADDRESSES", known.clone());
         let of_listener =
             common.clone().env("AMQP_URI", rabbitmq.uri()).env("WEFT_MESH_ADDRESSES", known.clone());
@@ -116,7 +118,6 @@ impl DevStack {
             Service::start("listener", &folder, of_listener),
         )?;
         let addresses = format!("{known},authentication={}", authentication.grpc_address());
-        let console_port = prefer(options.console_port)?;
         let of_broker = of_broker(&options, &common, console_port, jaeger.as_ref())
             .env("AMQP_URI", rabbitmq.uri())
             .env("WEFT_MESH_ADDRESSES", addresses);

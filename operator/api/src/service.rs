@@ -107,9 +107,10 @@ pub struct Service {
 }
 
 /// Environment variables that the operator writes: a Stack may not.
-pub const RESERVED_ENV: [&str; 49] = [
+pub const RESERVED_ENV: [&str; 50] = [
     "AMQP_URI",
     "AMQP_URI_FILE",
+    "AUTH_CONSOLE_URL",
     "AUTH_ENCRYPTION_KEYS",
     "AUTH_ENCRYPTION_KEYS_FILE",
     "AUTH_FIRST_USER_EMAIL",

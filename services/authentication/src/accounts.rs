@@ -7,6 +7,7 @@ mod outbox;
 mod passwords;
 mod people;
 mod refresh;
+mod resets;
 mod sign_in;
 mod sign_out;
 
@@ -75,6 +76,8 @@ pub struct Rules {
     pub lifetimes: Lifetimes,
     /// Each address's allowance of failed sign-ins, and each user's of failed changes of the password.
     pub sign_in_rate: Option<Rate>,
+    /// The console as browsers reach it.
+    pub console: Option<String>,
 }
 
 /// What a person gets who has signed in.
@@ -127,6 +130,17 @@ pub enum AccountError {
     /// The id was used before, with other content.
     #[error("a user of this id exists with other content")]
     OtherContent,
+    /// The token of a reset link is of no use.
+    #[error(
+        "this link is not valid: it was used, it has expired, or the password was changed since; ask for a new one"
+    )]
+    ResetLink,
+    /// An inactive user gets no reset link.
+    #[error("the user is inactive: reactivate the user first")]
+    Inactive,
+    /// A reset link would lead nowhere.
+    #[error("passwords can't be reset here: AUTH_CONSOLE_URL is not set")]
+    NoConsole,
     /// Nobody would be left to administrate.
     #[error("this is the last active admin: make another user an admin first")]
     LastAdmin,

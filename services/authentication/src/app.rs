@@ -20,7 +20,7 @@ use weft_runtime::status::StatusBoard;
 use weft_runtime::store::StoreWatch;
 
 use crate::accounts::{Accounts, Rules, Turns};
-use crate::config::Config;
+use crate::config::{Config, ConsoleUrl};
 use crate::grpc::Api;
 use crate::grpc::outbox::Outbox;
 use crate::keys::KeyRing;
@@ -29,6 +29,7 @@ use crate::outbox::Recipient;
 use crate::password::{HashError, Hasher};
 use crate::random;
 use crate::relay::{Deliver, Peers, Relay, Wake};
+use crate::reset_link::ResetLinks;
 use crate::store::Store;
 use crate::store::postgres::PostgresStore;
 use crate::supervise::{STORE, Supervisor};
@@ -74,9 +75,10 @@ impl App {
         let watch = StoreWatch::new(STORE, &process.health, process.status.clone());
         let config = Config::from_settings(&process.settings)?;
         let mesh = Mesh::new(MeshConfig::from_settings(&process.settings)?, &process.metrics);
-        let peers = Arc::new(Peers::new(mesh.channel("logger")?, mesh.channel("mail")?));
         let listener = server::listen(process).await?;
         let accounts = accounts(process, &config)?;
+        let links = reset_links(&accounts);
+        let peers = Arc::new(Peers::new(mesh.channel("logger")?, mesh.channel("mail")?, links));
         let relays = Recipient::ALL
             .map(|recipient| relay(recipient, &accounts, peers.clone(), process.status.clone()));
         let supervisor = Supervisor { accounts: accounts.clone(), first_user: config.first_user, watch };
@@ -132,10 +134,16 @@ fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
             token_life: config.token_life,
             lifetimes: config.lifetimes,
             sign_in_rate: config.sign_in_rate,
+            console: config.console.clone().map(|ConsoleUrl(url)| url),
         },
         turns: Turns::default(),
         mails: config.mails_per_recipient.map(|most| Arc::new(Allowance::new(most.get(), HOUR))),
     })
+}
+
+fn reset_links(accounts: &Accounts) -> ResetLinks {
+    let Accounts { store, random, clock, rules, .. } = accounts.clone();
+    ResetLinks { store, random, clock, console: rules.console }
 }
 
 fn relay(recipient: Recipient, accounts: &Accounts, peers: Arc<dyn Deliver>, status: StatusBoard) -> Relay {

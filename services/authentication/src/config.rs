@@ -31,6 +31,8 @@ pub struct Config {
     pub sign_in_rate: Option<Rate>,
     /// `AUTH_RECIPIENT_MAILS_PER_HOUR`, default 20: mails to each user in an hour; 0 is no limit.
     pub mails_per_recipient: Option<NonZeroU64>,
+    /// `AUTH_CONSOLE_URL`: the console as browsers reach it; without it no password is reset by mail.
+    pub console: Option<ConsoleUrl>,
     /// `AUTH_SESSION_IDLE`, default `30m`, and `AUTH_SESSION_ABSOLUTE`, default `8h`.
     pub lifetimes: Lifetimes,
     /// `AUTH_ACCESS_TOKEN_LIFE`, default `5m`.
@@ -89,6 +91,7 @@ impl Config {
                 "a number; 0 is no limit",
                 20,
             )?),
+            console: settings.optional("AUTH_CONSOLE_URL", "a URL such as https://shop.example.com")?,
             lifetimes: Lifetimes {
                 idle: lasting(settings, "AUTH_SESSION_IDLE", Duration::from_secs(1_800), DAY * 366)?,
                 absolute: lasting(settings, "AUTH_SESSION_ABSOLUTE", Duration::from_secs(28_800), DAY * 366)?,
@@ -124,6 +127,29 @@ fn sealer(settings: &Settings) -> Result<Sealer, ConfigError> {
     let lines = settings.required_secret(NAME, Sealer::EXPECTED)?;
     let wanted = Sealer::EXPECTED;
     Sealer::from_lines(&lines).ok_or_else(|| ConfigError::InvalidSecret { name: NAME.to_owned(), wanted })
+}
+
+/// An http or https URL without query and fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleUrl(pub String);
+
+impl std::str::FromStr for ConsoleUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url: http::Uri = text.parse().map_err(|_| "it is not a URL")?;
+        if !matches!(url.scheme_str(), Some("http" | "https")) {
+            return Err("it does not start with http:// or https://");
+        }
+        // A link is a value in a mail's HTML and text.
+        if url.query().is_some()
+            || text.contains(['#', '@'])
+            || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err("it has a user name, a query or a fragment, or characters that are not ASCII");
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
 }
 
 fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {
@@ -259,6 +285,25 @@ mod tests {
         let short = error(read([URL, EMAIL, (PASSWORD, "verysecret")]).unwrap_err());
         assert!(short.contains("15 to 256") && !short.contains("verysecret"), "{short}");
         assert!(read([URL, ("AUTH_FIRST_USER_EMAIL", "no"), (PASSWORD, "correct horse battery")]).is_err());
+    }
+
+    #[test]
+    fn the_console_is_a_plain_url() {
+        let console = |value| read([URL, ("AUTH_CONSOLE_URL", value)]).map(|config| config.console);
+        assert_eq!(
+            console("https://shop.example.com/").unwrap(),
+            Some(ConsoleUrl("https://shop.example.com".into()))
+        );
+        for wrong in [
+            "shop.example.com",
+            "javascript:alert(1)",
+            "https://a/?x",
+            "https://a/#x",
+            "https://me@a",
+            "https://ü",
+        ] {
+            assert!(console(wrong).unwrap_err().to_string().contains("AUTH_CONSOLE_URL"), "{wrong}");
+        }
     }
 
     #[test]

@@ -136,6 +136,34 @@ impl AuthService for Api {
         Ok(Response::new(pb::DeleteUserResponse {}))
     }
 
+    async fn request_password_reset(
+        &self,
+        request: Request<pb::RequestPasswordResetRequest>,
+    ) -> Reply<pb::RequestPasswordResetResponse> {
+        let pb::RequestPasswordResetRequest { email, client_address } = request.into_inner();
+        self.0.ask_for_reset(&email, &client_address).await.map_err(refused)?;
+        Ok(Response::new(pb::RequestPasswordResetResponse {}))
+    }
+
+    async fn start_password_reset(
+        &self,
+        request: Request<pb::StartPasswordResetRequest>,
+    ) -> Reply<pb::StartPasswordResetResponse> {
+        let caller = caller(request.metadata())?;
+        let id = convert::id("user_id", &request.into_inner().user_id)?;
+        self.0.start_reset(caller.as_ref(), id).await.map_err(refused)?;
+        Ok(Response::new(pb::StartPasswordResetResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<pb::ResetPasswordRequest>,
+    ) -> Reply<pb::ResetPasswordResponse> {
+        let pb::ResetPasswordRequest { token, new_password } = request.into_inner();
+        self.0.reset_password(&token.into(), &new_password.into()).await.map_err(refused)?;
+        Ok(Response::new(pb::ResetPasswordResponse {}))
+    }
+
     async fn list_users(&self, request: Request<pb::ListUsersRequest>) -> Reply<pb::ListUsersResponse> {
         let caller = caller(request.metadata())?;
         let pb::ListUsersRequest { limit, cursor } = request.into_inner();

@@ -15,6 +15,7 @@ pub mod password;
 pub mod random;
 pub mod relay;
 pub mod seal;
+pub mod reset_link;
 pub mod session;
 pub mod store;
 pub mod supervise;

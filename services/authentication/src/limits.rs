@@ -169,6 +169,11 @@ pub fn failures_key(email: &Email, address_key: &str) -> [u8; 32] {
     digest.finalize().into()
 }
 
+/// What something that is limited is kept under.
+pub fn counted_as(kind: &str, what: &str) -> [u8; 32] {
+    Sha256::digest(format!("{kind}\0{what}")).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

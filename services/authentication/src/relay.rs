@@ -29,6 +29,7 @@ use weft_values::audit;
 
 use crate::metrics::Metrics;
 use crate::outbox::{Claimed, Letter, Message, Recipient};
+use crate::reset_link::{self, ResetLinks};
 use crate::session::after;
 use crate::store::{Store, StoreError};
 use crate::supervise::STORE;
@@ -90,18 +91,20 @@ pub trait Deliver: Send + Sync + 'static {
 }
 
 /// The peers, through the mesh.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Peers {
     logger: LogServiceClient<Channel>,
     mail: MailServiceClient<Channel>,
+    links: ResetLinks,
 }
 
 impl Peers {
     /// Peers behind these channels.
-    pub fn new(logger: Channel, mail: Channel) -> Self {
+    pub fn new(logger: Channel, mail: Channel, links: ResetLinks) -> Self {
         Self {
             logger: LogServiceClient::new(logger.with_timeout(LOGGER_WITHIN)),
             mail: MailServiceClient::new(mail.with_timeout(MAIL_WITHIN)),
+            links,
         }
     }
 }
@@ -125,6 +128,13 @@ impl Deliver for Peers {
                     attributes: attributes.into_iter().collect(),
                 };
                 self.logger.clone().write_audit(WriteRequest { entry: Some(entry) }).await.map(drop)
+            }
+            Message::Mail { template, to, values: _ } if template == reset_link::TEMPLATE => {
+                // Without a mail nobody has the address.
+                match self.links.mail(letter, &to).await? {
+                    Some(mail) => self.mail.clone().send(mail).await.map(drop),
+                    None => Ok(()),
+                }
             }
             Message::Mail { template, to, values } => {
                 let values = values.into_iter().collect();

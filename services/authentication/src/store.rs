@@ -6,6 +6,7 @@
 mod changes;
 mod failed;
 pub mod postgres;
+mod resets;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub use weft_runtime::store::{Cause, StoreError};
 
 pub use changes::{Changed, Changes, UserChange};
 pub use failed::{FailedLetter, FailedLetters, FailedQuery};
+pub use resets::{PasswordReset, ResetAsk, Resets};
 
 use crate::keys::Key;
 use crate::limits::{Counted, Rate, Taken, Try};
@@ -24,9 +26,15 @@ use crate::session::{Lifetimes, RefreshHash, Session, Worth};
 use crate::user::{Account, User};
 
 /// Everything.
-pub trait Store: Schema + Limits + Users + Changes + Sessions + SigningKeys + Outbox + FailedLetters {}
+pub trait Store:
+    Schema + Limits + Users + Changes + Resets + Sessions + SigningKeys + Outbox + FailedLetters
+{
+}
 
-impl<T: Schema + Limits + Users + Changes + Sessions + SigningKeys + Outbox + FailedLetters> Store for T {}
+impl<T: Schema + Limits + Users + Changes + Resets + Sessions + SigningKeys + Outbox + FailedLetters> Store
+    for T
+{
+}
 
 /// The store itself.
 #[async_trait]

@@ -10,6 +10,7 @@ mod log_grpc;
 mod logout;
 mod logs;
 mod me;
+mod passwords;
 mod root;
 mod routed;
 mod session;
@@ -75,6 +76,9 @@ fn behind_the_edge() -> OpenApiRouter<App> {
         .routes(routes!(users::deactivate))
         .routes(routes!(users::changes::update, users::changes::delete))
         .routes(routes!(users::changes::reactivate))
+        .routes(routes!(users::changes::start_reset))
+        .routes(routes!(passwords::forgot))
+        .routes(routes!(passwords::reset))
         .routes(routes!(events::post))
         .routes(routes!(logs::get))
         .routes(routes!(traces::get))

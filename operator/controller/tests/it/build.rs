@@ -256,7 +256,7 @@ fn whatever_a_service_is_told_is_reserved() {
             "openBytesPerDay": 5, "userMailsPerHour": 6, "recipientMailsPerHour": 7 },
         "workloads": [{ "name": "orders", "image": "orders:3", "port": 80 }],
         "routes": [{ "prefix": "/shop", "to": "orders" }],
-        "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
+        "console": { "url": "http://127.0.0.1:30081", "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
         "mail": { "from": { "address": "shop@example.com" }, "templates": { "configMap": "letters" } },
         "stores": { "smtp": { "external": { "host": "relay", "secretRef": { "name": "relay" } } } },
     });

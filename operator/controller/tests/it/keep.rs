@@ -179,6 +179,7 @@ fn each_field_that_pods_follow_is_in_their_basis() {
         ("/limits", json!({ "openBytesPerDay": 1 })),
         ("/limits", json!({ "userMailsPerHour": 1 })),
         ("/limits", json!({ "recipientMailsPerHour": 1 })),
+        ("/console", json!({ "url": "http://127.0.0.1:30081" })),
         ("/console", json!({ "brokerUrl": "http://127.0.0.1:30080" })),
         ("/console", json!({ "jaegerUrl": "http://127.0.0.1:30686" })),
         ("/mail", json!({ "from": { "name": "Other", "address": "shop@example.com" } })),

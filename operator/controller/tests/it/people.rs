@@ -36,7 +36,7 @@ fn the_edge_is_told_what_the_stack_says() {
         "trustedProxies": ["10.0.0.0/8", "fd00::/8"], "openActions": ["log", "event", "mail"],
         "limits": { "requestsPerSecond": 0, "requestsBurst": 2, "signInBurst": 3, "signInPerMinute": 4,
             "openBytesPerDay": 107374182400_i64, "userMailsPerHour": 5, "recipientMailsPerHour": 6 },
-        "console": { "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
+        "console": { "url": "http://127.0.0.1:30081", "brokerUrl": "http://127.0.0.1:30080", "jaegerUrl": "http://127.0.0.1:30686" },
     });
     let plan = plan(spec);
     for (service, variable, wanted) in [
@@ -50,6 +50,7 @@ fn the_edge_is_told_what_the_stack_says() {
         ("broker", "BROKER_USER_MAILS_PER_HOUR", "5"),
         ("broker", "BROKER_RECIPIENT_MAILS_PER_HOUR", "6"),
         ("authentication", "AUTH_RECIPIENT_MAILS_PER_HOUR", "6"),
+        ("authentication", "AUTH_CONSOLE_URL", "http://127.0.0.1:30081"),
         ("authentication", "AUTH_SIGN_IN_BURST", "3"),
         ("authentication", "AUTH_SIGN_IN_PER_MINUTE", "4"),
         ("frontend", "FRONTEND_BROKER_URL", "http://127.0.0.1:30080"),
@@ -72,6 +73,7 @@ fn what_a_stack_does_not_say_keeps_the_services_defaults() {
         ("broker", "BROKER_USER_MAILS_PER_HOUR"),
         ("broker", "BROKER_RECIPIENT_MAILS_PER_HOUR"),
         ("broker", "BROKER_JAEGER_URL"),
+        ("authentication", "AUTH_CONSOLE_URL"),
         ("authentication", "AUTH_SIGN_IN_BURST"),
         ("authentication", "AUTH_SIGN_IN_PER_MINUTE"),
         ("frontend", "FRONTEND_BROKER_URL"),

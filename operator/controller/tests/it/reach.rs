@@ -351,6 +351,7 @@ fn an_ingress_has_console_broker_and_routes_on_one_origin() {
     assert_eq!(to("/shop"), Some(("Prefix", "broker")));
     assert_eq!(to("/"), Some(("Prefix", "frontend")));
     assert_eq!(value(&plan, "broker", "BROKER_ORIGINS").unwrap(), "https://shop.example.com");
+    assert_eq!(value(&plan, "authentication", "AUTH_CONSOLE_URL").unwrap(), "https://shop.example.com");
     assert_eq!(value(&plan, "broker", "BROKER_COOKIE_SECURE").unwrap(), "always");
     assert_eq!(value(&plan, "frontend", "FRONTEND_BROKER_URL"), None, "its own origin");
 

@@ -26,9 +26,12 @@ pub(super) fn refused(error: AccountError) -> Status {
         AccountError::Invalid(error) => invalid(error),
         AccountError::Credentials | AccountError::NotSignedIn => Status::unauthenticated(message),
         AccountError::WrongPassword | AccountError::Role(_) => Status::permission_denied(message),
-        AccountError::NotFound(_) => Status::not_found(message),
+        AccountError::NotFound(_) | AccountError::ResetLink => Status::not_found(message),
         AccountError::Taken(_) => Status::already_exists(message),
-        AccountError::OtherContent | AccountError::LastAdmin => Status::failed_precondition(message),
+        AccountError::OtherContent
+        | AccountError::LastAdmin
+        | AccountError::Inactive
+        | AccountError::NoConsole => Status::failed_precondition(message),
         AccountError::TooOften(wait) => wait_for(Code::ResourceExhausted, message, wait),
         AccountError::Hash(HashError::Busy) => wait_for(Code::ResourceExhausted, message, SOON),
         AccountError::NotReady => wait_for(Code::Unavailable, message, SOON),

@@ -9,6 +9,7 @@ mod failed;
 mod keys;
 mod limits;
 mod outbox;
+mod resets;
 pub mod roles;
 mod rows;
 mod sessions;
@@ -117,6 +118,14 @@ impl Schema for PostgresStore {
                     .await
                     .map_err(classify)?;
                 query!("DELETE FROM sign_in_failures WHERE last_at < $1", to_db(failures_before))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(classify)?;
+                query!("DELETE FROM password_reset_limits WHERE next_at < $1", to_db(now))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(classify)?;
+                query!("DELETE FROM password_resets WHERE expires_at < $1", to_db(now))
                     .execute(&mut *connection)
                     .await
                     .map_err(classify)?;

@@ -13,6 +13,7 @@ mod peers;
 mod people;
 mod queries;
 mod replicas;
+mod resets;
 mod rubbish;
 mod sessions;
 mod sign_in;

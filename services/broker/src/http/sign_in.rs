@@ -55,7 +55,7 @@ pub(super) async fn sign_in(
     credentials: Credentials,
 ) -> Result<Response, ApiError> {
     let Credentials { email, password, _rest } = credentials;
-    check_email(&email)?;
+    check_email("auth.email", &email)?;
     check_password("auth.password", &password)?;
     let request = SignInRequest {
         email,
@@ -76,8 +76,9 @@ pub(super) async fn sign_in(
     Ok(response)
 }
 
-fn check_email(email: &str) -> Result<(), ApiError> {
-    let refused = |what: &str| ApiError::bad_request(format!("auth.email {what}"));
+/// Refuses what can't be an address that anybody has.
+pub(super) fn check_email(field: &str, email: &str) -> Result<(), ApiError> {
+    let refused = |what: &str| ApiError::bad_request(format!("{field} {what}"));
     if email.trim().is_empty() {
         return Err(refused("is empty"));
     }
@@ -114,9 +115,12 @@ mod tests {
     #[test]
     fn what_can_be_no_address_or_password_is_refused_before_a_hash() {
         for email in ["", "  ", "a@b.c\nBcc: x", &"x".repeat(10_000)] {
-            assert!(check_email(email).unwrap_err().message.starts_with("auth.email"), "{email:?}");
+            assert!(
+                check_email("auth.email", email).unwrap_err().message.starts_with("auth.email"),
+                "{email:?}"
+            );
         }
-        assert_eq!(check_email("用户@例子.广告"), Ok(()));
+        assert_eq!(check_email("auth.email", "用户@例子.广告"), Ok(()));
         assert!(check_password("p", &"x".repeat(1 << 20)).is_err());
         assert!(check_password("p", "").is_err());
         assert_eq!(check_password("p", "verysecret"), Ok(()));

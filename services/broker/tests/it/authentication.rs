@@ -19,6 +19,8 @@ pub(crate) const EMAIL: &str = "ada@example.com";
 pub(crate) const PASSWORD: &str = "tulips in a blue vase 1887";
 pub(crate) const USER: &str = "0191d4b0-7d2a-7c3e-8f00-000000000001";
 pub(crate) const SESSION: &str = "0191d4b0-7d2a-7c3e-8f00-000000000002";
+/// Of a reset link.
+pub(crate) const RESET_TOKEN: &str = "a-token-of-a-reset-link";
 pub(crate) const ISSUER: &str = "weft:tests/one";
 
 /// What it was asked, and which keys it tells.
@@ -32,6 +34,7 @@ pub(crate) struct Seen {
     pub(crate) session_over: Mutex<bool>,
     /// The caller's role was taken away.
     pub(crate) demoted: Mutex<bool>,
+    pub(crate) resets: Mutex<Vec<RequestPasswordResetRequest>>,
     created: Mutex<HashMap<String, CreateUserRequest>>,
     /// Of the keys that it tells.
     pub(crate) seeds: Mutex<Vec<u8>>,
@@ -240,6 +243,37 @@ impl AuthService for Authentication {
         }
         self.0.created.lock().unwrap().remove(&id);
         Ok(Response::new(DeleteUserResponse {}))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        let request = request.into_inner();
+        if request.email == "limited@example.com" {
+            return Err(Status::resource_exhausted("bucket of 192.0.2.1 is empty"));
+        }
+        self.0.resets.lock().unwrap().push(request);
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn start_password_reset(
+        &self,
+        request: Request<StartPasswordResetRequest>,
+    ) -> Result<Response<StartPasswordResetResponse>, Status> {
+        admin(&request)?;
+        self.known(&request.into_inner().user_id)?;
+        Ok(Response::new(StartPasswordResetResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        match request.into_inner().token.as_str() {
+            RESET_TOKEN => Ok(Response::new(ResetPasswordResponse {})),
+            _ => Err(Status::not_found("this link is not valid")),
+        }
     }
 
     async fn list_users(

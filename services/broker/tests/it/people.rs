@@ -2,7 +2,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use weft_devstack::ServiceOptions;
 
-use crate::authentication::{EMAIL, PASSWORD, USER};
+use crate::authentication::{EMAIL, PASSWORD, RESET_TOKEN, USER};
 use crate::logger::{SEARCH_BUSY, SEARCH_HANGS};
 use crate::rig::{Rig, reply};
 
@@ -132,4 +132,36 @@ async fn logs_are_for_viewers_and_searched_by_the_logger() {
     rig.as_viewer(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
     rig.take_logger_away().await;
     rig.as_viewer(rig.get("/v1/logs")).await.is_problem(503, "logger");
+}
+
+#[tokio::test]
+async fn anybody_asks_for_a_reset_mail_and_sets_a_password_by_its_link() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let forgot = |email: &str| reply(rig.post("/v1/password/forgot", &json!({ "email": email })));
+    for email in [EMAIL, "nobody@example.com"] {
+        let asked = forgot(email).await;
+        assert_eq!((asked.status, &asked.body), (202, &Value::Null), "{asked:?}");
+    }
+    let asked: Vec<_> = rig.authentication.resets.lock().unwrap().clone();
+    assert_eq!(asked.iter().map(|asked| &*asked.email).collect::<Vec<_>>(), [EMAIL, "nobody@example.com"]);
+    assert!(asked.iter().all(|asked| asked.client_address == "127.0.0.1"));
+    forgot("limited@example.com").await.is_problem(429, "too many attempts");
+    forgot("").await.is_problem(400, "email is empty");
+
+    let set = |token: &str, password: &str| {
+        reply(rig.post("/v1/password/reset", &json!({ "token": token, "new_password": password })))
+    };
+    assert_eq!(set(RESET_TOKEN, PASSWORD).await.status, 204);
+    set("another", PASSWORD).await.is_problem(404, "not valid");
+    set("", PASSWORD).await.is_problem(400, "token: ");
+    set(RESET_TOKEN, "short").await.is_problem(400, "new_password has fewer than 15");
+    let log = std::fs::read_to_string(rig.broker.log_file()).unwrap();
+    assert!(!log.contains(RESET_TOKEN), "{log}");
+
+    let start = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/password-reset"));
+    assert_eq!(rig.as_admin(start(USER)).await.status, 202);
+    rig.as_viewer(start(USER)).await.is_problem(403, "needs the role admin");
+    rig.as_admin(start(NOBODY)).await.is_problem(404, "no such user");
+    rig.take_authentication_away().await;
+    forgot(EMAIL).await.is_problem(503, "authentication");
 }

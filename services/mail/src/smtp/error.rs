@@ -120,10 +120,20 @@ fn enhanced_code(reply: &str) -> Option<&str> {
     Some(word.trim_matches(|c: char| !c.is_ascii_digit()))
 }
 
-/// A reply on one line, without what a terminal or a header could take for a command.
+/// A reply on one line, without what a terminal or a header could take for a command, and without fragments of URLs: the server may
+/// quote the mail, and the fragment of a link that resets a password is a secret.
 pub(super) fn shown(code: impl std::fmt::Display, text: &str) -> String {
     let line = format!("{code} {text}");
-    line.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REPLY_CHARS).collect()
+    let words = line.trim().split(|c: char| c == ' ' || c.is_control()).map(without_fragment);
+    words.collect::<Vec<_>>().join(" ").chars().take(MAX_REPLY_CHARS).collect()
+}
+
+/// Not every `#` begins a fragment: some servers write `#5.7.1`.
+fn without_fragment(word: &str) -> &str {
+    match word.split_once('#') {
+        Some((url, _)) if url.contains('/') => url,
+        _ => word,
+    }
 }
 
 fn reply_of(error: &Error) -> Option<String> {
@@ -146,6 +156,13 @@ mod tests {
     fn kind(command: Command, reply: &str) -> &'static str {
         let code = reply.get(..3).and_then(|code| code.parse().ok()).unwrap();
         SmtpError::of_refusal(command, code, reply.to_owned()).kind()
+    }
+
+    #[test]
+    fn a_reply_is_shown_on_one_line_and_without_the_fragments_of_urls() {
+        let reply = "5.7.1 <https://shop.example.com/account/reset-password#s3cret> is\r\non a list, #5.7.1";
+        let shown = shown(550, reply);
+        assert_eq!(shown, "550 5.7.1 <https://shop.example.com/account/reset-password is  on a list, #5.7.1");
     }
 
     #[test]

@@ -44,13 +44,16 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 6] = built_in![
+const BUILT_IN: [(&str, &str); 9] = built_in![
     "logout.mjml",
     "logout.subject.txt",
     "logout.txt",
     "message.mjml",
     "message.subject.txt",
-    "message.txt"
+    "message.txt",
+    "password-reset.mjml",
+    "password-reset.subject.txt",
+    "password-reset.txt"
 ];
 
 /// The files of every template, by its name.

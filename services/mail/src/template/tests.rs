@@ -99,6 +99,19 @@ fn a_value_is_text_whatever_it_looks_like() {
 }
 
 #[test]
+fn a_reset_link_is_whole_in_both_parts() {
+    let link = "https://shop.example.com/account/reset-password#aB-_9";
+    let given = values([("email", "e@f.g"), ("first_name", "Ada"), ("link", link), ("minutes", "30")]);
+    let rendered = built_in().render("password-reset", &given).unwrap();
+    assert_eq!(rendered.subject, "Set a new password");
+    assert!(rendered.text.contains(&format!("\n{link}\n")), "{}", rendered.text);
+    // A slash may be escaped: it is the same to a browser.
+    let html = rendered.html.replace("&#x2f;", "/");
+    assert!(html.contains(&format!("href=\"{link}\"")), "{html}");
+    assert!(html.contains("30 minutes") && html.contains("e@f.g"), "{html}");
+}
+
+#[test]
 fn a_logout_says_whether_it_was_everywhere() {
     let given = |everywhere| {
         values([
@@ -123,7 +136,7 @@ fn what_is_lacking_or_unknown_is_named() {
         built_in().render("logout", &values([("email", "e"), ("time", "t")])).unwrap_err().to_string();
     assert!(error.contains("`address`, `everywhere`, `first_name`"), "{error}");
     let error = built_in().render("nope", &values([])).unwrap_err();
-    assert_eq!(error.to_string(), "template: `nope` is unknown; known are: logout, message");
+    assert_eq!(error.to_string(), "template: `nope` is unknown; known are: logout, message, password-reset");
     assert!(built_in().render(&"x".repeat(1 << 20), &values([])).unwrap_err().to_string().len() < 200);
 }
 
@@ -137,7 +150,7 @@ fn a_mounted_template_is_known_and_goes_before_a_built_in_one_file_by_file() {
 
     let mounted = mounted_order("new", "<mj-text>{{ number }}{{ note | default('') }}</mj-text>");
     let templates = mounted.load().unwrap();
-    assert_eq!(templates.names().collect::<Vec<_>>(), ["logout", "message", "order"]);
+    assert_eq!(templates.names().collect::<Vec<_>>(), ["logout", "message", "order", "password-reset"]);
     let rendered = templates.render("order", &values([("number", "7")])).unwrap();
     assert!(rendered.html.contains(">7<"));
     let error = templates.render("order", &values([("note", "n")])).unwrap_err().to_string();

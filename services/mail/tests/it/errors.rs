@@ -22,9 +22,12 @@ async fn what_can_never_work_is_refused_by_name_and_nothing_is_sent() -> Result<
         (SendRequest { reply_to: "nobody".into(), ..good() }, "reply_to: "),
         (
             SendRequest { template: String::new(), ..good() },
-            "template: `` is unknown; known are: logout, message",
+            "template: `` is unknown; known are: logout, message, password-reset",
         ),
-        (SendRequest { template: "../etc/passwd".into(), ..good() }, "known are: logout, message"),
+        (
+            SendRequest { template: "../etc/passwd".into(), ..good() },
+            "known are: logout, message, password-reset",
+        ),
         (SendRequest { values: values(&[("subject", "s")]), ..good() }, "asks for `message`"),
         (SendRequest { template: "logout".into(), ..good() }, "asks for `address`, `email`, `everywhere`"),
         (message(&"x".repeat(513), "m"), "values: the subject is too long"),

@@ -110,7 +110,17 @@ fn wire_authentication(stack: &Validated) -> Wiring {
         .set_some("AUTH_RECIPIENT_MAILS_PER_HOUR", *recipient_mails_per_hour)
         .store("DATABASE_URL_FILE", "postgres", postgres::uri(stack));
     let wiring = told_some(wiring, "recipientMailsPerHour", *recipient_mails_per_hour);
+    let wiring = match console_url(stack) {
+        Some(url) => wiring.told(&url).set("AUTH_CONSOLE_URL", &url),
+        // Told what it was told before there was a URL: an upgrade rolls nothing.
+        None => wiring,
+    };
     encryption::wire(admin::wire(wiring, stack), stack)
+}
+
+/// Where links in mails lead.
+fn console_url(stack: &Validated) -> Option<String> {
+    stack.edge.console.url.clone().or_else(|| stack.expose.as_ref().map(Expose::origin))
 }
 
 fn wire_logger(stack: &Validated) -> Wiring {
@@ -135,7 +145,7 @@ fn wire_listener(stack: &Validated) -> Wiring {
 }
 
 fn wire_frontend(stack: &Validated) -> Wiring {
-    let Console { broker_url, jaeger_url } = &stack.edge.console;
+    let Console { url: _, broker_url, jaeger_url } = &stack.edge.console;
     serving_http()
         .told(&(broker_url, jaeger_url))
         .set_some("FRONTEND_BROKER_URL", broker_url.as_deref())

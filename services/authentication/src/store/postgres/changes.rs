@@ -103,7 +103,10 @@ impl Changes for PostgresStore {
                 db.write_user(&mut transaction, &user).await?;
                 let ended = match user.active {
                     true => Vec::new(),
-                    false => db.end_all(&mut transaction, id, now).await?,
+                    false => {
+                        db.drop_resets(&mut transaction, id).await?;
+                        db.end_all(&mut transaction, id, now).await?
+                    }
                 };
                 db.post(&mut transaction, &letters(&user, &ended)).await?;
                 db.commit(transaction).await?;

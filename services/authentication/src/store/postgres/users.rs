@@ -107,6 +107,7 @@ impl Users for PostgresStore {
                     to_db(now)
                 );
                 db.run("UPDATE", "sessions", ended.execute(&mut *transaction)).await?;
+                db.drop_resets(&mut transaction, user_id).await?;
                 db.post(&mut transaction, &letters).await?;
                 db.commit(transaction).await?;
                 Ok(true)

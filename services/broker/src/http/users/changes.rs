@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{
-    self as proto, DeleteUserRequest, ReactivateUserRequest, UpdateUserRequest,
+    self as proto, DeleteUserRequest, ReactivateUserRequest, StartPasswordResetRequest, UpdateUserRequest,
 };
 
 use super::check_personal_name;
@@ -118,4 +118,30 @@ pub(in crate::http) async fn delete(
         app.authentication.clone().delete_user(on_behalf(&caller, DeleteUserRequest { user_id })?).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends a user a mail with a link that sets a new password. It works once, for 30 minutes.
+#[utoipa::path(post, path = "/v1/users/{id}/password-reset", operation_id = "start_password_reset", tag = "users",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "The mail is on its way"),
+        (status = 400, description = "The id is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "The user is inactive, or the Stack does not say where its console is"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(in crate::http) async fn start_reset(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    id: Result<Path<Uuid>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let user_id = uuid("user", id)?.to_string();
+    let call = on_behalf(&caller, StartPasswordResetRequest { user_id })?;
+    let reply = app.authentication.clone().start_password_reset(call).await;
+    reply.map_err(|status| upstream::authentication(&status))?;
+    Ok(StatusCode::ACCEPTED)
 }

@@ -1,0 +1,92 @@
+//! `/v1/password`: for people who have forgotten theirs.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use weft_proto::weft::auth::v1::{RequestPasswordResetRequest, ResetPasswordRequest};
+
+use super::sign_in::check_email;
+use super::users::check_new_password;
+use crate::app::App;
+use crate::body::{self, Rest};
+use crate::client::Client;
+use crate::reply::{ApiError, Problem};
+use crate::upstream;
+
+/// Longer than any token.
+const LONGEST_TOKEN: usize = 256;
+
+/// Whose password was forgotten.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object with email")]
+pub(super) struct Forgotten {
+    #[schema(schema_with = crate::mail::address_schema)]
+    email: String,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _rest: Rest,
+}
+
+/// The token of a reset link and the next password.
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object with token and new_password")]
+pub(super) struct NewPassword {
+    #[schema(min_length = 1, max_length = 256)]
+    token: String,
+    /// None of the common ones.
+    #[schema(min_length = 15, max_length = 256)]
+    new_password: String,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _rest: Rest,
+}
+
+/// Sends a mail with a link that sets a new password, if an active user has the address. The answer does not tell whether. The link works once,
+/// for 30 minutes.
+#[utoipa::path(post, path = "/v1/password/forgot", operation_id = "forgot_password", tag = "session",
+    request_body = Forgotten,
+    responses(
+        (status = 202, description = "A mail is sent if somebody has the address"),
+        (status = 400, description = "The body is invalid"),
+        (status = 403, description = "A page of another origin sent it"),
+        (status = 409, description = "The Stack does not say where its console is"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn forgot(
+    State(app): State<App>,
+    client: Client,
+    request: Request<Body>,
+) -> Result<StatusCode, Problem> {
+    let Forgotten { email, _rest } = body::json(request).await?;
+    check_email("email", &email)?;
+    let request = RequestPasswordResetRequest { email, client_address: client.address.to_string() };
+    let reply = app.authentication.clone().request_password_reset(request).await;
+    reply.map_err(|status| upstream::authentication(&status))?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Sets a new password by the token of a reset link and ends all sessions of its user. A request whose reply was lost may be
+/// repeated with the same password.
+#[utoipa::path(post, path = "/v1/password/reset", operation_id = "reset_password", tag = "session",
+    request_body = NewPassword,
+    responses(
+        (status = 204, description = "Changed; all sessions have ended"),
+        (status = 400, description = "The body is invalid, or the new password is too weak"),
+        (status = 403, description = "A page of another origin sent it"),
+        (status = 404, description = "The token is unknown, was used or has expired"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn reset(State(app): State<App>, request: Request<Body>) -> Result<StatusCode, Problem> {
+    let NewPassword { token, new_password, _rest } = body::json(request).await?;
+    if !(1..=LONGEST_TOKEN).contains(&token.chars().count()) {
+        return Err(ApiError::bad_request("token: expected 1 to 256 characters").into());
+    }
+    check_new_password("new_password", &new_password)?;
+    let reply = app.authentication.clone().reset_password(ResetPasswordRequest { token, new_password }).await;
+    reply.map_err(|status| upstream::authentication(&status))?;
+    Ok(StatusCode::NO_CONTENT)
+}
