@@ -135,7 +135,7 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
 # again only where rotatedAt of a managed store asks for it.
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [mongodb, mongodb-external, mongodb-next, postgres, postgres-external, postgres-next, rabbitmq, rabbitmq-external, rabbitmq-next]
+  resourceNames: [mongodb, mongodb-external, mongodb-next, postgres, postgres-external, postgres-next, rabbitmq, rabbitmq-external, rabbitmq-next, weft-authentication]
   verbs:
   - list      # which of them there are when the operator starts
   - watch     # a deleted one is noticed, a changed one rolls the pods that use it
@@ -145,7 +145,7 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   resources: [secrets]
   verbs:
   - get       # those that a Stack names (external.secretRef, admin.secretRef), which may have any name, and <stack>-admin
-  - create    # passwords of managed stores and of the first user; a right to create can't be bound to names
+  - create    # passwords of managed stores and of the first user, authentication's encryption key; a right to create can't be bound to names
 # The volumes of stores, and no others. They are never deleted.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

@@ -43,7 +43,7 @@ impl Postgres {
     pub async fn start(folder: &Path) -> Result<Self> {
         let (postgres, initdb) = (program("postgres")?, program("initdb")?);
         fs::create_dir_all(folder)?;
-        let password = kept_password(folder, "password")?;
+        let password = kept_password(folder, "password", 24)?;
         let account = Account::find()?;
         let data = folder.join("data");
         if !data.join("PG_VERSION").exists() {

@@ -58,7 +58,7 @@ impl RabbitMq {
         let server = packaged(SERVER, PACKAGE)?;
         let epmd = packaged("/usr/bin/epmd", "erlang-base")?;
         let (port, epmd_port) = (free_port()?, free_port()?);
-        let password = kept_password(folder, "password")?;
+        let password = kept_password(folder, "password", 24)?;
         write_config(folder, port, &password, management)?;
         let env = node_env(folder, epmd_port, free_port()?);
         let epmd = Process::launch(epmd_spec(epmd, folder, &env, epmd_port)).await?;

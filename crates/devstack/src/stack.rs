@@ -99,14 +99,16 @@ impl DevStack {
         )?;
         let common = common_options(&options, jaeger.as_ref());
         let folder = state.folder("services")?;
-        let admin_password = kept_password(&folder, "admin-password")?;
+        let admin_password = kept_password(&folder, "admin-password", 24)?;
+        let encryption_key = kept_password(&folder, "encryption-key", 64)?;
         let (logger, mail) = tokio::try_join!(
             Service::start("logger", &folder, common.clone().env("MONGODB_URI", mongodb.uri())),
             Service::start("mail", &folder, of_mail(&common, &mailcatcher)),
         )?;
         let known = format!("logger={},mail={}", logger.grpc_address(), mail.grpc_address());
-        let of_authentication =
-            of_authentication(&common, &postgres, &admin_password).env("WEFT_MESH_ADDRESSES", known.clone());
+        let of_authentication = of_authentication(&common, &postgres, &admin_password)
+            .env("AUTH_ENCRYPTION_KEYS", encryption_key)
+            .env("WEFT_MESH_ADDRESSES", known.clone());
         let of_listener =
             common.clone().env("AMQP_URI", rabbitmq.uri()).env("WEFT_MESH_ADDRESSES", known.clone());
         let (authentication, listener) = tokio::try_join!(

@@ -64,16 +64,16 @@ impl StateDir {
     }
 }
 
-/// A random password that is kept in a file: data that is kept keeps its password too.
+/// A random password of this many letters that is kept in a file: data that is kept keeps its password too.
 ///
 /// # Errors
 /// When the file can't be written.
-pub(crate) fn kept_password(folder: &Path, name: &str) -> Result<String> {
+pub(crate) fn kept_password(folder: &Path, name: &str, letters: usize) -> Result<String> {
     let file = folder.join(name);
     if let Ok(password) = fs::read_to_string(&file) {
         return Ok(password);
     }
-    let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
+    let password = Alphanumeric.sample_string(&mut rand::rng(), letters);
     fs::write(&file, &password).with_context(|| format!("failed to write {}", file.display()))?;
     Ok(password)
 }

@@ -107,9 +107,11 @@ pub struct Service {
 }
 
 /// Environment variables that the operator writes: a Stack may not.
-pub const RESERVED_ENV: [&str; 43] = [
+pub const RESERVED_ENV: [&str; 45] = [
     "AMQP_URI",
     "AMQP_URI_FILE",
+    "AUTH_ENCRYPTION_KEYS",
+    "AUTH_ENCRYPTION_KEYS_FILE",
     "AUTH_FIRST_USER_EMAIL",
     "AUTH_FIRST_USER_PASSWORD",
     "AUTH_FIRST_USER_PASSWORD_FILE",

@@ -30,9 +30,9 @@ pub use store::{Keep, Store, WatchEnded, Writer, store};
 /// A Stack, or, when it can't be read, its metadata and why: one that can't be read must not end the watch of all.
 pub type GuardedStack = DeserializeGuard<Stack>;
 
-/// The Secrets of stores that the operator gives to Stacks. It may watch no others. (`<stack>-admin`, whose name it can't
+/// The Secrets of stores, and that of authentication, which the operator gives to Stacks. It may watch no others. (`<stack>-admin`, whose name it can't
 /// know before, is read in each pass.)
-pub const SECRETS: [&str; 9] = [
+pub const SECRETS: [&str; 10] = [
     "mongodb",
     "mongodb-external",
     "mongodb-next",
@@ -42,6 +42,7 @@ pub const SECRETS: [&str; 9] = [
     "rabbitmq",
     "rabbitmq-external",
     "rabbitmq-next",
+    names::ENCRYPTION_SECRET,
 ];
 
 /// One store for each kind.

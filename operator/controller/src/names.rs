@@ -40,6 +40,11 @@ pub const KEEPS: &str = "weft.dev/keeps";
 /// On a pod template: a digest of the ConfigMaps and Secrets that it uses, so that their change rolls it.
 pub const INPUTS: &str = "weft.dev/inputs";
 
+/// The Secret with the keys that authentication encrypts its signing keys with.
+pub const ENCRYPTION_SECRET: &str = "weft-authentication";
+/// The key of that Secret that has them, one a line.
+pub const ENCRYPTION_KEYS: &str = "encryption-keys";
+
 pub const HTTP_PORT: i32 = 8080;
 pub const GRPC_PORT: i32 = 50051;
 pub const ADMIN_PORT: i32 = 9090;

@@ -111,7 +111,13 @@ fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
     Ok(Accounts {
         store,
         hasher: Hasher::new(config.hash, random.clone(), metrics.clone())?,
-        keys: KeyRing::new(config.rotation, clock.clone(), random.clone()),
+        keys: KeyRing::new(
+            config.rotation,
+            config.sealer.clone(),
+            clock.clone(),
+            random.clone(),
+            metrics.clone(),
+        ),
         clock,
         random,
         metrics,

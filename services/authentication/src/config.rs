@@ -10,6 +10,7 @@ use crate::email::Email;
 use crate::keys::Rotation;
 use crate::limits::Rate;
 use crate::password;
+use crate::seal::Sealer;
 use crate::session::Lifetimes;
 
 /// Hashes that wait for each thread before the next is refused: about half a second.
@@ -34,6 +35,8 @@ pub struct Config {
     pub token_life: Duration,
     /// `AUTH_KEY_LIFE`, default `30d`.
     pub rotation: Rotation,
+    /// `AUTH_ENCRYPTION_KEYS` or `AUTH_ENCRYPTION_KEYS_FILE`, required: what signing keys are encrypted with in the store.
+    pub sealer: Sealer,
 }
 
 /// The store and how long it may take.
@@ -88,6 +91,7 @@ impl Config {
                 life: lasting(settings, "AUTH_KEY_LIFE", DAY * 30, DAY * 3_660)?,
                 token_life,
             },
+            sealer: sealer(settings)?,
         })
     }
 }
@@ -106,6 +110,13 @@ impl StoreConfig {
             connections: count(settings, "AUTH_STORE_CONNECTIONS", 10, 1_000)?,
         })
     }
+}
+
+fn sealer(settings: &Settings) -> Result<Sealer, ConfigError> {
+    const NAME: &str = "AUTH_ENCRYPTION_KEYS";
+    let lines = settings.required_secret(NAME, Sealer::EXPECTED)?;
+    let wanted = Sealer::EXPECTED;
+    Sealer::from_lines(&lines).ok_or_else(|| ConfigError::InvalidSecret { name: NAME.to_owned(), wanted })
 }
 
 fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {
@@ -180,14 +191,37 @@ fn outside(name: &str, value: &dyn std::fmt::Display) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use weft_runtime::config::Fixed;
+    use weft_runtime::config::{Fixed, Source};
 
     use super::*;
 
     const URL: (&str, &str) = ("DATABASE_URL", "postgres://weft:hunter2@127.0.0.1/weft");
 
+    const KEYS: (&str, &str) =
+        ("AUTH_ENCRYPTION_KEYS", "an encryption key for tests, of 43 characters and more");
+
     fn read<const N: usize>(values: [(&str, &str); N]) -> Result<Config, ConfigError> {
-        Config::from_settings(&Settings::new(Fixed::new(values)))
+        Config::from_settings(&Settings::new(WithKeys(Fixed::new(values))))
+    }
+
+    struct WithKeys(Fixed);
+
+    impl Source for WithKeys {
+        fn get(&self, name: &str) -> Option<String> {
+            self.0.get(name).or_else(|| (name == KEYS.0).then(|| KEYS.1.to_owned()))
+        }
+    }
+
+    #[test]
+    fn encryption_keys_are_required_long_and_never_shown() {
+        let error = |source| Config::from_settings(&Settings::new(source)).unwrap_err().to_string();
+        assert!(error(Fixed::new([URL])).contains("AUTH_ENCRYPTION_KEYS (or AUTH_ENCRYPTION_KEYS_FILE)"));
+        let short = error(Fixed::new([URL, (KEYS.0, "hunter2")]));
+        assert!(
+            short.contains(KEYS.0) && short.contains("43 characters") && !short.contains("hunter2"),
+            "{short}"
+        );
+        assert!(!format!("{:?}", read([URL]).unwrap()).contains(KEYS.1));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod password;
 pub mod random;
 pub mod relay;
+pub mod seal;
 pub mod session;
 pub mod store;
 pub mod supervise;

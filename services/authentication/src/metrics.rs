@@ -23,6 +23,7 @@ pub struct Metrics {
     outbox_waiting: Family<ByRecipient, Gauge>,
     outbox_oldest_seconds: Family<ByRecipient, Gauge>,
     outbox_failed: Family<ByRecipient, Gauge>,
+    unreadable_keys: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +64,7 @@ impl Metrics {
             outbox_waiting: Family::default(),
             outbox_oldest_seconds: Family::default(),
             outbox_failed: Family::default(),
+            unreadable_keys: Gauge::default(),
         };
         process.register(|registry| {
             let Self {
@@ -74,6 +76,7 @@ impl Metrics {
                 outbox_waiting,
                 outbox_oldest_seconds,
                 outbox_failed,
+                unreadable_keys,
             } = metrics.clone();
             registry.register("auth_sign_ins", "Sign-ins, by outcome", sign_ins);
             registry.register("auth_refreshes", "Refreshes of a session, by outcome", refreshes);
@@ -99,6 +102,11 @@ impl Metrics {
                 "Letters that can't be delivered at all, counted up to 10000: somebody has to look at them",
                 outbox_failed,
             );
+            registry.register(
+                "auth_signing_keys_unreadable",
+                "Signing keys that can't be decrypted and are set aside",
+                unreadable_keys,
+            );
         });
         metrics
     }
@@ -118,6 +126,10 @@ impl Metrics {
 
     pub(crate) fn hashed(&self, elapsed: Duration) {
         self.hash_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    pub(crate) fn unreadable_keys(&self, count: usize) {
+        self.unreadable_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn delivery(&self, recipient: Recipient, result: &'static str) {

@@ -312,15 +312,19 @@ pub trait SigningKeys: Send + Sync + 'static {
     /// When the store can't be asked now.
     async fn signing_keys(&self) -> Result<Vec<Key>, StoreError>;
 
-    /// Drops those whose time is over, adds the one that is due, and returns what is there then. One replica at a time.
+    /// Changes the list of keys, and writes the letters with it. Returns what is there then. One replica at a time.
     ///
     /// # Errors
     /// When the store can't be asked now.
-    async fn rotate_signing_keys(&self, now: Timestamp, due: Due) -> Result<Vec<Key>, StoreError>;
+    async fn change_signing_keys(
+        &self,
+        change: ChangeKeys,
+        letters: &[Letter],
+    ) -> Result<Vec<Key>, StoreError>;
 }
 
-/// The key that has to be added to these, if one has to.
-pub type Due = Box<dyn FnOnce(&[Key]) -> Option<Key> + Send>;
+/// The keys as they have to be, from those that there are.
+pub type ChangeKeys = Box<dyn FnOnce(Vec<Key>) -> Vec<Key> + Send>;
 
 /// Letters on their way.
 #[async_trait]

@@ -4,6 +4,7 @@ mod admin;
 mod basis;
 mod config_map;
 mod deployment;
+mod encryption;
 mod ingress;
 mod jaeger;
 mod mailcatcher;
@@ -81,6 +82,7 @@ pub fn build(stack: &Validated) -> Plan {
     if let Some(admin) = admin {
         admin::add(&mut plan, stack, admin);
     }
+    encryption::add(&mut plan, stack);
     if let Some(SmtpPlan::Catcher(image)) = smtp {
         mailcatcher::add(&mut plan, stack, image);
     }

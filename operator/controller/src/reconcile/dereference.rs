@@ -35,6 +35,7 @@ pub struct Found {
     pub smtp: FoundSmtp,
     pub templates: FoundTemplates,
     pub admin: FoundAdmin,
+    pub encryption: FoundEncryption,
     /// What workloads take their environment from.
     pub inputs: FoundInputs,
     /// How the Jobs in the namespace stand that are the operator's.
@@ -108,6 +109,17 @@ pub enum FoundAdmin {
     Wrong(SecretProblem),
 }
 
+/// What was found of the keys that authentication encrypts its signing keys with.
+#[derive(Clone, Debug)]
+pub enum FoundEncryption {
+    /// Authentication does not run.
+    Unused,
+    Kept(ContentDigest),
+    /// There is no Secret: this may become its key. One that is lost is made again, since it opens nothing that can't be made again.
+    Fresh(String),
+    Wrong(SecretProblem),
+}
+
 /// What is wrong with a Secret that a Stack names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretProblem {
@@ -152,6 +164,7 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
         smtp: lookup.smtp(smtp.as_ref(), sends).await?,
         templates: lookup.templates(stack.spec.mail.as_ref(), sends).await?,
         admin: lookup.admin(stack).await?,
+        encryption: lookup.encryption(authentication.is_enabled()).await?,
         inputs: lookup.inputs(&stack.spec.workloads).await?,
         jobs: lookup.jobs(),
         life: lookup.life(stack, [entries, queues, users]).await?,

@@ -15,7 +15,9 @@ use weft_operator_api::{
     Tracing,
 };
 
-use super::dereference::{Credentials, Found, FoundAdmin, FoundSmtp, FoundStore, FoundTemplates};
+use super::dereference::{
+    Credentials, Found, FoundAdmin, FoundEncryption, FoundSmtp, FoundStore, FoundTemplates,
+};
 use crate::installation::{Flavour, Images, Installation, Jaeger, MailCatcher, MongoDb, Postgres, RabbitMq};
 use crate::names::{self, JAEGER, JAEGER_QUERY_PORT, MONGODB, OTLP_GRPC_PORT, POSTGRES, RABBITMQ, SMTP};
 use crate::view::{ContentDigest, JobState};
@@ -48,6 +50,8 @@ pub struct Validated {
     pub sender: Sender,
     pub templates: Option<Templates>,
     pub admin: Option<AdminPlan>,
+    /// What authentication encrypts its signing keys with.
+    pub encryption: Option<EncryptionKeys>,
     pub edge: EdgePlan,
     pub tracing: TracingPlan,
     pub life: LifePlan,
@@ -155,6 +159,15 @@ pub enum AdminCredentials {
     Fresh { email: String, password: String },
 }
 
+/// The keys that authentication encrypts its signing keys with.
+#[derive(Clone, Debug)]
+pub enum EncryptionKeys {
+    /// In the Secret already; this is what it holds.
+    Kept(ContentDigest),
+    /// To be written now.
+    Fresh(String),
+}
+
 /// Where spans go.
 #[derive(Clone, Debug)]
 pub struct TracingPlan {
@@ -175,8 +188,19 @@ const SENDER: &str = "no-reply@example.com";
 /// The first reason why it can't be built.
 pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Result<Validated, Refusal> {
     let StackSpec { version, services, stores, tracing, mail, admin, .. } = &stack.spec;
-    let Found { elder, mongodb, rabbitmq, postgres, smtp, templates, admin: found_admin, life, inputs, jobs } =
-        found;
+    let Found {
+        elder,
+        mongodb,
+        rabbitmq,
+        postgres,
+        smtp,
+        templates,
+        admin: found_admin,
+        encryption,
+        life,
+        inputs,
+        jobs,
+    } = found;
     if let Some(elder) = elder {
         return Err(Refusal::ElderStack { elder });
     }
@@ -212,6 +236,7 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         sender: sender(&name, mail.as_ref(), stores.smtp.as_ref())?,
         templates: templates_plan(templates)?,
         admin: admin_plan(&name, admin.as_ref(), found_admin)?,
+        encryption: encryption_keys(encryption)?,
         edge: edge::edge(&stack.spec)?,
         tracing: tracing_plan(tracing.as_ref(), &namespace, &installation.tracing.jaeger)?,
         life: life::life(stack, &life.running, life.data),
@@ -337,6 +362,15 @@ fn admin_plan(stack: &str, spec: Option<&Admin>, found: FoundAdmin) -> Result<Op
             let credentials = AdminCredentials::Fresh { email, password };
             Ok(Some(AdminPlan { secret: names::admin_secret(stack), credentials }))
         }
+    }
+}
+
+fn encryption_keys(found: FoundEncryption) -> Result<Option<EncryptionKeys>, Refusal> {
+    match found {
+        FoundEncryption::Unused => Ok(None),
+        FoundEncryption::Kept(digest) => Ok(Some(EncryptionKeys::Kept(digest))),
+        FoundEncryption::Fresh(key) => Ok(Some(EncryptionKeys::Fresh(key))),
+        FoundEncryption::Wrong(problem) => Err(Refusal::Encryption { problem }),
     }
 }
 

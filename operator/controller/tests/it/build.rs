@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weft_operator::installation::{Flavour, Installation};
 use weft_operator::reconcile::build::{Plan, build};
 use weft_operator::reconcile::dereference::{
-    Credentials, Found, FoundAdmin, FoundLife, FoundSmtp, FoundStore, FoundTemplates,
+    Credentials, Found, FoundAdmin, FoundEncryption, FoundLife, FoundSmtp, FoundStore, FoundTemplates,
 };
 use weft_operator::reconcile::validate::{Refusal, validate};
 use weft_operator::view::ContentDigest;
@@ -33,6 +33,11 @@ pub(crate) fn found(fresh: bool) -> Found {
             FoundAdmin::Fresh("admin-pass".to_owned())
         } else {
             FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest() }
+        },
+        encryption: if fresh {
+            FoundEncryption::Fresh("encryption-key".to_owned())
+        } else {
+            FoundEncryption::Kept(ContentDigest("digest-of-weft-authentication".to_owned()))
         },
         life: FoundLife::default(),
         inputs: Default::default(),
@@ -140,7 +145,7 @@ fn everything_is_owned_except_data() {
         assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "weft-operator");
     }
     let data = plan["data"].as_array().unwrap();
-    assert_eq!(data.len(), 4, "three stores and the first user");
+    assert_eq!(data.len(), 5, "three stores, authentication and the first user");
     for secret in data {
         assert!(secret["metadata"]["ownerReferences"].is_null());
         assert_eq!(secret["metadata"]["labels"]["weft.dev/data"], "true");
@@ -265,6 +270,7 @@ fn whatever_a_service_is_told_is_reserved() {
         SERVICES.iter().flat_map(|name| env(&plan, name)).map(|(name, _)| name).collect();
     let also = [
         "AMQP_URI",
+        "AUTH_ENCRYPTION_KEYS",
         "AUTH_FIRST_USER_PASSWORD",
         "DATABASE_URL",
         "MAIL_PASSWORD",
@@ -293,6 +299,7 @@ fn what_a_stack_tunes_arrives() {
         postgres: FoundStore::Unused,
         smtp: FoundSmtp::Unused,
         admin: FoundAdmin::Unused,
+        encryption: FoundEncryption::Unused,
         ..found(true)
     };
     let plan = attempt(spec, found, &installation()).unwrap();
@@ -354,6 +361,7 @@ fn the_pass_that_makes_a_secret_and_the_next_give_the_same_pods() {
         smtp: FoundSmtp::Catcher,
         templates: FoundTemplates::Unused,
         admin: FoundAdmin::Kept { secret: "shop-admin".to_owned(), digest: digest("shop-admin") },
+        encryption: FoundEncryption::Kept(digest("weft-authentication")),
         life: FoundLife::default(),
         inputs: Default::default(),
         jobs: Default::default(),

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::fake::Id;
+use crate::fake::{Id, State};
 use crate::harness::{full, ready, stack};
 
 /// What opens data.
-const DATA: [&str; 4] = ["mongodb", "rabbitmq", "postgres", "shop-admin"];
+const DATA: [&str; 5] = ["mongodb", "rabbitmq", "postgres", "shop-admin", "weft-authentication"];
 
 #[tokio::test]
 async fn every_owned_object_comes_back_after_it_was_deleted() {
@@ -77,7 +77,8 @@ async fn what_is_no_longer_asked_for_goes() {
         .await;
     let secrets =
         cluster.act(|state| state.names("secrets").iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-    assert_eq!(secrets, ["mongodb", "postgres", "rabbitmq", "shop-admin"], "what opens data stays");
+    let data = ["mongodb", "postgres", "rabbitmq", "shop-admin", "weft-authentication"];
+    assert_eq!(secrets, data, "what opens data stays");
 }
 
 #[tokio::test]
@@ -134,6 +135,47 @@ async fn a_first_user_s_secret_that_is_deleted_is_not_made_again() {
         })
         .await;
     assert!(cluster.state().get("secrets", "shop-admin").is_none());
+}
+
+/// What it opens can be made again: signing keys, while sessions go on.
+#[tokio::test]
+async fn an_encryption_key_that_is_deleted_is_made_again_and_authentication_rolls() {
+    let (cluster, _operator) = ready(full()).await;
+    let of = |state: &State| state.get("secrets", "weft-authentication").map(|secret| secret["data"].clone());
+    let inputs = |state: &State| {
+        let pod = &state.get("deployments", "authentication").unwrap()["spec"]["template"];
+        pod["metadata"]["annotations"]["weft.dev/inputs"].clone()
+    };
+    let before = of(&cluster.state());
+    let rolled = inputs(&cluster.state());
+    assert!(before.is_some());
+    cluster.act(|state| {
+        state.put(&Id::shop("persistentvolumeclaims", "data-postgres-0"), json!({}));
+        state.delete(&Id::shop("secrets", "weft-authentication"));
+    });
+    cluster
+        .eventually("authentication has a new key", |state| {
+            of(state).is_some_and(|data| Some(data) != before)
+                && inputs(state) != rolled
+                && state.is_ready("shop")
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_edited_list_of_encryption_keys_is_left_alone_and_rolls_authentication() {
+    let (cluster, _operator) = ready(full()).await;
+    let pods =
+        |state: &State| state.get("deployments", "authentication").unwrap()["spec"]["template"].clone();
+    let before = pods(&cluster.state());
+    let keys = "bmV3Cm9sZAo=";
+    cluster.act(|state| {
+        state
+            .edit("secrets", "weft-authentication", |secret| secret["data"]["encryption-keys"] = keys.into());
+    });
+    cluster.eventually("it rolls", |state| pods(state) != before && state.is_ready("shop")).await;
+    let state = cluster.state();
+    assert_eq!(state.get("secrets", "weft-authentication").unwrap()["data"]["encryption-keys"], keys);
 }
 
 #[tokio::test]

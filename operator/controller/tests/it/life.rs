@@ -248,11 +248,11 @@ async fn data_goes_with_its_stack_only_where_that_is_said_twice() {
     cluster.eventually("the annotation is missing", told("NotAllowed")).await;
     assert_eq!(owned(&cluster.state()), 0);
     edit(&cluster, |stack| allow(stack, true));
-    cluster.eventually("both are there", |state| owned(state) == 6 && told("Allowed")(state)).await;
+    cluster.eventually("both are there", |state| owned(state) == 7 && told("Allowed")(state)).await;
     edit(&cluster, |stack| allow(stack, false));
     cluster.eventually("the annotation is withdrawn", |state| owned(state) == 0).await;
     edit(&cluster, |stack| allow(stack, true));
-    cluster.eventually("both are there again", |state| owned(state) == 6).await;
+    cluster.eventually("both are there again", |state| owned(state) == 7).await;
     edit(&cluster, |stack| stack["spec"]["deletionPolicy"] = "Retain".into());
     cluster.eventually("the policy is withdrawn", |state| owned(state) == 0 && state.is_ready("shop")).await;
     let state = cluster.state();
@@ -269,7 +269,7 @@ async fn what_is_to_be_deleted_is_and_what_is_not_is_found_again() {
             stack["spec"]["deletionPolicy"] = (if deleted { "Delete" } else { "Retain" }).into();
         });
         cluster
-            .eventually("it is as it should be", |state| owned(state) == if deleted { 6 } else { 0 })
+            .eventually("it is as it should be", |state| owned(state) == if deleted { 7 } else { 0 })
             .await;
         cluster.act(|state| state.delete(&Id::shop("stacks", "shop")));
         let left = cluster.act(|state| state.names("persistentvolumeclaims").len());
@@ -295,7 +295,7 @@ async fn data_is_never_pruned_even_without_its_label() {
         allow(stack, true);
         stack["spec"]["deletionPolicy"] = "Delete".into();
     });
-    cluster.eventually("it is the Stack's", |state| owned(state) == 6).await;
+    cluster.eventually("it is the Stack's", |state| owned(state) == 7).await;
     cluster.act(|state| {
         state.edit("secrets", "postgres", |secret| {
             secret["metadata"]["labels"].as_object_mut().unwrap().remove("weft.dev/data");

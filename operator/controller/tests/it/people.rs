@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use weft_operator::reconcile::build::Plan;
-use weft_operator::reconcile::dereference::{Found, FoundAdmin, FoundSmtp, FoundTemplates, SecretProblem};
+use weft_operator::reconcile::dereference::{
+    Found, FoundAdmin, FoundEncryption, FoundSmtp, FoundTemplates, SecretProblem,
+};
 use weft_operator::reconcile::validate::Refusal;
 use weft_operator::view::ContentDigest;
 
@@ -141,6 +143,35 @@ fn a_secret_of_ones_own_holds_the_first_user() {
     let missing = FoundAdmin::Wrong(SecretProblem::Missing { name: "boss".to_owned() });
     let refused = with(Found { admin: missing, ..found(false) }, full()).unwrap_err();
     assert!(refused.is_waiting() && refused.reason() == "SecretMissing", "{refused}");
+}
+
+#[test]
+fn authentication_gets_its_encryption_keys_as_a_file_from_a_secret_that_is_made_once() {
+    let named = |secret: &&k8s_openapi::api::core::v1::Secret| {
+        secret.metadata.name.as_deref() == Some("weft-authentication")
+    };
+    let fresh = plan(full());
+    let secret = fresh.data_secrets.iter().find(named).unwrap();
+    assert_eq!(secret.data.as_ref().unwrap()["encryption-keys"].0, b"encryption-key");
+    assert_eq!(secret.metadata.labels.as_ref().unwrap()["weft.dev/data"], "true");
+    assert!(secret.metadata.owner_references.is_none(), "it goes with no Stack");
+    let file = told(&fresh, "authentication", "AUTH_ENCRYPTION_KEYS_FILE");
+    assert_eq!(file, "/etc/weft/encryption/keys");
+    let volumes = pod(&fresh, "authentication")["spec"]["volumes"].clone();
+    let volume = volumes.as_array().unwrap().iter().find(|volume| volume["name"] == "encryption").unwrap();
+    assert_eq!(volume["secret"]["secretName"], "weft-authentication");
+    assert_eq!(volume["secret"]["items"], json!([{ "key": "encryption-keys", "path": "keys" }]));
+
+    let kept = |digest: &str| {
+        let encryption = FoundEncryption::Kept(ContentDigest(digest.to_owned()));
+        with(Found { encryption, ..found(false) }, full()).unwrap()
+    };
+    assert!(kept("one").data_secrets.is_empty());
+    assert_ne!(inputs(&kept("one"), "authentication"), inputs(&kept("two"), "authentication"));
+    let problem = SecretProblem::NoKey { name: "weft-authentication".into(), key: "encryption-keys".into() };
+    let refused =
+        with(Found { encryption: FoundEncryption::Wrong(problem), ..found(false) }, full()).unwrap_err();
+    assert_eq!((refused.reason(), refused.is_waiting()), ("SecretUnusable", true), "{refused}");
 }
 
 #[test]

@@ -61,7 +61,8 @@ async fn a_uri_is_made_from_parts_and_goes_when_it_is_no_longer_needed() {
     cluster
         .eventually("the store is managed and the made Secret gone", |state| {
             state.is_ready("shop")
-                && state.names("secrets") == ["mongodb", "my-mongo", "postgres", "rabbitmq", "shop-admin"]
+                && state.names("secrets")
+                    == ["mongodb", "my-mongo", "postgres", "rabbitmq", "shop-admin", "weft-authentication"]
         })
         .await;
 }

@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_secs(65);
 pub(crate) const LONG: Duration = Duration::from_secs(21 * 60);
 
 /// What opens data: made once, never written again.
-const DATA: [&str; 3] = ["mongodb", "postgres", "rabbitmq"];
+const DATA: [&str; 4] = ["mongodb", "postgres", "rabbitmq", "weft-authentication"];
 
 /// What is in a namespace, without what differs between two clusters.
 pub(crate) type Shape = BTreeMap<Id, Value>;

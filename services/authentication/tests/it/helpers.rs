@@ -20,6 +20,7 @@ use crate::peers::Peer;
 pub(crate) type Client = AuthServiceClient<Channel>;
 
 pub(crate) const ADMIN: &str = "Admin@Example.com";
+pub(crate) const ENCRYPTION_KEY: &str = "the encryption key that tests use, long enough";
 pub(crate) const PASSWORD: &str = "a password for tests";
 
 /// A replica, its store, its peers and the folder that all write to. Ended in this order.
@@ -117,6 +118,7 @@ fn settings(options: ServiceOptions, store: &Postgres, logger: &Peer, mail: &Pee
     let usual = ServiceOptions::default()
         .env("DATABASE_URL", store.uri())
         .env("WEFT_MESH_ADDRESSES", peers)
+        .env("AUTH_ENCRYPTION_KEYS", ENCRYPTION_KEY)
         .env("AUTH_FIRST_USER_EMAIL", ADMIN)
         .env("AUTH_FIRST_USER_PASSWORD", PASSWORD)
         .env("AUTH_SIGN_IN_PER_MINUTE", "0")

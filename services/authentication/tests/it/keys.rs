@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use weft_devstack::ServiceOptions;
-use weft_proto::weft::auth::v1::GetSigningKeysRequest;
+use weft_proto::weft::auth::v1::{GetSigningKeysRequest, RefreshRequest};
 
-use crate::helpers::{ADMIN, Client, PASSWORD, Rig, from, until};
+use crate::helpers::{
+    ADMIN, Client, ENCRYPTION_KEY, PASSWORD, Rig, client_of, from, refresh_token, sign_in, until,
+};
 use crate::sign_in::verify;
 
 async fn published(client: &mut Client) -> Result<HashSet<String>> {
@@ -52,5 +54,95 @@ async fn keys_change_by_themselves_and_every_token_verifies_with_what_was_publis
     .await?;
     // The first key signs no more, and its tokens are still good.
     verify(&mut client, &first).await?;
+    Ok(())
+}
+
+const OTHER_KEY: &str = "another encryption key that tests use, long enough";
+
+/// Every row: id, private key in clear, private key encrypted.
+type Rows = Vec<(uuid::Uuid, Option<Vec<u8>>, Option<Vec<u8>>)>;
+
+async fn rows(rig: &Rig) -> Result<Rows> {
+    let rows = sqlx::query_as("SELECT id, seed, sealed FROM signing_keys ORDER BY signs_from, id");
+    Ok(rows.fetch_all(&mut rig.database().await?).await?)
+}
+
+async fn restarted(rig: &Rig, keys: &str) -> Result<weft_devstack::Service> {
+    rig.authentication.stop().await?;
+    let name = format!("with-{}", keys.len());
+    let next = rig.replica(&name, ServiceOptions::default().env("AUTH_ENCRYPTION_KEYS", keys))?;
+    next.await_ready().await?;
+    Ok(next)
+}
+
+fn kid(token: &str) -> Option<String> {
+    jsonwebtoken::decode_header(token).ok()?.kid
+}
+
+#[tokio::test]
+async fn a_private_key_in_clear_is_encrypted_at_the_next_start_and_stays_the_same_key() -> Result<()> {
+    let rig = Rig::start().await?;
+    let [(id, None, Some(sealed))] = &rows(&rig).await?[..] else {
+        anyhow::bail!("one encrypted key is there")
+    };
+    let seed = [7; 32];
+    assert_eq!(sealed.len(), 12 + 32 + 16);
+    // As the version before wrote it.
+    let clear = sqlx::query("UPDATE signing_keys SET seed = $1, sealed = NULL").bind(seed.as_slice());
+    clear.execute(&mut rig.database().await?).await?;
+    let next = restarted(&rig, ENCRYPTION_KEY).await?;
+    let [(same, None, Some(sealed))] = &rows(&rig).await?[..] else { anyhow::bail!("it is not encrypted") };
+    assert_eq!(same, id);
+    assert!(!sealed.windows(32).any(|window| window == seed), "the private key is in clear");
+    let jwks = client_of(&next)?.get_signing_keys(GetSigningKeysRequest {}).await?.into_inner().jwks;
+    let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+    use base64::Engine as _;
+    let public = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(public);
+    assert!(jwks.contains(&public) && jwks.contains(&id.to_string()), "{jwks}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_first_key_of_the_list_encrypts_again_and_the_former_is_no_longer_needed() -> Result<()> {
+    let rig = Rig::start().await?;
+    let before = rows(&rig).await?;
+    let both = restarted(&rig, &format!("{OTHER_KEY}\n{ENCRYPTION_KEY}\n")).await?;
+    let after = rows(&rig).await?;
+    assert_eq!((after.len(), after[0].0), (1, before[0].0));
+    assert_ne!(after[0].2, before[0].2);
+    let token = client_of(&both)?.sign_in(sign_in(ADMIN, PASSWORD)).await?.into_inner().tokens;
+    both.stop().await?;
+    let only = rig.replica("only", ServiceOptions::default().env("AUTH_ENCRYPTION_KEYS", OTHER_KEY))?;
+    only.await_ready().await?;
+    let kid = kid(&token.context("no tokens")?.access_token).context("no kid")?;
+    assert!(published(&mut client_of(&only)?).await?.contains(&kid));
+    assert_eq!(rows(&rig).await?, after);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_encryption_key_makes_a_new_signing_key_and_ends_no_session() -> Result<()> {
+    let rig = Rig::start().await?;
+    let ada = rig.sign_in_admin().await?;
+    let former = kid(&ada.tokens.as_ref().context("no tokens")?.access_token).context("no kid")?;
+    let next = restarted(&rig, OTHER_KEY).await?;
+    let mut client = client_of(&next)?;
+    let refreshed = client.refresh(RefreshRequest { refresh_token: refresh_token(&ada) }).await?.into_inner();
+    let signed_with = kid(&refreshed.tokens.context("no tokens")?.access_token).context("no kid")?;
+    assert_ne!(signed_with, former);
+    assert_eq!(published(&mut client).await?, HashSet::from([signed_with]));
+    let metrics = reqwest::get(format!("{}/metrics", next.admin_url())).await?.text().await?;
+    assert!(metrics.contains("auth_signing_keys_unreadable 1"), "{metrics}");
+    let log = std::fs::read_to_string(next.log_file())?;
+    assert_eq!(log.matches("can't be decrypted").count(), 1, "{log}");
+    assert!(log.contains(&former), "the log names the key");
+
+    // It is set aside, not deleted: with the former key back in the list it verifies its tokens again.
+    assert_eq!(rows(&rig).await?.len(), 2);
+    next.stop().await?;
+    let both = format!("{OTHER_KEY}\n{ENCRYPTION_KEY}");
+    let found = rig.replica("found", ServiceOptions::default().env("AUTH_ENCRYPTION_KEYS", both))?;
+    found.await_ready().await?;
+    assert!(published(&mut client_of(&found)?).await?.contains(&former));
     Ok(())
 }

@@ -65,6 +65,12 @@ pub(super) fn admin(stack: &Validated, name: &str, email: &str, password: &str) 
     opaque(data_meta(stack, name), bytes(&[("email", email), ("password", password)]))
 }
 
+/// The Secret with the keys that authentication encrypts its signing keys with.
+pub(super) fn encryption(stack: &Validated, key: &str) -> Secret {
+    let data = bytes(&[(names::ENCRYPTION_KEYS, key)]);
+    opaque(data_meta(stack, names::ENCRYPTION_SECRET), data)
+}
+
 fn data_meta(stack: &Validated, name: &str) -> ObjectMeta {
     let mut metadata = meta::data(stack, name);
     metadata.labels.get_or_insert_default().insert(names::DATA.to_owned(), "true".to_owned());

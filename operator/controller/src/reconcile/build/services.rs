@@ -4,7 +4,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use weft_operator_api::{Console, Expose, Limits, OpenAction};
 
 use super::deployment::{self, Wiring};
-use super::{Plan, admin, mailcatcher, mongodb, placement, postgres, rabbitmq, service, workloads};
+use super::{
+    Plan, admin, encryption, mailcatcher, mongodb, placement, postgres, rabbitmq, service, workloads,
+};
 use crate::names::{AUTHENTICATION, BROKER, FRONTEND, GRPC_PORT, HTTP_PORT, LISTENER, LOGGER, MAIL};
 use crate::reconcile::validate::{EdgePlan, Run, Sender, Templates, Validated};
 
@@ -76,7 +78,7 @@ fn wire_authentication(stack: &Validated) -> Wiring {
         .set_some("AUTH_SIGN_IN_BURST", *sign_in_burst)
         .set_some("AUTH_SIGN_IN_PER_MINUTE", *sign_in_per_minute)
         .store("DATABASE_URL_FILE", "postgres", postgres::uri(stack));
-    admin::wire(wiring, stack)
+    encryption::wire(admin::wire(wiring, stack), stack)
 }
 
 fn wire_logger(stack: &Validated) -> Wiring {

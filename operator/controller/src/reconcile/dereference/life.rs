@@ -36,7 +36,7 @@ pub struct Left {
     pub kind: StoreKind,
 }
 
-/// A volume of the Stack, or a Secret that opens one.
+/// A volume of the Stack, or a Secret that opens one or what is on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataObject {
     pub kind: DataKind,
@@ -117,6 +117,7 @@ impl Lookup<'_> {
         let claims = STORES
             .map(|store| self.datum::<PersistentVolumeClaim>(stack, DataKind::Claim, names::claim(store)));
         let secrets = STORES.into_iter().flat_map(|store| [store.to_owned(), names::next_secret(store)]);
+        let secrets = secrets.chain([names::ENCRYPTION_SECRET.to_owned()]);
         let secrets = secrets.map(|name| self.datum::<Secret>(stack, DataKind::Secret, name));
         let (claims, secrets) = tokio::try_join!(try_join_all(claims), try_join_all(secrets))?;
         Ok(claims.into_iter().chain(secrets).flatten().collect())

@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use weft_operator_api::{Admin, Mail, Smtp, Stack};
 
-use super::{DereferenceError, FoundAdmin, FoundSmtp, FoundTemplates, Lookup, SecretProblem};
+use super::{
+    DereferenceError, FoundAdmin, FoundEncryption, FoundSmtp, FoundTemplates, Lookup, SecretProblem,
+};
 use crate::names::{self, POSTGRES};
 use crate::view::ContentDigest;
 
@@ -64,6 +66,30 @@ impl Lookup<'_> {
             return Ok(FoundAdmin::Gone);
         }
         Ok(FoundAdmin::Fresh((self.context.password)()))
+    }
+}
+
+impl Lookup<'_> {
+    /// What is not in the cache may be there all the same: only the API server's own word makes a new key.
+    pub(super) async fn encryption(&self, needed: bool) -> Result<FoundEncryption, DereferenceError> {
+        let (name, key) = (names::ENCRYPTION_SECRET, names::ENCRYPTION_KEYS);
+        if !needed {
+            return Ok(FoundEncryption::Unused);
+        }
+        if let Some((digest, _)) = self.context.cache.secret(&self.namespace, name) {
+            return Ok(FoundEncryption::Kept(digest));
+        }
+        let Some(secret) = self.secret(name).await? else {
+            // Two passwords have more than the 256 bits of a key.
+            let password = || (self.context.password)();
+            return Ok(FoundEncryption::Fresh(password() + &password()));
+        };
+        let data = secret.data.unwrap_or_default();
+        if data.get(key).is_none_or(|value| value.0.is_empty()) {
+            let problem = SecretProblem::NoKey { name: name.to_owned(), key: key.to_owned() };
+            return Ok(FoundEncryption::Wrong(problem));
+        }
+        Ok(FoundEncryption::Kept(ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0)))))
     }
 }
 

@@ -32,6 +32,10 @@ pub enum Refusal {
     #[error("spec.admin: {problem}")]
     Admin { problem: SecretProblem },
     #[error(
+        "{problem}: it needs the keys that authentication encrypts its signing keys with, or delete it to get a new one"
+    )]
+    Encryption { problem: SecretProblem },
+    #[error(
         "spec.mail.templates: ConfigMap {config_map} does not exist in this namespace; the Stack goes on when it does"
     )]
     Templates { config_map: String },
@@ -61,7 +65,7 @@ impl Refusal {
             Self::DataLeftBehind { .. } => "DataLeftBehind",
             Self::Secret { problem: SecretProblem::Missing { .. }, .. }
             | Self::Admin { problem: SecretProblem::Missing { .. } } => "SecretMissing",
-            Self::Secret { .. } | Self::Admin { .. } => "SecretUnusable",
+            Self::Secret { .. } | Self::Admin { .. } | Self::Encryption { .. } => "SecretUnusable",
             Self::EnvFrom { kind: "Secret", .. } => "SecretMissing",
             Self::Templates { .. } | Self::EnvFrom { .. } => "ConfigMapMissing",
             Self::NoSender
@@ -81,6 +85,7 @@ impl Refusal {
             Self::ElderStack { .. }
             | Self::UnknownVersion { .. }
             | Self::Admin { .. }
+            | Self::Encryption { .. }
             | Self::Templates { .. }
             | Self::NotOne { .. }
             | Self::Malformed { .. }
@@ -94,7 +99,11 @@ impl Refusal {
     pub fn is_waiting(&self) -> bool {
         matches!(
             self,
-            Self::Secret { .. } | Self::Admin { .. } | Self::Templates { .. } | Self::EnvFrom { .. }
+            Self::Secret { .. }
+                | Self::Admin { .. }
+                | Self::Encryption { .. }
+                | Self::Templates { .. }
+                | Self::EnvFrom { .. }
         )
     }
 }

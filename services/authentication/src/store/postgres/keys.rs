@@ -1,21 +1,23 @@
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sqlx::types::time::OffsetDateTime;
-use sqlx::{query, query_as};
+use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::corrupt;
 use super::rows::{from_db, to_db};
-use crate::keys::Key;
-use crate::store::{Due, SigningKeys, StoreError};
+use super::unit::Statements;
+use crate::keys::{Key, Private};
+use crate::outbox::Letter;
+use crate::store::{ChangeKeys, SigningKeys, StoreError};
 
-/// Whoever makes a key has this lock, so that replicas which start together make one.
+/// Whoever changes the keys has this lock, so that replicas which start together make one.
 const KEYS_LOCK: i64 = 0x7765_6674_6b65_7973;
 
 struct KeyRow {
     id: Uuid,
-    seed: Vec<u8>,
+    seed: Option<Vec<u8>>,
+    sealed: Option<Vec<u8>>,
     created_at: OffsetDateTime,
     signs_from: OffsetDateTime,
     signs_until: OffsetDateTime,
@@ -26,9 +28,16 @@ impl TryFrom<KeyRow> for Key {
     type Error = StoreError;
 
     fn try_from(row: KeyRow) -> Result<Self, StoreError> {
+        let private = match (row.seed, row.sealed) {
+            (None, Some(sealed)) => Private::Sealed(sealed),
+            (Some(seed), None) => {
+                Private::Clear(seed.try_into().map_err(|_| corrupt("a signing key of another length"))?)
+            }
+            _ => return Err(corrupt("a signing key that is in clear and encrypted, or neither")),
+        };
         Ok(Self {
             id: row.id,
-            seed: row.seed.try_into().map_err(|_| corrupt("a signing key of another length"))?,
+            private,
             created_at: from_db(row.created_at),
             signs_from: from_db(row.signs_from),
             signs_until: from_db(row.signs_until),
@@ -37,46 +46,68 @@ impl TryFrom<KeyRow> for Key {
     }
 }
 
+impl Statements {
+    async fn keys(&self, connection: &mut PgConnection) -> Result<Vec<Key>, StoreError> {
+        let rows = query_as!(
+            KeyRow,
+            "SELECT id, seed, sealed, created_at, signs_from, signs_until, published_until \
+             FROM signing_keys ORDER BY signs_from"
+        );
+        let rows = self.run("SELECT", "signing_keys", rows.fetch_all(connection)).await?;
+        rows.into_iter().map(Key::try_from).collect()
+    }
+
+    async fn put_key(&self, connection: &mut PgConnection, key: &Key) -> Result<(), StoreError> {
+        let (seed, sealed) = match &key.private {
+            Private::Clear(seed) => (Some(seed.as_slice()), None),
+            Private::Sealed(sealed) => (None, Some(sealed.as_slice())),
+        };
+        let put = query!(
+            "INSERT INTO signing_keys (id, seed, sealed, created_at, signs_from, signs_until, published_until) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             ON CONFLICT (id) DO UPDATE SET seed = $2, sealed = $3, signs_until = $6, published_until = $7",
+            key.id,
+            seed,
+            sealed,
+            to_db(key.created_at),
+            to_db(key.signs_from),
+            to_db(key.signs_until),
+            to_db(key.published_until),
+        );
+        self.run("INSERT", "signing_keys", put.execute(connection)).await.map(drop)
+    }
+}
+
 #[async_trait]
 impl SigningKeys for PostgresStore {
     async fn signing_keys(&self) -> Result<Vec<Key>, StoreError> {
-        self.bounded(move |db, connection| {
-            Box::pin(async move {
-                let rows = query_as!(KeyRow, "SELECT * FROM signing_keys ORDER BY signs_from");
-                let rows = db.run("SELECT", "signing_keys", rows.fetch_all(&mut *connection)).await?;
-                rows.into_iter().map(Key::try_from).collect()
-            })
-        })
-        .await
+        self.bounded(move |db, connection| Box::pin(async move { db.keys(connection).await })).await
     }
 
-    async fn rotate_signing_keys(&self, now: Timestamp, due: Due) -> Result<Vec<Key>, StoreError> {
-        self.bounded(move |db, connection| Box::pin(async move {
-            let mut transaction = db.begin(connection).await?;
-            let lock = query!("SELECT pg_advisory_xact_lock($1)", KEYS_LOCK);
-            db.run("SELECT", "", lock.execute(&mut *transaction)).await?;
-            let over = query!("DELETE FROM signing_keys WHERE published_until <= $1", to_db(now));
-            db.run("DELETE", "signing_keys", over.execute(&mut *transaction)).await?;
-            let rows = query_as!(KeyRow, "SELECT * FROM signing_keys ORDER BY signs_from");
-            let rows = db.run("SELECT", "signing_keys", rows.fetch_all(&mut *transaction)).await?;
-            let mut keys = rows.into_iter().map(Key::try_from).collect::<Result<Vec<_>, _>>()?;
-            if let Some(key) = due(&keys) {
-                let added = query!(
-                    "INSERT INTO signing_keys (id, seed, created_at, signs_from, signs_until, published_until) \
-                     VALUES ($1, $2, $3, $4, $5, $6)",
-                    key.id,
-                    key.seed.as_slice(),
-                    to_db(key.created_at),
-                    to_db(key.signs_from),
-                    to_db(key.signs_until),
-                    to_db(key.published_until),
-                );
-                db.run("INSERT", "signing_keys", added.execute(&mut *transaction)).await?;
-                keys.push(key);
-            }
-            db.commit(transaction).await?;
-            Ok(keys)
-        }))
+    async fn change_signing_keys(
+        &self,
+        change: ChangeKeys,
+        letters: &[Letter],
+    ) -> Result<Vec<Key>, StoreError> {
+        let letters = letters.to_vec();
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                let mut transaction = db.begin(connection).await?;
+                let lock = query!("SELECT pg_advisory_xact_lock($1)", KEYS_LOCK);
+                db.run("SELECT", "", lock.execute(&mut *transaction)).await?;
+                let before = db.keys(&mut transaction).await?;
+                let after = change(before.clone());
+                let kept: Vec<Uuid> = after.iter().map(|key| key.id).collect();
+                let dropped = query!("DELETE FROM signing_keys WHERE id <> ALL ($1)", &kept);
+                db.run("DELETE", "signing_keys", dropped.execute(&mut *transaction)).await?;
+                for key in after.iter().filter(|key| !before.contains(key)) {
+                    db.put_key(&mut transaction, key).await?;
+                }
+                db.post(&mut transaction, &letters).await?;
+                db.commit(transaction).await?;
+                Ok(after)
+            })
+        })
         .await
     }
 }

@@ -1,0 +1,127 @@
+//! Encryption of private signing keys in the store: AES-256-GCM, with the key's id as associated data, so that no row can stand in for
+//! another.
+
+use std::sync::Arc;
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::random::{self, Random};
+
+/// Characters of 32 random bytes in base64, without padding.
+const MIN_CHARACTERS: usize = 43;
+
+/// A list of keys: the first encrypts, all of them decrypt. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Sealer {
+    keys: Arc<[LessSafeKey]>,
+}
+
+/// A private key that could be decrypted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The private key (RFC 8032).
+    pub seed: [u8; 32],
+    /// Encrypted with the first key of the list.
+    pub is_current: bool,
+}
+
+/// Why a private key was not encrypted.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to encrypt a signing key")]
+pub struct SealError;
+
+impl Sealer {
+    /// What [`Self::from_lines`] expects.
+    pub const EXPECTED: &str = "one key a line, each a random text of at least 43 characters such as `openssl rand -base64 32` prints, the one that encrypts first";
+
+    /// Reads the list; `None` when it is empty or has a line that is too short. The key is the SHA-256 of its line.
+    pub fn from_lines(lines: &SecretString) -> Option<Self> {
+        let lines = lines.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
+        let keys: Option<Arc<[LessSafeKey]>> = lines.map(key).collect();
+        keys.filter(|keys| !keys.is_empty()).map(|keys| Self { keys })
+    }
+
+    /// Encrypts the private key of this id.
+    ///
+    /// # Errors
+    /// When the library refuses.
+    pub fn seal(&self, id: Uuid, seed: &[u8; 32], random: &dyn Random) -> Result<Vec<u8>, SealError> {
+        let nonce = random::bytes::<NONCE_LEN>(random);
+        let mut sealed = seed.to_vec();
+        let key = self.keys.first().ok_or(SealError)?;
+        key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(id.as_bytes()),
+            &mut sealed,
+        )
+        .map_err(|_| SealError)?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Decrypts the private key of this id; `None` when none of the keys does.
+    pub fn open(&self, id: Uuid, sealed: &[u8]) -> Option<Opened> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        self.keys.iter().enumerate().find_map(|(index, key)| {
+            let (nonce, mut sealed) = (Nonce::try_assume_unique_for_key(nonce).ok()?, sealed.to_vec());
+            let seed = key.open_in_place(nonce, Aad::from(id.as_bytes()), &mut sealed).ok()?;
+            Some(Opened { seed: (&*seed).try_into().ok()?, is_current: index == 0 })
+        })
+    }
+}
+
+fn key(line: &str) -> Option<LessSafeKey> {
+    if line.chars().count() < MIN_CHARACTERS {
+        return None;
+    }
+    Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &Sha256::digest(line)).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemRandom;
+
+    const ONE: &str = "one key for tests, of more than 43 characters";
+    const TWO: &str = "two keys for tests, of more than 43 characters";
+    const ID: Uuid = Uuid::from_u128(1);
+
+    fn sealer(lines: &[&str]) -> Sealer {
+        Sealer::from_lines(&lines.join("\n").into()).unwrap()
+    }
+
+    #[test]
+    fn the_first_key_encrypts_and_all_decrypt() {
+        let sealed = sealer(&[ONE]).seal(ID, &[7; 32], &SystemRandom).unwrap();
+        assert_eq!(sealed.len(), 12 + 32 + 16);
+        let opened = |lines: &[&str]| sealer(lines).open(ID, &sealed).map(|key| (key.seed, key.is_current));
+        assert_eq!(opened(&[ONE]), Some(([7; 32], true)));
+        assert_eq!(opened(&[ONE, TWO]), Some(([7; 32], true)));
+        assert_eq!(opened(&[TWO, "", ONE, ""]), Some(([7; 32], false)));
+        assert_eq!(opened(&[TWO]), None);
+    }
+
+    #[test]
+    fn a_changed_row_and_another_row_s_key_are_refused() {
+        let sealer = sealer(&[ONE]);
+        let sealed = sealer.seal(ID, &[7; 32], &SystemRandom).unwrap();
+        assert_ne!(sealed, sealer.seal(ID, &[7; 32], &SystemRandom).unwrap(), "each nonce is used once");
+        assert!(sealer.open(Uuid::from_u128(2), &sealed).is_none());
+        for byte in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[byte] ^= 1;
+            assert!(sealer.open(ID, &changed).is_none(), "{byte}");
+            assert!(sealer.open(ID, &sealed[..byte]).is_none(), "{byte}");
+        }
+    }
+
+    #[test]
+    fn a_list_without_a_key_or_with_a_short_one_is_refused() {
+        for lines in ["", "\n \n", "short", &format!("{ONE}\nshort")] {
+            assert!(Sealer::from_lines(&lines.into()).is_none(), "{lines:?}");
+        }
+        assert!(Sealer::from_lines(&"x".repeat(MIN_CHARACTERS).into()).is_some());
+    }
+}
