@@ -10,6 +10,7 @@ mod refresh;
 mod resets;
 mod sign_in;
 mod sign_out;
+mod signing_keys;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::outbox::{Letter, Message, TraceContext};
 use crate::password::{HashError, Hasher};
 use crate::random::Random;
 use crate::relay::Wake;
+use crate::seal::SealError;
 use crate::session::{Lifetimes, Session};
 use crate::store::{OpenAt, Store, StoreError};
 use crate::token::{Grant, TokenError};
@@ -156,6 +158,9 @@ pub enum AccountError {
     /// No token could be signed.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A signing key could not be encrypted.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use weft_mesh::Caller;
 use weft_proto::weft::auth::v1 as pb;
 use weft_proto::weft::auth::v1::auth_service_server::AuthService;
+use weft_values::time::to_proto;
 
 use crate::accounts::{AccountError, Accounts, NewUser, SignIn, SignOut};
 use crate::store::UserChange;
@@ -178,7 +179,19 @@ impl AuthService for Api {
         &self,
         _: Request<pb::GetSigningKeysRequest>,
     ) -> Reply<pb::GetSigningKeysResponse> {
+        self.0.look_at_keys().await;
         let jwks = self.0.keys.jwks().ok_or(AccountError::NotReady).map_err(refused)?;
         Ok(Response::new(pb::GetSigningKeysResponse { jwks }))
+    }
+
+    async fn rotate_signing_keys(
+        &self,
+        request: Request<pb::RotateSigningKeysRequest>,
+    ) -> Reply<pb::RotateSigningKeysResponse> {
+        let caller = caller(request.metadata())?;
+        let revoke = request.into_inner().revoke;
+        let key = self.0.rotate_signing_keys(caller.as_ref(), revoke).await.map_err(refused)?;
+        let signs_from = Some(to_proto(key.signs_from));
+        Ok(Response::new(pb::RotateSigningKeysResponse { key_id: key.id.to_string(), signs_from }))
     }
 }

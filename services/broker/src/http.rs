@@ -16,6 +16,7 @@ mod routed;
 mod session;
 mod sessions;
 mod sign_in;
+mod signing_keys;
 mod traces;
 mod users;
 
@@ -87,6 +88,7 @@ fn behind_the_edge() -> OpenApiRouter<App> {
         .routes(routes!(dead_letters::show, dead_letters::discard))
         .routes(routes!(dead_letters::replay))
         .routes(routes!(jwks::get))
+        .routes(routes!(signing_keys::rotate))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {

@@ -201,6 +201,7 @@ mod tests {
             "/v1/dead-letters/replay",
             PATH,
             "/.well-known/jwks.json",
+            "/v1/signing-keys/rotate",
         ] {
             let methods = document["paths"][path].as_object().unwrap_or_else(|| panic!("{path} is missing"));
             for operation in methods.values() {

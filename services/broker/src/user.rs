@@ -159,7 +159,7 @@ impl From<Role> for proto::Role {
     }
 }
 
-fn time(time: Option<prost_types::Timestamp>, field: &'static str) -> Result<Timestamp, ApiError> {
+pub(crate) fn time(time: Option<prost_types::Timestamp>, field: &'static str) -> Result<Timestamp, ApiError> {
     time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
         .ok_or_else(|| upstream::nonsense(SERVICE, field))
 }

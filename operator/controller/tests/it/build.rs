@@ -145,7 +145,7 @@ fn everything_is_owned_except_data() {
         assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "weft-operator");
     }
     let data = plan["data"].as_array().unwrap();
-    assert_eq!(data.len(), 4, "three stores and the first user");
+    assert_eq!(data.len(), 5, "three stores, authentication and the first user");
     for secret in data {
         assert!(secret["metadata"]["ownerReferences"].is_null());
         assert_eq!(secret["metadata"]["labels"]["weft.dev/data"], "true");
@@ -271,6 +271,7 @@ fn whatever_a_service_is_told_is_reserved() {
         SERVICES.iter().flat_map(|name| env(&plan, name)).map(|(name, _)| name).collect();
     let also = [
         "AMQP_URI",
+        "AUTH_ENCRYPTION_KEYS",
         "AUTH_FIRST_USER_PASSWORD",
         "DATABASE_URL",
         "MAIL_PASSWORD",

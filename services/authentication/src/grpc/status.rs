@@ -38,6 +38,7 @@ pub(super) fn refused(error: AccountError) -> Status {
         AccountError::Store(error) => unstored(&error),
         AccountError::Hash(error) => failed(&error),
         AccountError::Token(error) => failed(&error),
+        AccountError::Seal(error) => failed(&error),
     }
 }
 

@@ -3,11 +3,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use tonic::{Code, Request};
 use weft_devstack::ServiceOptions;
-use weft_proto::weft::auth::v1::{GetSigningKeysRequest, RefreshRequest};
+use weft_proto::weft::auth::v1::{
+    GetSigningKeysRequest, RefreshRequest, RotateSigningKeysRequest, SignInResponse,
+};
 
 use crate::helpers::{
-    ADMIN, Client, ENCRYPTION_KEY, PASSWORD, Rig, client_of, from, refresh_token, sign_in, until,
+    ADMIN, Client, ENCRYPTION_KEY, PASSWORD, Rig, client_of, from, on_behalf, refresh_token, sign_in, until,
 };
 use crate::sign_in::verify;
 
@@ -144,5 +147,74 @@ async fn a_lost_encryption_key_makes_a_new_signing_key_and_ends_no_session() -> 
     let found = rig.replica("found", ServiceOptions::default().env("AUTH_ENCRYPTION_KEYS", both))?;
     found.await_ready().await?;
     assert!(published(&mut client_of(&found)?).await?.contains(&former));
+    Ok(())
+}
+
+fn kid_of(signed_in: &SignInResponse) -> Option<String> {
+    kid(&signed_in.tokens.as_ref()?.access_token)
+}
+
+async fn rotate(client: &mut Client, admin: &SignInResponse, revoke: bool) -> Result<String> {
+    let request = on_behalf(admin, RotateSigningKeysRequest { revoke })?;
+    Ok(client.rotate_signing_keys(request).await?.into_inner().key_id)
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_gone_at_every_replica_and_the_session_goes_on_with_the_new_one() -> Result<()> {
+    let rig = Rig::start().await?;
+    let other = rig.replica("other", ServiceOptions::default())?;
+    other.await_ready().await?;
+    let (mut here, mut there) = (rig.client()?, client_of(&other)?);
+    let admin = rig.sign_in_admin().await?;
+    let former = kid_of(&admin).context("no kid")?;
+    let new = rotate(&mut here, &admin, true).await?;
+    assert_ne!(new, former);
+    for client in [&mut here, &mut there] {
+        assert_eq!(published(client).await?, HashSet::from([new.clone()]));
+    }
+    // It was asked for its keys since, so it signs with the new one.
+    let refreshed =
+        there.refresh(RefreshRequest { refresh_token: refresh_token(&admin) }).await?.into_inner();
+    let token = refreshed.tokens.context("no tokens")?.access_token;
+    assert_eq!(kid(&token), Some(new));
+    until("the logger hears of it", async || {
+        rig.logger.has_entry(&format!("{ADMIN} revoked the signing keys"))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_replaced_key_signs_until_every_replica_knows_the_new_one_and_stays_published() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    let admin = rig.sign_in_admin().await?;
+    let former = kid_of(&admin).context("no kid")?;
+    let new = rotate(&mut client, &admin, false).await?;
+    assert_eq!(published(&mut client).await?, HashSet::from([former.clone(), new.clone()]));
+    let mut n = 0;
+    until("the new key signs", async || {
+        n += 1;
+        let kid = kid(&token(&mut client, n).await.unwrap()).unwrap();
+        assert!([&former, &new].contains(&&kid), "{kid} signs");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        kid == new
+    })
+    .await?;
+    assert_eq!(published(&mut client).await?, HashSet::from([former, new]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_but_an_admin_changes_the_keys() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = rig.client()?;
+    rig.user("ada@example.com").await?;
+    let ada = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+    let before = published(&mut client).await?;
+    let request = on_behalf(&ada, RotateSigningKeysRequest { revoke: true })?;
+    assert_eq!(client.rotate_signing_keys(request).await.unwrap_err().code(), Code::PermissionDenied);
+    let nobody = Request::new(RotateSigningKeysRequest { revoke: true });
+    assert_eq!(client.rotate_signing_keys(nobody).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(published(&mut client).await?, before);
     Ok(())
 }

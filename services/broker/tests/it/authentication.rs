@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     /// The caller's role was taken away.
     pub(crate) demoted: Mutex<bool>,
     pub(crate) resets: Mutex<Vec<RequestPasswordResetRequest>>,
+    /// What was asked of each rotation of the signing keys: whether to revoke the former ones.
+    pub(crate) rotations: Mutex<Vec<bool>>,
     created: Mutex<HashMap<String, CreateUserRequest>>,
     /// Of the keys that it tells.
     pub(crate) seeds: Mutex<Vec<u8>>,
@@ -283,6 +285,15 @@ impl AuthService for Authentication {
         admin(&request)?;
         let next_cursor = if request.into_inner().limit == 1 { "next".into() } else { String::new() };
         Ok(Response::new(ListUsersResponse { users: user(EMAIL).into_iter().collect(), next_cursor }))
+    }
+
+    async fn rotate_signing_keys(
+        &self,
+        request: Request<RotateSigningKeysRequest>,
+    ) -> Result<Response<RotateSigningKeysResponse>, Status> {
+        admin(&request)?;
+        self.0.rotations.lock().unwrap().push(request.into_inner().revoke);
+        Ok(Response::new(RotateSigningKeysResponse { key_id: SESSION.into(), signs_from: after(0) }))
     }
 
     async fn get_signing_keys(

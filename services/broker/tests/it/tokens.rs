@@ -100,3 +100,42 @@ async fn requests_wait_together_for_an_authentication_that_hangs() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     replies.iter().for_each(|reply| reply.is_problem(503, "can't be checked"));
 }
+
+#[tokio::test]
+async fn the_tokens_of_a_revoked_key_are_refused_within_a_bounded_time() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let former = forged(1, |_, _| {});
+    assert_eq!(with(&rig, &former).await.status, 200);
+    *rig.authentication.seeds.lock().unwrap() = vec![2];
+    let begun = tokio::time::Instant::now();
+    while with(&rig, &former).await.status != 401 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it is accepted for ever");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(with(&rig, &forged(2, |_, _| {})).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_admin_rotates_the_signing_keys_and_this_broker_knows_it_at_once() {
+    let rig = Rig::start(ServiceOptions::default()).await;
+    let rotate = |body: Value| rig.post("/v1/signing-keys/rotate", &body);
+    let former = forged(1, |_, _| {});
+    reply(rotate(json!({}))).await.is_problem(401, "sign in first");
+    rig.as_user(rotate(json!({"revoke": true}))).await.is_problem(403, "only an admin");
+    rig.as_admin(rotate(json!({"revoke": "yes"}))).await.is_problem(400, "revoke");
+    assert_eq!(rig.as_admin(rotate(json!({}))).await.status, 200);
+    assert_eq!(with(&rig, &former).await.status, 200);
+    let admin = forged(1, |_, claims| claims["role"] = json!("admin"));
+    *rig.authentication.seeds.lock().unwrap() = vec![2];
+    let done = reply(rotate(json!({"revoke": true})).bearer_auth(admin)).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    assert!(done.body["key_id"].is_string() && done.body["signs_from"].is_string(), "{done:?}");
+    assert_eq!(*rig.authentication.rotations.lock().unwrap(), [false, true]);
+    with(&rig, &former).await.is_problem(401, "not valid here");
+
+    *rig.authentication.demoted.lock().unwrap() = true;
+    let demoted = forged(2, |_, claims| claims["role"] = json!("admin"));
+    let refused = reply(rotate(json!({"revoke": true})).bearer_auth(demoted)).await;
+    refused.is_problem(403, "only an admin");
+    assert_eq!(rig.authentication.rotations.lock().unwrap().len(), 2);
+}

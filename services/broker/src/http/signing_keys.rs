@@ -1,0 +1,68 @@
+//! `POST /v1/signing-keys/rotate`: for admins.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+use weft_proto::weft::auth::v1::RotateSigningKeysRequest;
+
+use crate::app::App;
+use crate::body::{self, Rest};
+use crate::reply::Problem;
+use crate::signed_in::{Admin, on_behalf};
+use crate::upstream;
+use crate::user::time;
+
+/// What becomes of the former keys.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(expecting = "an object with revoke, or no body")]
+pub(super) struct Rotate {
+    /// They are dropped at once: every broker refuses their tokens within 30 seconds. Otherwise they are published until their last
+    /// token has ended.
+    #[serde(default)]
+    revoke: bool,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _rest: Rest,
+}
+
+/// The new signing key.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SigningKey {
+    /// Its `kid`.
+    key_id: Uuid,
+    /// When it begins to sign.
+    #[schema(value_type = String, format = DateTime)]
+    signs_from: Timestamp,
+}
+
+/// Makes a new key that signs access tokens, in place of those that there are. No session ends.
+#[utoipa::path(post, path = "/v1/signing-keys/rotate", operation_id = "rotate_signing_keys", tag = "session",
+    request_body(content = Option<Rotate>, description = "May be left out"),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The new key", body = SigningKey),
+        (status = 400, description = "The body is not valid"),
+        (status = 401, description = "Nobody is signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 502, description = "Authentication failed"),
+        (status = 503, description = "Authentication can't be reached in time"),
+    ))]
+pub(super) async fn rotate(
+    State(app): State<App>,
+    Admin(caller): Admin,
+    request: Request<Body>,
+) -> Result<Json<SigningKey>, Problem> {
+    let (parts, body) = request.into_parts();
+    let Rotate { revoke, _rest } = body::read_optional_json(&parts.headers, body).await?;
+    let call = on_behalf(&caller, RotateSigningKeysRequest { revoke })?;
+    let reply = app.authentication.clone().rotate_signing_keys(call).await;
+    let key = reply.map_err(|status| upstream::authentication(&status))?.into_inner();
+    app.keys.renew().await;
+    let key_id = key.key_id.parse().map_err(|_| upstream::nonsense("authentication", "key_id"))?;
+    Ok(Json(SigningKey { key_id, signs_from: time(key.signs_from, "signs_from")? }))
+}
