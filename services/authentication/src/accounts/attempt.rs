@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
+use weft_mesh::Deadline;
 use weft_runtime::telemetry::chain;
 
 use super::{AccountError, Accounts};
 use crate::limits::{Counted, Taken, Try};
 
-/// How long an attempt waits for others to be decided. The broker gives a call five seconds, of which a password needs some.
-const WAIT_FOR_OTHERS: Duration = Duration::from_secs(2);
+/// Upper bound for the time that an attempt waits for others to be decided, for a caller without a deadline.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(30);
+/// What is kept of a caller's deadline for the attempt itself.
+const OWN_TIME: Duration = Duration::from_secs(1);
 /// Replicas do not tell each other what was decided, so the store is asked again.
 const ASK_EVERY: Duration = Duration::from_millis(25);
 const LANES: usize = 64;
@@ -49,7 +52,8 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::TooOften`] when there were too many failures, or the attempts before it are not decided in time.
     pub(super) async fn begin_attempt(&self, who: &Counted) -> Result<Taken, AccountError> {
-        let until = Instant::now() + WAIT_FOR_OTHERS;
+        let left = Deadline::current().map(|deadline| deadline.left().saturating_sub(OWN_TIME));
+        let until = Instant::now() + left.map_or(WAIT_FOR_OTHERS, |left| left.min(WAIT_FOR_OTHERS));
         let mut turn = None;
         loop {
             match self.store.take_try(who, self.rules.sign_in_rate, self.now()).await? {
