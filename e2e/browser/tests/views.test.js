@@ -152,23 +152,103 @@ test('sessions, password rules and users are on the account page', async () => {
   assert.equal(await page.locator('#confirm').isVisible(), false);
 });
 
-test('an admin makes a user, who sees no dead letters, and takes the user back', async () => {
+/**
+ * Makes a user on the account page.
+ * @param {{ email: string, password: string }} user
+ */
+async function makeUser(user) {
   const { page } = visitor;
-  const user = { email: `${fresh()}@example.com`, password: `${fresh()}-${fresh()}` };
   await page.fill('#new-user-email', user.email);
   await page.fill('#new-user-password', user.password);
   await page.getByRole('button', { name: 'Create user' }).click();
-  await page.locator('#new-user-notice', { hasText: 'is created' }).waitFor();
+  await page.locator('#new-user-notice', { hasText: `${user.email} is created` }).waitFor();
+}
+
+const newUser = () => ({ email: `${fresh()}@example.com`, password: `${fresh()}-${fresh()}` });
+
+test('what a user sees grows with the role that an admin gives', async () => {
+  const { page } = visitor;
+  const user = newUser();
+  await makeUser(user);
   const other = await visit(browser);
   await open(other.page, '/dead-letters');
   await signIn(other.page, user);
-  await other.page.locator('#dead-letters-notice', { hasText: 'Only admins' }).waitFor();
-  assert.equal(await other.page.getByRole('link', { name: 'Dead letters' }).isVisible(), false);
+  await other.page.locator('#denied-why', { hasText: 'the role viewer or admin. Your role is user' }).waitFor();
+  await looksGood(other.page, 'denied');
+  for (const name of ['Logs', 'Trace', 'Dead letters']) {
+    assert.equal(await other.page.getByRole('link', { name, exact: true }).isVisible(), false, name);
+  }
+  await other.page.goto(`${CONSOLE}/logs`);
+  await other.page.locator('#denied-why').waitFor();
+  await page.getByLabel(`Role of ${user.email}`).selectOption('viewer');
+  await page.locator('#users-notice', { hasText: `${user.email} has the role viewer` }).waitFor();
+  await other.page.reload();
+  await other.page.locator('#logs').waitFor();
+  await go(other.page, 'Dead letters');
+  await other.page.locator('#dead-letters-result[aria-busy="false"]').waitFor();
+  assert.equal(await other.page.getByRole('button', { name: /^(Replay|Discard)/ }).count(), 0);
+  assert.equal(await other.page.locator('#users').isVisible(), false);
   await page.getByRole('button', { name: `Deactivate ${user.email}` }).click();
   await page.locator('#confirm-yes').click();
   await page.locator('#users-list li', { hasText: user.email }).getByText('Inactive').waitFor();
   await other.page.reload();
   await other.page.locator('#sign-in').waitFor();
+  await page.getByRole('button', { name: `Reactivate ${user.email}` }).click();
+  await page.locator('#users-notice', { hasText: 'may sign in again' }).waitFor();
+  await signIn(other.page, user);
+  await page.getByRole('button', { name: `Delete ${user.email}` }).click();
+  await page.locator('#confirm-yes').click();
+  await page.locator('#users-notice', { hasText: 'is deleted' }).waitFor();
+  await other.page.reload();
+  await other.page.locator('#sign-in').waitFor();
+  assert.deepEqual(other.wrong, []);
+  await other.context.close();
+});
+
+/**
+ * The link of the newest reset mail to a person.
+ * @param {string} to
+ * @param {string[]} known links of earlier mails
+ */
+const resetLink = (to, known = []) =>
+  eventually(`a reset mail to ${to}`, async () => {
+    const own = /** @type {Array<Mail & { text: string }>} */ (await mails()).filter((mail) => isTo(mail, to));
+    const links = own.map((mail) => /http\S+\/account\/reset-password#\S+/.exec(mail.text ?? '')?.[0]);
+    return links.find((link) => link && !known.includes(link));
+  });
+
+test('a forgotten password is replaced by the link of a mail, once', async () => {
+  const { page } = visitor;
+  const user = newUser();
+  await makeUser(user);
+  const other = await visit(browser);
+  await open(other.page);
+  await other.page.getByRole('link', { name: 'Forgot your password?' }).click();
+  await other.page.getByRole('heading', { name: 'Forgot your password?' }).waitFor();
+  await looksGood(other.page, 'forgot-password');
+  await other.page.fill('#forgot-email', user.email);
+  await other.page.getByRole('button', { name: 'Send me a link' }).click();
+  await other.page.locator('#forgot-notice', { hasText: 'a mail with a link is on its way' }).waitFor();
+  const link = await resetLink(user.email);
+  await other.page.goto(link);
+  await other.page.locator('#reset-form').waitFor();
+  assert.equal(other.page.url().includes('#'), false, 'the token is not in the address');
+  await looksGood(other.page, 'reset-password');
+  const password = `${fresh()}-${fresh()}`;
+  await other.page.fill('#reset-new', password);
+  await other.page.getByRole('button', { name: 'Set password' }).click();
+  await other.page.locator('#reset-done').waitFor();
+  await other.page.locator('#reset-password').getByRole('link', { name: 'Sign in' }).click();
+  await signIn(other.page, { email: user.email, password });
+  // A page of its own, as from a mail: the link was used.
+  const again = await other.context.newPage();
+  await again.goto(link);
+  await again.fill('#reset-new', `${fresh()}-${fresh()}`);
+  await again.getByRole('button', { name: 'Set password' }).click();
+  await again.locator('#reset-notice', { hasText: 'was used' }).waitFor();
+  await page.getByRole('button', { name: `Send reset link to ${user.email}` }).click();
+  await page.locator('#users-notice', { hasText: 'gets a mail' }).waitFor();
+  await resetLink(user.email, [link]);
   assert.deepEqual(other.wrong, []);
   await other.context.close();
 });

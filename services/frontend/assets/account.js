@@ -6,6 +6,7 @@ import { confirmed } from './confirm.js';
 import { announce, busy, button, byId, make, onSubmit, tell } from './dom.js';
 import { messageOf } from './errors.js';
 import { badge, timeElement } from './format.js';
+import { may } from './roles.js';
 import { currentUser, signOut } from './session.js';
 import { loadUsers } from './users.js';
 
@@ -89,6 +90,6 @@ export const accountView = {
     byId('password-username', HTMLInputElement).value = user.email;
     tell(notice, null);
     tell(passwordNotice, null);
-    await Promise.all([loadSessions(), user.role === 'admin' ? loadUsers(opened) : undefined]);
+    await Promise.all([loadSessions(), may('admin') ? loadUsers(opened) : undefined]);
   },
 };

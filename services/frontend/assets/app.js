@@ -7,23 +7,31 @@ import { announce, busy, byId, onSubmit, tell } from './dom.js';
 import { explain, messageOf } from './errors.js';
 import { logsView } from './logs.js';
 import { navigate, onNavigate } from './navigation.js';
+import { forgotView, resetView } from './passwords.js';
+import { enough, may } from './roles.js';
 import { sendView } from './send.js';
 import { currentUser, onChange, signIn, signOut, start } from './session.js';
 import { traceView } from './trace.js';
 
-/** @import {View} from './types' */
+/** @import {Role, View} from './types' */
 
-/** @type {Record<string, { title: string, view: View, open: boolean }>} `open`: for those who are not signed in, too */
+/**
+ * `least`: the role that a view needs; null when it needs no sign-in. `alone`: the sign-in is not shown beside it.
+ * @type {Record<string, { title: string, view: View, least: Role | null, alone?: boolean }>}
+ */
 const VIEWS = {
-  send: { title: 'Send', view: sendView, open: true },
-  logs: { title: 'Logs', view: logsView, open: false },
-  trace: { title: 'Trace', view: traceView, open: false },
-  'dead-letters': { title: 'Dead letters', view: deadLettersView, open: false },
-  account: { title: 'Account', view: accountView, open: false },
+  send: { title: 'Send', view: sendView, least: null },
+  logs: { title: 'Logs', view: logsView, least: 'viewer' },
+  trace: { title: 'Trace', view: traceView, least: 'viewer' },
+  'dead-letters': { title: 'Dead letters', view: deadLettersView, least: 'viewer' },
+  account: { title: 'Account', view: accountView, least: 'user' },
+  'forgot-password': { title: 'Forgot your password?', view: forgotView, least: null, alone: true },
+  'reset-password': { title: 'Set a new password', view: resetView, least: null, alone: true },
 };
 
 const signInSection = byId('sign-in', HTMLElement);
 const signInNotice = byId('sign-in-notice', HTMLElement);
+const denied = byId('denied', HTMLElement);
 const pageNotice = byId('page-notice', HTMLElement);
 
 let ready = false;
@@ -31,8 +39,10 @@ let inFront = new AbortController();
 
 /** @param {string} pathname */
 function nameOf(pathname) {
-  const first = pathname.split('/')[1] || 'send';
-  return first in VIEWS ? first : null;
+  const [, first = '', second = ''] = pathname.split('/');
+  // Below `account`, so that the console has no more first segments than it had.
+  const name = first === 'account' && second ? second : first || 'send';
+  return name in VIEWS ? name : null;
 }
 
 /** Shows the view of the present address, or asks to sign in. */
@@ -42,10 +52,17 @@ function show() {
   if (!shown) return;
   inFront.abort();
   inFront = new AbortController();
-  const allowed = shown.open || currentUser() !== null;
-  const asksToSignIn = ready && currentUser() === null;
+  const user = currentUser();
+  const allowed = shown.least === null || may(shown.least);
+  const asksToSignIn = ready && user === null && !shown.alone;
   for (const id of Object.keys(VIEWS)) byId(id, HTMLElement).hidden = id !== name || (!allowed && ready);
   signInSection.hidden = !asksToSignIn;
+  denied.hidden = user === null || allowed;
+  if (user && shown.least && !allowed) {
+    byId('denied-title', HTMLElement).textContent = shown.title;
+    byId('denied-why', HTMLElement).textContent =
+      `This page needs the role ${enough(shown.least)}. Your role is ${user.role}: ask an admin for another one.`;
+  }
   document.title = `${asksToSignIn && !allowed ? 'Sign in' : shown.title} · Weft`;
   for (const link of document.querySelectorAll('nav a')) {
     if (link.getAttribute('data-view') === name) link.setAttribute('aria-current', 'page');
@@ -61,13 +78,15 @@ function focusTitle() {
   if (first instanceof HTMLElement) first.focus();
 }
 
-/** Shows who is signed in, and what only admins have. */
+/** Shows who is signed in, and hides what their role may not see. A part with `data-open` is there for who is not signed in, too. */
 function person() {
   const user = currentUser();
   byId('who', HTMLElement).hidden = user === null;
   byId('who-email', HTMLElement).textContent = user?.email ?? '';
-  for (const part of document.querySelectorAll('[data-role="admin"]')) {
-    if (part instanceof HTMLElement) part.hidden = user?.role !== 'admin';
+  for (const part of document.querySelectorAll('[data-role]')) {
+    if (!(part instanceof HTMLElement)) continue;
+    const least = /** @type {Role} */ (part.dataset['role']);
+    part.hidden = user === null ? !('open' in part.dataset) : !may(least);
   }
 }
 

@@ -1,12 +1,13 @@
 // @ts-check
-// Events that could not be handled: an admin looks at one, gives it back to its queue, or throws it away.
+// Events that could not be handled. A viewer sees what each was and why; an admin reads one, gives it back to its queue, or throws it
+// away.
 
 import { call, path } from './api.js';
 import { confirmed } from './confirm.js';
 import { announce, busy, button, byId, make, onSubmit, tell } from './dom.js';
 import { messageOf } from './errors.js';
 import { badge, pairs, pretty, timeElement, traceLink } from './format.js';
-import { currentUser } from './session.js';
+import { may } from './roles.js';
 
 /** @import {DeadLetter, Page, View} from './types' */
 
@@ -66,8 +67,6 @@ const nameOf = (letter) => letter.event_id ?? letter.id;
  * @returns {HTMLLIElement}
  */
 function item(letter) {
-  const details = make('details', {}, make('summary', {}, 'Show'));
-  details.addEventListener('toggle', () => void fill(details, letter), { once: true });
   const tries = letter.attempts === 1 ? '1 attempt' : `${letter.attempts} attempts`;
   const entry = make('li', { class: 'card' });
   entry.append(
@@ -80,15 +79,26 @@ function item(letter) {
       timeElement(letter.dead_at),
       ...(letter.trace_id ? [' ', traceLink(letter.trace_id)] : []),
     ),
-    details,
-    make(
-      'div',
-      { class: 'row' },
-      button('Replay', { 'aria-label': `Replay ${nameOf(letter)}` }, () => replay(letter, entry)),
-      button('Discard', { class: 'danger', 'aria-label': `Discard ${nameOf(letter)}` }, () => discard(letter, entry)),
-    ),
   );
+  if (may('admin')) entry.append(...forAdmins(letter, entry));
   return entry;
+}
+
+/**
+ * The body, and what can be done.
+ * @param {DeadLetter} letter
+ * @param {HTMLLIElement} entry
+ */
+function forAdmins(letter, entry) {
+  const details = make('details', {}, make('summary', {}, 'Show'));
+  details.addEventListener('toggle', () => void fill(details, letter), { once: true });
+  const actions = make(
+    'div',
+    { class: 'row' },
+    button('Replay', { 'aria-label': `Replay ${nameOf(letter)}` }, () => replay(letter, entry)),
+    button('Discard', { class: 'danger', 'aria-label': `Discard ${nameOf(letter)}` }, () => discard(letter, entry)),
+  );
+  return [details, actions];
 }
 
 /**
@@ -154,10 +164,6 @@ export const deadLettersView = {
     list.replaceChildren();
     none.hidden = true;
     more.hidden = true;
-    const admin = currentUser()?.role === 'admin';
-    form.hidden = !admin;
-    if (admin) return load(false);
-    tell(notice, 'Only admins may see dead letters.');
-    return undefined;
+    return load(false);
   },
 };

@@ -2,6 +2,8 @@
 // Values as people read them.
 
 import { make } from './dom.js';
+import { may } from './roles.js';
+import { currentUser } from './session.js';
 
 /** @param {number} value @param {number} width */
 const pad = (value, width = 2) => String(value).padStart(width, '0');
@@ -71,10 +73,12 @@ export function badge(text, kind) {
 }
 
 /**
+ * A link to a trace; only its id for who may not see traces.
  * @param {string} id
  * @param {...(Node | string)} label the id's beginning, unless another is given
  */
 export function traceLink(id, ...label) {
   const short = [make('span', { class: 'unseen' }, 'Trace '), id.slice(0, 8)];
+  if (currentUser() !== null && !may('viewer')) return make('span', { class: 'mono', title: id }, ...(label.length ? label : short));
   return make('a', { href: `/trace/${id}`, class: 'mono', title: id }, ...(label.length ? label : short));
 }

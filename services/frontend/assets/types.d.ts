@@ -1,12 +1,15 @@
 // What the broker answers; only the type check reads this file.
 
+/** Each may do what those before it may. */
+export type Role = 'user' | 'viewer' | 'admin';
+
 export interface User {
   id: string;
   email: string;
   first_name: string;
   last_name: string;
   active: boolean;
-  role: 'user' | 'admin';
+  role: Role;
   created_at: string;
   updated_at: string;
 }

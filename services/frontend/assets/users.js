@@ -1,11 +1,12 @@
 // @ts-check
-// What admins do with users: list, create, deactivate.
+// What admins do with users: list, create, give a role, deactivate and reactivate, start a password reset, delete.
 
 import { call, path } from './api.js';
 import { confirmed } from './confirm.js';
 import { announce, busy, button, byId, make, onSubmit, tell } from './dom.js';
 import { messageOf } from './errors.js';
 import { badge } from './format.js';
+import { ROLES } from './roles.js';
 import { currentUser } from './session.js';
 
 /** @import {Page, User} from './types' */
@@ -56,10 +57,70 @@ function item(user) {
   const name = `${user.first_name} ${user.last_name}`.trim();
   const entry = make('li', {}, make('div', { class: 'head' }, make('h4', {}, user.email), make('span', { class: 'row' }, ...badges)));
   if (name) entry.append(make('p', { class: 'small' }, name));
-  if (user.active && user.id !== currentUser()?.id) {
-    entry.append(button('Deactivate', { class: 'quiet danger', 'aria-label': `Deactivate ${user.email}` }, () => deactivate(user, entry)));
-  }
+  if (user.id !== currentUser()?.id) entry.append(make('div', { class: 'row' }, ...actions(user, entry)));
   return entry;
+}
+
+/**
+ * @param {User} user
+ * @param {HTMLLIElement} entry
+ */
+function actions(user, entry) {
+  const act = (/** @type {string} */ label, /** @type {string} */ kind, /** @type {() => Promise<void>} */ run) =>
+    button(label, { class: kind, 'aria-label': `${label} ${user.email}` }, run);
+  const remove = act('Delete', 'quiet danger', () => erase(user, entry));
+  if (!user.active) return [act('Reactivate', 'quiet', () => reactivate(user, entry)), remove];
+  return [
+    roleOf(user, entry),
+    act('Send reset link to', 'quiet', () => startReset(user)),
+    act('Deactivate', 'quiet danger', () => deactivate(user, entry)),
+    remove,
+  ];
+}
+
+/**
+ * @param {User} user
+ * @param {HTMLLIElement} entry
+ */
+function roleOf(user, entry) {
+  const options = ROLES.map((role) => make('option', role === user.role ? { selected: '' } : {}, role));
+  const select = make('select', { 'aria-label': `Role of ${user.email}` }, ...options);
+  select.addEventListener('change', () => void busy(select, async () => {
+    const body = { role: select.value };
+    const done = await changed(entry, `${user.email} has the role ${select.value}.`, () => call('PATCH', pathOf(user), { body }));
+    if (!done) select.value = user.role;
+  }));
+  return select;
+}
+
+/**
+ * @param {User} user
+ * @param {...string} more
+ */
+const pathOf = (user, ...more) => path(['v1', 'users', user.id, ...more]);
+
+/**
+ * Runs a change and shows the user as they are after it; says whether it was done.
+ * @param {HTMLLIElement} entry
+ * @param {string} done
+ * @param {() => Promise<User>} run
+ */
+async function changed(entry, done, run) {
+  try {
+    entry.replaceWith(item(await run()));
+    say(done);
+    return true;
+  } catch (error) {
+    tell(notice, messageOf(error));
+    return false;
+  }
+}
+
+/** @param {string} done */
+function say(done) {
+  byId('users-list-title', HTMLElement).focus();
+  tell(notice, done, 'done');
+  announce(done);
 }
 
 /**
@@ -69,12 +130,38 @@ function item(user) {
 async function deactivate(user, entry) {
   const text = `${user.email} is signed out everywhere and can’t sign in any more.`;
   if (!(await confirmed({ title: 'Deactivate this user?', text, action: 'Deactivate' }))) return;
+  await changed(entry, `${user.email} is deactivated.`, () => call('POST', pathOf(user, 'deactivate')));
+}
+
+/**
+ * @param {User} user
+ * @param {HTMLLIElement} entry
+ */
+async function reactivate(user, entry) {
+  await changed(entry, `${user.email} may sign in again.`, () => call('POST', pathOf(user, 'reactivate')));
+}
+
+/** @param {User} user */
+async function startReset(user) {
   try {
-    const now = /** @type {User} */ (await call('POST', path(['v1', 'users', user.id, 'deactivate'])));
-    entry.replaceWith(item(now));
-    byId('users-list-title', HTMLElement).focus();
-    tell(notice, `${user.email} is deactivated.`, 'done');
-    announce(`${user.email} is deactivated`);
+    await call('POST', pathOf(user, 'password-reset'));
+    say(`${user.email} gets a mail with a link, which sets a new password once, for 30 minutes.`);
+  } catch (error) {
+    tell(notice, messageOf(error));
+  }
+}
+
+/**
+ * @param {User} user
+ * @param {HTMLLIElement} entry
+ */
+async function erase(user, entry) {
+  const text = `The account and all sessions of ${user.email} are erased for good. What was logged stays until it is too old.`;
+  if (!(await confirmed({ title: 'Delete this user?', text, action: 'Delete' }))) return;
+  try {
+    await call('DELETE', pathOf(user));
+    entry.remove();
+    say(`${user.email} is deleted.`);
   } catch (error) {
     tell(notice, messageOf(error));
   }

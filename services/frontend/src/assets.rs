@@ -33,6 +33,8 @@ const FILES: &[File] = files! {
     "logs.js": JAVASCRIPT,
     "mark.svg": "image/svg+xml",
     "navigation.js": JAVASCRIPT,
+    "passwords.js": JAVASCRIPT,
+    "roles.js": JAVASCRIPT,
     "send.js": JAVASCRIPT,
     "session.js": JAVASCRIPT,
     "spans.js": JAVASCRIPT,

@@ -51,6 +51,8 @@ pub(crate) fn router(site: Arc<Site>, requests: RequestMetrics) -> Router {
         .route("/trace/{id}", get(trace))
         .route("/dead-letters", view(View::DeadLetters))
         .route("/account", view(View::Account))
+        .route("/account/forgot-password", view(View::ForgotPassword))
+        .route("/account/reset-password", view(View::ResetPassword))
         .route("/assets/{version}/{name}", get(asset))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)

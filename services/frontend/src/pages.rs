@@ -24,10 +24,20 @@ pub(crate) enum View {
     Trace,
     DeadLetters,
     Account,
+    ForgotPassword,
+    ResetPassword,
 }
 
 impl View {
-    const ALL: [Self; 5] = [Self::Send, Self::Logs, Self::Trace, Self::DeadLetters, Self::Account];
+    const ALL: [Self; 7] = [
+        Self::Send,
+        Self::Logs,
+        Self::Trace,
+        Self::DeadLetters,
+        Self::Account,
+        Self::ForgotPassword,
+        Self::ResetPassword,
+    ];
 
     /// The id of its section.
     fn name(self) -> &'static str {
@@ -37,6 +47,8 @@ impl View {
             Self::Trace => "trace",
             Self::DeadLetters => "dead-letters",
             Self::Account => "account",
+            Self::ForgotPassword => "forgot-password",
+            Self::ResetPassword => "reset-password",
         }
     }
 
@@ -47,6 +59,8 @@ impl View {
             Self::Trace => "Trace",
             Self::DeadLetters => "Dead letters",
             Self::Account => "Account",
+            Self::ForgotPassword => "Forgot your password?",
+            Self::ResetPassword => "Set a new password",
         }
     }
 }

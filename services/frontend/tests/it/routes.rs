@@ -32,6 +32,23 @@ async fn each_view_has_a_page_of_its_own_with_that_view_in_front() {
 }
 
 #[tokio::test]
+async fn the_pages_for_a_forgotten_password_are_in_no_navigation() {
+    let site = Site::start().await;
+    for (view, title) in
+        [("forgot-password", "Forgot your password?"), ("reset-password", "Set a new password")]
+    {
+        let reply = site.get(&format!("/account/{view}")).await;
+        assert_eq!(reply.status(), StatusCode::OK, "{view}");
+        let html = reply.text().await.unwrap();
+        assert!(html.contains(&format!("<title>{title} · Weft</title>")), "{view}");
+        let section =
+            format!("<section id=\"{view}\" aria-labelledby=\"{view}-title\" class=\"card narrow\">");
+        assert!(html.contains(&section), "{view}");
+        assert!(!html.contains("aria-current"), "{view}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_a_page_that_says_404() {
     let site = Site::start().await;
     let long = format!("/trace/{}", "a".repeat(10_000));
