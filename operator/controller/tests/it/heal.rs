@@ -6,7 +6,15 @@ use crate::fake::Id;
 use crate::harness::{full, ready, stack};
 
 /// What opens data.
-const DATA: [&str; 4] = ["mongodb", "rabbitmq", "postgres", "shop-admin"];
+const DATA: [&str; 7] = [
+    "mongodb",
+    "mongodb-superuser",
+    "postgres",
+    "postgres-superuser",
+    "rabbitmq",
+    "rabbitmq-superuser",
+    "shop-admin",
+];
 
 #[tokio::test]
 async fn every_owned_object_comes_back_after_it_was_deleted() {
@@ -77,7 +85,7 @@ async fn what_is_no_longer_asked_for_goes() {
         .await;
     let secrets =
         cluster.act(|state| state.names("secrets").iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-    assert_eq!(secrets, ["mongodb", "postgres", "rabbitmq", "shop-admin"], "what opens data stays");
+    assert_eq!(secrets, DATA, "what opens data stays");
 }
 
 #[tokio::test]
