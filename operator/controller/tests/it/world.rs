@@ -100,6 +100,9 @@ fn bare(object: &Value) -> Value {
     for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
         owner["uid"] = "".into();
     }
+    if let Some(volume) = object.pointer_mut("/metadata/annotations/weft.dev~1granted-on") {
+        *volume = "".into();
+    }
     strip(&mut object["status"]);
     object
 }
