@@ -78,7 +78,11 @@ pub(super) async fn measure(stacks: usize) -> Result<Run> {
     );
 
     crowd::play_the_rest(&client, 0..stacks + 1).await?;
-    within("every Stack Ready", async || Ok(crowd::ready(&client).await? == stacks + 1)).await?;
+    within("every Stack Ready", async || {
+        crowd::end_jobs(&client).await?;
+        Ok(crowd::ready(&client).await? == stacks + 1)
+    })
+    .await?;
     let (cpu, started) = (operator.program.cpu_s()?, Instant::now());
     // Not for a condition: to be idle for this long is what is measured.
     sleep(IDLE).await;

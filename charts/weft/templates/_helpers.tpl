@@ -131,11 +131,11 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   - create    # server-side apply of what is not there yet
   - patch     # server-side apply of what is there
   - delete    # what the Stack no longer asks for
-# Secrets that the operator makes, by name. Those with passwords are made once, and written
-# again only where rotatedAt of a managed store asks for it.
+# Secrets that the operator makes, by name. Those with passwords are made once. That of a managed store's service
+# is written again where rotatedAt asks for it, or where an earlier operator gave the service the superuser.
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [mongodb, mongodb-external, mongodb-next, postgres, postgres-external, postgres-next, rabbitmq, rabbitmq-external, rabbitmq-next, weft-authentication]
+  resourceNames: [mongodb, mongodb-external, mongodb-next, mongodb-superuser, postgres, postgres-external, postgres-next, postgres-superuser, rabbitmq, rabbitmq-external, rabbitmq-next, rabbitmq-superuser, weft-authentication]
   verbs:
   - list      # which of them there are when the operator starts
   - watch     # a deleted one is noticed, a changed one rolls the pods that use it
@@ -153,7 +153,7 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   verbs:
   - get       # is there data from before? Then no new password is made for it
   - patch     # the Stack's owner reference, given where deletionPolicy and its annotation ask for it, and taken away again
-# What makes and takes away the users of managed stores, where rotatedAt asks for it.
+# What makes and takes away the users of managed stores.
 - apiGroups: [batch]
   resources: [jobs]
   verbs:

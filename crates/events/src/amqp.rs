@@ -65,6 +65,11 @@ impl Amqp {
         &self.0.authority.userinfo.password
     }
 
+    /// The virtual host.
+    pub fn vhost(&self) -> &str {
+        &self.0.vhost
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.0.authority.port
     }
@@ -93,7 +98,7 @@ mod tests {
     #[test]
     fn no_vhost_is_the_default_one() {
         for uri in ["amqp://me:hunter2@rabbit:5672", "amqp://me:hunter2@rabbit:5672/"] {
-            assert_eq!(Amqp::parse(&uri.into()).unwrap().0.vhost, "/", "{uri}");
+            assert_eq!(Amqp::parse(&uri.into()).unwrap().vhost(), "/", "{uri}");
         }
     }
 

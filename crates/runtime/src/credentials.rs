@@ -3,10 +3,10 @@
 //!
 //! | setting | |
 //! |---|---|
-//! | `CREDENTIALS_USERNAME` (or `…_FILE`) | whom to make, or to take away |
-//! | `CREDENTIALS_PASSWORD` (or `…_FILE`) | the password of who is made |
+//! | `CREDENTIALS_USERNAME` (or `…_FILE`) | the user to make or to remove |
+//! | `CREDENTIALS_PASSWORD` (or `…_FILE`) | the password of the user to make |
 //!
-//! Beside them the setting that opens the store, as it is for the service.
+//! The setting that opens the store for the service opens it here for its superuser.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,10 +23,10 @@ const WITHIN: Duration = Duration::from_secs(30);
 const GRANT: [&str; 2] = ["credentials", "grant"];
 const RETIRE: [&str; 2] = ["credentials", "retire"];
 
-/// What is to be done. Each may be repeated: what is as it shall be stays so.
+/// What to do. Idempotent.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Makes this user, with the rights of the one that the service is.
+    /// Makes this user, with no more rights than the service needs, or gives the existing one this password and these rights.
     Grant {
         /// Its name.
         username: String,

@@ -59,7 +59,7 @@ async fn live(place: &Place, flow: &Flow) -> Result<()> {
 
     eprintln!("deleting");
     let data = data(place).await?;
-    ensure!(data.len() == 7, "three volumes, their Secrets and that of authentication: {data:?}");
+    ensure!(data.len() == 9, "three volumes, their Secrets and that of authentication: {data:?}");
     place.kubectl().run(&["--namespace", ROAD, "delete", "stack", STACK, "--wait"]).await?;
     place.no_pods(ROAD, "weft.dev/stack").await?;
     ensure!(self::data(place).await? == data, "the data of {data:?} is {:?}", self::data(place).await?);
@@ -84,6 +84,8 @@ async fn data(place: &Place) -> Result<Vec<String>> {
         ("secret", "mongodb"),
         ("secret", "rabbitmq"),
         ("secret", "weft-authentication"),
+        ("secret", "postgres-superuser"),
+        ("secret", "rabbitmq-superuser"),
     ] {
         let object = place.kubectl().json(&["--namespace", ROAD, "get", kind, name]).await?;
         found.push(format!("{kind}/{name} {}", object["metadata"]["uid"]));

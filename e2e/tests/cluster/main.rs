@@ -11,6 +11,7 @@ mod operator;
 mod place;
 mod refuses;
 mod restricted;
+mod roles;
 mod rolls;
 mod rotates;
 mod samples;
@@ -50,6 +51,7 @@ tests![
     walks::the_gateway_for_rpc_alone_is_one_trace,
     walks::a_sign_out_sends_its_mail_and_is_one_trace,
     restricted::every_container_is_restricted,
+    roles::a_service_s_role_owns_one_database_and_is_no_superuser,
     refuses::a_stack_with_an_unknown_field_is_refused_by_its_name,
     refuses::a_stack_with_a_wrong_value_is_refused,
     refuses::an_unknown_version_stalls_and_names_the_known_ones,

@@ -47,6 +47,7 @@ pub(crate) async fn postgresql_and_mongodb_move_out_and_back_with_their_data(pla
         stand_still(place, store, 0).await?;
         place.patch(&json!({"stores": {store.name: managed}})).await?;
         place.ready_pod(ROAD, store.name, None).await?;
+        has_its_user(place, store).await?;
         copy(place, store, &format!("my-{}", store.name), store.name).await?;
         switch(place, store, managed).await?;
         kept.is_there(place).await?;
@@ -119,9 +120,21 @@ async fn switch(place: &Place, store: &Store, to: Value) -> Result<()> {
     place.ready().await
 }
 
+/// A store that is empty gets its service's user from a Job. FerretDB, which the local node runs, has no users.
+async fn has_its_user(place: &Place, store: &Store) -> Result<()> {
+    if !place.secret(ROAD, store.name, "uri").await?.contains('@') {
+        return Ok(());
+    }
+    let wait = r"--for=jsonpath={.metadata.annotations.weft\.dev/granted-by}";
+    let secret = format!("secret/{}", store.name);
+    place.kubectl().run(&["--namespace", ROAD, "wait", &secret, wait, "--timeout=120s"]).await.map(drop)
+}
+
 async fn erase(place: &Place, store: &Store) -> Result<()> {
     let (claim, secret) = (format!("pvc/data-{}-0", store.name), format!("secret/{}", store.name));
-    place.kubectl().run(&["--namespace", ROAD, "delete", &claim, &secret]).await.map(drop)
+    let superuser = format!("{secret}-superuser");
+    let delete = ["--namespace", ROAD, "delete", "--ignore-not-found", &claim, &secret, &superuser];
+    place.kubectl().run(&delete).await.map(drop)
 }
 
 /// Runs the Job of k8s/ from one Secret's store to another's, with the images of this cluster.

@@ -3,6 +3,7 @@
 mod packed;
 mod store;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::slice;
 
@@ -32,16 +33,19 @@ pub type GuardedStack = DeserializeGuard<Stack>;
 
 /// The Secrets of stores, and that of authentication, which the operator gives to Stacks. It may watch no others. (`<stack>-admin`, whose name it can't
 /// know before, is read in each pass.)
-pub const SECRETS: [&str; 10] = [
+pub const SECRETS: [&str; 13] = [
     "mongodb",
     "mongodb-external",
     "mongodb-next",
+    "mongodb-superuser",
     "postgres",
     "postgres-external",
     "postgres-next",
+    "postgres-superuser",
     "rabbitmq",
     "rabbitmq-external",
     "rabbitmq-next",
+    "rabbitmq-superuser",
     names::ENCRYPTION_SECRET,
 ];
 
@@ -273,11 +277,11 @@ impl Cache {
         Ok(())
     }
 
-    /// A Secret of ours: what it holds, and the request that it was made for.
-    pub fn secret(&self, namespace: &str, name: &str) -> Option<(ContentDigest, Option<String>)> {
+    /// A Secret of ours: what tells its content apart, and its annotations.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<(ContentDigest, BTreeMap<String, String>)> {
         let reference = ObjectRef::new(name).within(namespace);
         let view = self.secrets.iter().find_map(|store| store.get(&reference))?;
-        Some((view.data.clone(), view.annotations().get(names::ROTATED_AT).cloned()))
+        Some((view.data.clone(), view.annotations().clone()))
     }
 
     /// The Stacks of a namespace.

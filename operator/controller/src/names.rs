@@ -32,6 +32,10 @@ pub const OPERATOR: &str = "weft.dev/operator";
 pub const RESTARTED_AT: &str = "weft.dev/restarted-at";
 /// On the Secret that opens a managed store, and on that of its next user: the request for new credentials that it was made for.
 pub const ROTATED_AT: &str = "weft.dev/rotated-at";
+/// On the Secret that opens a managed store for its service: the image of the Job that gave its user the rights it has, and the
+/// uid of the volume on which it did.
+pub const GRANTED_BY: &str = "weft.dev/granted-by";
+pub const GRANTED_ON: &str = "weft.dev/granted-on";
 /// On the pods of Jobs that change a managed store's users: which store's.
 pub const ROTATES: &str = "weft.dev/rotates";
 /// On the ControllerRevision that keeps a Stack's pod templates; watches select by it. Those that the cluster makes for a
@@ -64,6 +68,11 @@ pub const JAEGER_QUERY_PORT: i32 = 16686;
 /// The claim that the StatefulSet controller makes for a store.
 pub fn claim(store: &str) -> String {
     format!("data-{store}-0")
+}
+
+/// The Secret with a managed store's superuser: only the store's own pod and the Jobs that change its users read it.
+pub fn superuser_secret(store: &str) -> String {
+    format!("{store}-superuser")
 }
 
 /// The Secret with a managed store's next user, while its credentials change.

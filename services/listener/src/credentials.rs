@@ -3,7 +3,7 @@
 //!
 //! | setting | default | |
 //! |---|---|---|
-//! | `AMQP_URI`, `AMQP_URI_FILE` | none, required | who we are |
+//! | `AMQP_URI`, `AMQP_URI_FILE` | none, required | an administrator, and the virtual host that its users may use |
 //! | `RABBITMQ_MANAGEMENT_URL` | `http://<host of AMQP_URI>:15672` | where the plugin listens |
 
 use reqwest::{Client, Method, StatusCode, Url};
@@ -83,30 +83,36 @@ impl Management {
         Ok(Self { client: Client::new(), url, amqp })
     }
 
-    /// The new user gets the tags and permissions of ours.
+    /// The new user may do everything in our virtual host and nothing elsewhere: without a tag it cannot use this API.
     async fn grant(&self, username: &str, password: &str) -> Result<(), CredentialsError> {
-        let me = self.amqp.username();
-        let ours: Value = self.get("read our own user", &["users", me]).await?;
-        let permissions: Vec<Value> =
-            self.get("read our own permissions", &["users", me, "permissions"]).await?;
-        let user = json!({ "password": password, "tags": tags(&ours["tags"]) });
+        self.refuse_ourselves(username)?;
+        let vhost = self.amqp.vhost();
+        let user = json!({ "password": password, "tags": "" });
         self.send(Method::PUT, "make a user", &["users", username], Some(user)).await?;
-        for permission in permissions {
-            let [vhost, configure, write, read] = ["vhost", "configure", "write", "read"]
-                .map(|key| permission[key].as_str().unwrap_or_default());
-            let body = json!({ "configure": configure, "write": write, "read": read });
-            let path = ["permissions", vhost, username];
-            self.send(Method::PUT, "give permissions to a user", &path, Some(body)).await?;
+        let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        let path = ["permissions", vhost, username];
+        self.send(Method::PUT, "give permissions to a user", &path, Some(everything)).await?;
+        let permissions: Vec<Value> =
+            self.get("read the permissions of a user", &["users", username, "permissions"]).await?;
+        let elsewhere = permissions.iter().filter_map(|permission| permission["vhost"].as_str());
+        for other in elsewhere.filter(|other| *other != vhost) {
+            let path = ["permissions", other, username];
+            self.send(Method::DELETE, "take permissions from a user", &path, None).await?;
         }
         Ok(())
     }
 
     /// RabbitMQ ends the connections that the user still has.
     async fn retire(&self, username: &str) -> Result<(), CredentialsError> {
+        self.refuse_ourselves(username)?;
+        self.send(Method::DELETE, "delete a user", &["users", username], None).await.map(drop)
+    }
+
+    fn refuse_ourselves(&self, username: &str) -> Result<(), CredentialsError> {
         if self.amqp.username() == username {
             return Err(CredentialsError::Ourselves(username.to_owned()));
         }
-        self.send(Method::DELETE, "delete a user", &["users", username], None).await.map(drop)
+        Ok(())
     }
 
     async fn get<T: DeserializeOwned>(
@@ -158,17 +164,6 @@ impl Management {
     }
 }
 
-/// A list or words between commas, by the version; all take the latter.
-fn tags(tags: &Value) -> String {
-    match tags {
-        Value::String(tags) => tags.clone(),
-        tags => {
-            let tags = tags.as_array().into_iter().flatten().filter_map(Value::as_str);
-            tags.collect::<Vec<_>>().join(",")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use weft_runtime::config::Fixed;
@@ -190,16 +185,11 @@ mod tests {
         );
     }
 
-    #[test]
-    fn tags_are_passed_on_however_they_are_told() {
-        assert_eq!(tags(&json!(["administrator", "monitoring"])), "administrator,monitoring");
-        assert_eq!(tags(&json!("administrator")), "administrator");
-        assert_eq!(tags(&Value::Null), "");
-    }
-
     #[tokio::test]
-    async fn who_we_are_is_not_taken_away() {
-        let refused = management("http://127.0.0.1:1").retire("us").await.unwrap_err().to_string();
-        assert_eq!(refused, "us is the user that AMQP_URI names");
+    async fn who_we_are_is_neither_changed_nor_taken_away() {
+        let management = management("http://127.0.0.1:1");
+        for refused in [management.retire("us").await, management.grant("us", "").await] {
+            assert_eq!(refused.unwrap_err().to_string(), "us is the user that AMQP_URI names");
+        }
     }
 }

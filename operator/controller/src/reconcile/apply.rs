@@ -23,7 +23,7 @@ use super::validate::Validated;
 use crate::cache::{Kind, age};
 use crate::context::Context;
 use crate::ledger::{Effect, Sent, StackKey};
-use crate::names::{DATA, ENCRYPTION_SECRET, MANAGER, MONGODB, POSTGRES, RABBITMQ, STACK};
+use crate::names::{self, DATA, MANAGER, MONGODB, POSTGRES, RABBITMQ, STACK};
 use crate::view::Ours;
 
 pub use rotation::Underway;
@@ -297,10 +297,11 @@ impl Pass<'_> {
     ) -> Result<(), ApplyError> {
         let name = seen.name.clone().unwrap_or_default();
         let labelled = seen.labels.as_ref().is_some_and(|labels| labels.contains_key(DATA));
+        let opens = |store: &str| name == store || name == names::superuser_secret(store);
         // It may be the Stack's own, and someone may have taken its label.
-        let data = labelled
-            || (K::KIND == "Secret"
-                && [MONGODB, POSTGRES, RABBITMQ, ENCRYPTION_SECRET].contains(&name.as_str()));
+        let is_secret_of_data = K::KIND == "Secret"
+            && (name == names::ENCRYPTION_SECRET || [MONGODB, POSTGRES, RABBITMQ].into_iter().any(opens));
+        let data = labelled || is_secret_of_data;
         let paused = self.stack.life.is_paused(&name);
         if wanted.contains_key(&name) || data || paused || seen.deletion_timestamp.is_some() {
             return Ok(());

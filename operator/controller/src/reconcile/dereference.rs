@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt as _};
-use weft_operator_api::{ManagedStore, SecretRef, Services, Stack, Store, Stores};
+use weft_operator_api::{ConditionStatus, ManagedStore, SecretRef, Services, Stack, Store, Stores};
 
+use super::status::store_condition;
 use super::validate::Connection;
 use crate::context::Context;
-use crate::installation::Flavour;
+use crate::installation::{Flavour, Images};
 use crate::names::{self, MONGODB, POSTGRES, RABBITMQ};
 use crate::view::{ContentDigest, JobState};
 use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connection};
@@ -50,7 +51,11 @@ pub enum FoundStore {
     Unused,
     /// The spec asks for both kinds, or none.
     NotOne,
-    Managed(Credentials),
+    Managed {
+        credentials: Credentials,
+        /// The superuser to write down now.
+        superuser: Option<Login>,
+    },
     External(Result<Connection, SecretProblem>),
 }
 
@@ -63,9 +68,19 @@ pub enum Credentials {
     Rotating(Box<FoundRotation>),
     /// There is none: this may become it.
     Fresh(String),
-    /// There is none, but data that an earlier one opens.
-    Lost { claim: String },
+    /// The Secret is missing, but there is data that it opens.
+    Lost { secret: String, claim: String },
 }
+
+/// A user and its password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    pub username: String,
+    pub password: String,
+}
+
+/// The superuser that a store is made with.
+const SUPERUSER: &str = "weft_admin";
 
 /// What was found of the place where mail is handed in.
 #[derive(Clone, Debug)]
@@ -152,9 +167,16 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
     let events = broker.is_enabled() || listener.is_enabled();
     let lookup = Lookup { context, namespace: stack.namespace().unwrap_or_default() };
     let passwordless = context.installation.stores.mongodb.flavour == Flavour::FerretDb;
-    let entries = Asked { name: MONGODB, spec: mongodb.as_ref(), needed: logger.is_enabled() };
-    let queues = Asked { name: RABBITMQ, spec: rabbitmq.as_ref(), needed: events };
-    let users = Asked { name: POSTGRES, spec: postgres.as_ref(), needed: authentication.is_enabled() };
+    let images = context.installation.versions.get(&stack.spec.version);
+    let asked = |name, spec, needed, image: fn(&Images) -> &String| {
+        let condition = stack.status.as_ref().and_then(|status| status.condition(store_condition(name)));
+        let is_usable = condition.is_some_and(|condition| condition.status == ConditionStatus::True);
+        Asked { name, spec, needed, image: images.map(|images| image(images).as_str()), is_usable }
+    };
+    let entries = asked(MONGODB, mongodb.as_ref(), logger.is_enabled(), |images| &images.logger);
+    let queues = asked(RABBITMQ, rabbitmq.as_ref(), events, |images| &images.listener);
+    let users =
+        asked(POSTGRES, postgres.as_ref(), authentication.is_enabled(), |images| &images.authentication);
     let sends = mail.is_enabled();
     Ok(Found {
         elder: context.cache.elder(stack),
@@ -178,6 +200,10 @@ struct Asked<'a> {
     spec: Option<&'a Store>,
     /// Something that uses it runs.
     needed: bool,
+    /// What changes its users, if the Stack's version is known.
+    image: Option<&'a str>,
+    /// The status says that its service can use it.
+    is_usable: bool,
 }
 
 impl Asked<'_> {
@@ -203,7 +229,7 @@ impl Lookup<'_> {
         match asked.spec {
             None if !asked.needed => Ok(FoundStore::Unused),
             None | Some(Store { managed: Some(_), external: None }) => {
-                self.credentials(asked, passwordless).await.map(FoundStore::Managed)
+                self.credentials(asked, passwordless).await
             }
             Some(Store { managed: None, external: Some(external) }) => {
                 self.connection(&external.secret_ref, scheme).await.map(FoundStore::External)
@@ -217,30 +243,52 @@ impl Lookup<'_> {
         &self,
         asked: Asked<'_>,
         passwordless: bool,
-    ) -> Result<Credentials, DereferenceError> {
+    ) -> Result<FoundStore, DereferenceError> {
         let store = asked.name;
-        let request = asked.rotated_at().filter(|_| !passwordless);
-        if let Some(digest) = self.settled(store, request, passwordless) {
-            return Ok(Credentials::Kept(digest));
+        if let Some(digest) = self.settled(asked, passwordless) {
+            return Ok(managed(Credentials::Kept(digest), None));
         }
-        if let Some(secret) = self.secret(store).await? {
-            let holder = Holder::of(secret);
-            return Ok(match self.rotation(store, &holder, request, passwordless).await? {
-                Some(next) => Credentials::Rotating(Box::new(FoundRotation { holder, next })),
-                None => Credentials::Kept(holder.digest),
-            });
+        let fresh = || (self.context.password)();
+        let holder = self.secret(store).await?.map(Holder::of);
+        if passwordless {
+            let kept = holder.map(|holder| Credentials::Kept(holder.digest));
+            return Ok(managed(kept.unwrap_or_else(|| Credentials::Fresh(fresh())), None));
         }
+        let superuser = names::superuser_secret(store);
+        let superuser_holder = self.secret(&superuser).await?.map(Holder::of);
         let claim = names::claim(store);
-        if !passwordless && self.has_volume(&claim).await? {
-            return Ok(Credentials::Lost { claim });
-        }
-        Ok(Credentials::Fresh((self.context.password)()))
+        let volume = self.volume(&claim).await?;
+        let new_superuser = || Login { username: SUPERUSER.to_owned(), password: fresh() };
+        Ok(match (holder, superuser_holder) {
+            (Some(holder), Some(superuser)) => {
+                managed(self.rotation(asked, holder, superuser.username, volume).await?, None)
+            }
+            // An earlier operator made the service's user the superuser: it stays that, and the service gets another user.
+            (Some(holder), None) if holder.granted_by.is_none() => {
+                let Holder { username, password, digest, .. } = holder;
+                managed(Credentials::Kept(digest), Some(Login { username, password }))
+            }
+            (Some(_), None) if volume.is_some() => {
+                managed(Credentials::Lost { secret: superuser, claim }, None)
+            }
+            (Some(holder), None) => managed(Credentials::Kept(holder.digest), Some(new_superuser())),
+            (None, _) if volume.is_some() => {
+                managed(Credentials::Lost { secret: store.to_owned(), claim }, None)
+            }
+            (None, Some(_)) => managed(Credentials::Fresh(fresh()), None),
+            (None, None) => managed(Credentials::Fresh(fresh()), Some(new_superuser())),
+        })
     }
 
     async fn has_volume(&self, claim: &str) -> Result<bool, DereferenceError> {
+        Ok(self.volume(claim).await?.is_some())
+    }
+
+    /// The uid of a claim.
+    async fn volume(&self, claim: &str) -> Result<Option<String>, DereferenceError> {
         let api = Api::<PersistentVolumeClaim>::namespaced(self.context.client.clone(), &self.namespace);
-        let found = api.get_metadata_opt(claim).await;
-        Ok(found.map_err(read("PersistentVolumeClaim", claim))?.is_some())
+        let found = api.get_metadata_opt(claim).await.map_err(read("PersistentVolumeClaim", claim))?;
+        Ok(found.map(|claim| claim.uid().unwrap_or_default()))
     }
 
     async fn connection(
@@ -259,6 +307,10 @@ impl Lookup<'_> {
         let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.namespace);
         api.get_opt(name).await.map_err(read("Secret", name))
     }
+}
+
+fn managed(credentials: Credentials, superuser: Option<Login>) -> FoundStore {
+    FoundStore::Managed { credentials, superuser }
 }
 
 fn read(kind: &'static str, name: &str) -> impl FnOnce(kube::Error) -> DereferenceError {

@@ -16,7 +16,7 @@ use weft_operator_api::{
 };
 
 use super::dereference::{
-    Credentials, Found, FoundAdmin, FoundEncryption, FoundSmtp, FoundStore, FoundTemplates,
+    Credentials, Found, FoundAdmin, FoundEncryption, FoundSmtp, FoundStore, FoundTemplates, Login,
 };
 use crate::installation::{Flavour, Images, Installation, Jaeger, MailCatcher, MongoDb, Postgres, RabbitMq};
 use crate::names::{self, JAEGER, JAEGER_QUERY_PORT, MONGODB, OTLP_GRPC_PORT, POSTGRES, RABBITMQ, SMTP};
@@ -89,7 +89,10 @@ pub enum StorePlan<I> {
     Managed {
         installed: I,
         storage: String,
+        /// Of the service.
         credentials: Password,
+        /// To be written now: who made the store and changes its users.
+        superuser: Option<Login>,
         restarted_at: Option<Moment>,
         /// The last request for new credentials.
         rotated_at: Option<Moment>,
@@ -278,28 +281,30 @@ fn store<I: Clone>(
         }
         FoundStore::External(Ok(connection)) => Ok(Some(StorePlan::External(connection))),
         FoundStore::External(Err(problem)) => Err(Refusal::Secret { store: name, problem }),
-        FoundStore::Managed(credentials) => {
+        FoundStore::Managed { credentials, superuser } => {
             let managed = spec.and_then(|store| store.managed.clone()).unwrap_or_default();
-            let mut rotation = None;
+            let (mut step, mut volume) = (superuser.is_some().then_some(RotationStep::Written), None);
             let credentials = match credentials {
                 Credentials::Kept(digest) => Password::Kept(digest),
                 Credentials::Rotating(found) => {
                     let digest = found.holder.digest.clone();
-                    rotation = Some(Box::new(Rotation { step: rotation::step(stack, *found), owner }));
+                    volume = found.volume.clone();
+                    step = Some(rotation::step(stack, *found));
                     Password::Kept(digest)
                 }
                 Credentials::Fresh(password) => Password::Fresh(password),
-                Credentials::Lost { claim } => {
-                    return Err(Refusal::CredentialsLost { secret: name.to_owned(), claim });
+                Credentials::Lost { secret, claim } => {
+                    return Err(Refusal::CredentialsLost { store: name, secret, claim });
                 }
             };
             Ok(Some(StorePlan::Managed {
                 installed: installed.clone(),
                 storage: managed.storage.0,
                 credentials,
+                superuser,
                 restarted_at: managed.restarted_at,
                 rotated_at: managed.rotated_at,
-                rotation,
+                rotation: step.map(|step| Box::new(Rotation { step, owner, volume })),
             }))
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weft_operator::installation::{Flavour, Installation};
 use weft_operator::reconcile::build::{Plan, build};
 use weft_operator::reconcile::dereference::{
-    Credentials, Found, FoundAdmin, FoundEncryption, FoundLife, FoundSmtp, FoundStore, FoundTemplates,
+    Credentials, Found, FoundAdmin, FoundEncryption, FoundLife, FoundSmtp, FoundStore, FoundTemplates, Login,
 };
 use weft_operator::reconcile::validate::{Refusal, validate};
 use weft_operator::view::ContentDigest;
@@ -15,11 +15,13 @@ use crate::harness::{full, installation, stack};
 
 pub(crate) fn found(fresh: bool) -> Found {
     let credentials = |name: &str| {
-        FoundStore::Managed(if fresh {
-            Credentials::Fresh(format!("{name}-pass"))
+        let login = || Login { username: "weft_admin".to_owned(), password: format!("{name}-superpass") };
+        let (credentials, superuser) = if fresh {
+            (Credentials::Fresh(format!("{name}-pass")), Some(login()))
         } else {
-            Credentials::Kept(ContentDigest(format!("digest-of-{name}")))
-        })
+            (Credentials::Kept(ContentDigest(format!("digest-of-{name}"))), None)
+        };
+        FoundStore::Managed { credentials, superuser }
     };
     let digest = || ContentDigest("digest-of-admin".to_owned());
     Found {
@@ -145,7 +147,7 @@ fn everything_is_owned_except_data() {
         assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "weft-operator");
     }
     let data = plan["data"].as_array().unwrap();
-    assert_eq!(data.len(), 5, "three stores, authentication and the first user");
+    assert_eq!(data.len(), 8, "three stores, each with a superuser, authentication and the first user");
     for secret in data {
         assert!(secret["metadata"]["ownerReferences"].is_null());
         assert_eq!(secret["metadata"]["labels"]["weft.dev/data"], "true");
@@ -304,7 +306,7 @@ fn what_a_stack_tunes_arrives() {
         ..found(true)
     };
     let plan = attempt(spec, found, &installation()).unwrap();
-    assert_eq!(plan.data_secrets.len(), 2, "nobody signs in");
+    assert_eq!(plan.data_secrets.len(), 4, "of two stores: nobody signs in");
     let broker =
         plan.deployments.iter().find(|found| found.metadata.name.as_deref() == Some("broker")).unwrap();
     let broker = serde_json::to_value(broker).unwrap();
@@ -353,7 +355,8 @@ fn the_pass_that_makes_a_secret_and_the_next_give_the_same_pods() {
             first.data_secrets.iter().find(|secret| secret.metadata.name.as_deref() == Some(name)).unwrap();
         ContentDigest::of(secret.data.as_ref().unwrap().iter().map(|(key, value)| (key, &value.0)))
     };
-    let kept = |name: &str| FoundStore::Managed(Credentials::Kept(digest(name)));
+    let kept =
+        |name: &str| FoundStore::Managed { credentials: Credentials::Kept(digest(name)), superuser: None };
     let found = Found {
         elder: None,
         mongodb: kept("mongodb"),

@@ -6,7 +6,16 @@ use crate::fake::{Id, State};
 use crate::harness::{full, ready, stack};
 
 /// What opens data.
-const DATA: [&str; 5] = ["mongodb", "rabbitmq", "postgres", "shop-admin", "weft-authentication"];
+const DATA: [&str; 8] = [
+    "mongodb",
+    "mongodb-superuser",
+    "postgres",
+    "postgres-superuser",
+    "rabbitmq",
+    "rabbitmq-superuser",
+    "shop-admin",
+    "weft-authentication",
+];
 
 #[tokio::test]
 async fn every_owned_object_comes_back_after_it_was_deleted() {
@@ -77,8 +86,7 @@ async fn what_is_no_longer_asked_for_goes() {
         .await;
     let secrets =
         cluster.act(|state| state.names("secrets").iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-    let data = ["mongodb", "postgres", "rabbitmq", "shop-admin", "weft-authentication"];
-    assert_eq!(secrets, data, "what opens data stays");
+    assert_eq!(secrets, DATA, "what opens data stays");
 }
 
 #[tokio::test]

@@ -248,11 +248,11 @@ async fn data_goes_with_its_stack_only_where_that_is_said_twice() {
     cluster.eventually("the annotation is missing", told("NotAllowed")).await;
     assert_eq!(owned(&cluster.state()), 0);
     edit(&cluster, |stack| allow(stack, true));
-    cluster.eventually("both are there", |state| owned(state) == 7 && told("Allowed")(state)).await;
+    cluster.eventually("both are there", |state| owned(state) == 10 && told("Allowed")(state)).await;
     edit(&cluster, |stack| allow(stack, false));
     cluster.eventually("the annotation is withdrawn", |state| owned(state) == 0).await;
     edit(&cluster, |stack| allow(stack, true));
-    cluster.eventually("both are there again", |state| owned(state) == 7).await;
+    cluster.eventually("both are there again", |state| owned(state) == 10).await;
     edit(&cluster, |stack| stack["spec"]["deletionPolicy"] = "Retain".into());
     cluster.eventually("the policy is withdrawn", |state| owned(state) == 0 && state.is_ready("shop")).await;
     let state = cluster.state();
@@ -269,19 +269,19 @@ async fn what_is_to_be_deleted_is_and_what_is_not_is_found_again() {
             stack["spec"]["deletionPolicy"] = (if deleted { "Delete" } else { "Retain" }).into();
         });
         cluster
-            .eventually("it is as it should be", |state| owned(state) == if deleted { 7 } else { 0 })
+            .eventually("it is as it should be", |state| owned(state) == if deleted { 10 } else { 0 })
             .await;
         cluster.act(|state| state.delete(&Id::shop("stacks", "shop")));
         let left = cluster.act(|state| state.names("persistentvolumeclaims").len());
         assert_eq!(left, if deleted { 0 } else { 3 });
         let before = cluster.act(|state| {
-            let before = state.get("secrets", "postgres").cloned();
+            let before = state.get("secrets", "postgres").map(|secret| secret["data"].clone());
             let (id, object) = stack("shop", full());
             state.put(&id, object);
             before
         });
         cluster.eventually("it is back", |state| state.is_ready("shop")).await;
-        let now = cluster.state().get("secrets", "postgres").cloned();
+        let now = cluster.state().get("secrets", "postgres").map(|secret| secret["data"].clone());
         assert_eq!(now == before, !deleted, "passwords are found again where the data is");
     }
 }
@@ -295,7 +295,7 @@ async fn data_is_never_pruned_even_without_its_label() {
         allow(stack, true);
         stack["spec"]["deletionPolicy"] = "Delete".into();
     });
-    cluster.eventually("it is the Stack's", |state| owned(state) == 7).await;
+    cluster.eventually("it is the Stack's", |state| owned(state) == 10).await;
     cluster.act(|state| {
         state.edit("secrets", "postgres", |secret| {
             secret["metadata"]["labels"].as_object_mut().unwrap().remove("weft.dev/data");

@@ -20,6 +20,7 @@ mod reach;
 mod readers;
 mod refuse;
 mod rights;
+mod roles;
 mod rotate;
 mod samples;
 mod schema;

@@ -77,7 +77,7 @@ async fn give_data_to_its_stack(cluster: &Cluster) {
             allow(stack, true);
         });
     });
-    cluster.eventually("data is the Stack's", |state| owned(state) == 7 && state.is_ready("shop")).await;
+    cluster.eventually("data is the Stack's", |state| owned(state) == 10 && state.is_ready("shop")).await;
 }
 
 /// Makes the Lease, renews it, gives it back.

@@ -115,7 +115,8 @@ async fn a_store_that_is_made_now_is_made_for_the_present_request() {
     let (cluster, _operator) = ready(spec).await;
     assert_eq!(of_secret(&cluster.state(), "postgres", "username"), "weft");
     assert!(is_done(&cluster.state(), &["postgres"], FIRST));
-    assert!(!cluster.state().writes.iter().any(|write| write.contains("jobs/")));
+    let retired = |write: &String| write.contains("jobs/") && write.contains("retire");
+    assert!(!cluster.state().writes.iter().any(retired), "nobody was there before");
 }
 
 #[tokio::test(start_paused = true)]
@@ -395,6 +396,8 @@ fn holder(name: &str, username: &str, former: Option<&str>) -> Holder {
         password: format!("password-of-{username}"),
         former: former.map(str::to_owned),
         rotated_at: former.map(|_| FIRST.to_owned()),
+        granted_by: None,
+        granted_on: None,
         digest: ContentDigest(format!("digest-of-{name}-with-{username}")),
     }
 }
@@ -402,10 +405,18 @@ fn holder(name: &str, username: &str, former: Option<&str>) -> Holder {
 /// A plan while PostgreSQL is opened by this user, and `weft_2` comes after `weft`.
 fn planned(now: &str, jobs: &[(&str, JobState)]) -> Plan {
     let next = FoundNext::Kept(holder("postgres-next", "weft_2", Some("weft")));
-    let rotation = FoundRotation { holder: holder("postgres", now, None), next };
+    let rotation = FoundRotation {
+        holder: holder("postgres", now, None),
+        next,
+        superuser: "weft_admin".to_owned(),
+        volume: Some("uid-of-volume".to_owned()),
+    };
     let jobs = jobs.iter().map(|(name, state)| ((*name).to_owned(), state.clone())).collect();
     let found = Found {
-        postgres: FoundStore::Managed(Credentials::Rotating(Box::new(rotation))),
+        postgres: FoundStore::Managed {
+            credentials: Credentials::Rotating(Box::new(rotation)),
+            superuser: None,
+        },
         jobs,
         ..found(false)
     };

@@ -1,6 +1,7 @@
 //! Stores that run somewhere else.
 
 use serde_json::{Value, json};
+use weft_operator::names;
 use weft_runtime::status::StoreStatus;
 
 use crate::fake::{Cluster, Id};
@@ -58,11 +59,15 @@ async fn a_uri_is_made_from_parts_and_goes_when_it_is_no_longer_needed() {
                 json!({ "version": "0.1.0", "stores": { "mongodb": { "managed": { "leaveData": true } } } });
         });
     });
+    let mut secrets = ["mongodb", "postgres", "rabbitmq"]
+        .into_iter()
+        .flat_map(|store| [store.to_owned(), names::superuser_secret(store)])
+        .chain(["my-mongo", "shop-admin", "weft-authentication"].map(str::to_owned))
+        .collect::<Vec<_>>();
+    secrets.sort();
     cluster
         .eventually("the store is managed and the made Secret gone", |state| {
-            state.is_ready("shop")
-                && state.names("secrets")
-                    == ["mongodb", "my-mongo", "postgres", "rabbitmq", "shop-admin", "weft-authentication"]
+            state.is_ready("shop") && state.names("secrets") == secrets
         })
         .await;
 }

@@ -70,27 +70,49 @@ async fn publish(uri: &str) -> Result<(), PublishError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_follow_one_another_with_all_rights() {
+async fn a_user_may_use_one_virtual_host_and_is_no_administrator() {
     let node = Node::start().await;
-    let first = node.rabbitmq.uri().to_owned();
-    node.done("grant", &first, "weft_2", "another");
+    let administrator = node.rabbitmq.uri().to_owned();
+    // Made by an earlier version, with the rights of the administrator.
+    node.rabbitmq.ctl(&["add_vhost", "other"]).unwrap();
+    node.rabbitmq.ctl(&["add_user", "weft_2", "another"]).unwrap();
+    node.rabbitmq.ctl(&["set_user_tags", "weft_2", "administrator"]).unwrap();
+    node.rabbitmq.ctl(&["set_permissions", "--vhost", "other", "weft_2", ".*", ".*", ".*"]).unwrap();
     for _ in 0..2 {
-        node.done("grant", &first, "weft_2", PASSWORD);
+        node.done("grant", &administrator, "weft_2", PASSWORD);
     }
-    let second = node.uri_of("weft_2", "p%40ss%3A%2Fword%25%22%5C");
-    for _ in 0..2 {
-        node.done("retire", &second, "weft", "");
-    }
-    publish(&second).await.unwrap();
-    assert_eq!(node.users().trim(), "weft_2\t[administrator]", "the first is gone, and its tag passed on");
-    let said = node.refused("grant", &first, "weft_3");
-    assert!(said.contains("refuses the credentials in AMQP_URI") && !said.contains("hunter"), "{said}");
-    node.done("grant", &second, HOSTILE, "x");
+    let list = |what: &str, of: &[&str]| {
+        let arguments = [&[what, "--quiet", "--no-table-headers"], of].concat();
+        node.rabbitmq.ctl(&arguments).unwrap().trim().to_owned()
+    };
+    assert_eq!(list("list_user_permissions", &["weft_2"]), "/\t.*\t.*\t.*");
+    assert!(list("list_users", &[]).contains("weft_2\t[]"), "{}", node.users());
+    // It declares the topology, publishes, and takes no part in what is the administrator's.
+    let user = node.uri_of("weft_2", "p%40ss%3A%2Fword%25%22%5C");
+    publish(&user).await.unwrap();
+    let said = node.refused("grant", &user, "weft_3");
+    assert!(said.contains("refuse") && !said.contains("hunter"), "{said}");
+    assert!(!node.users().contains("weft_3"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_follow_one_another() {
+    let node = Node::start().await;
+    let administrator = node.rabbitmq.uri().to_owned();
+    node.done("grant", &administrator, "weft_2", "another");
+    node.done("grant", &administrator, HOSTILE, "x");
     assert!(node.users().contains(HOSTILE), "{}", node.users());
-    node.done("retire", &second, HOSTILE, "");
-    assert_eq!(node.users().lines().count(), 1);
-    let said = node.refused("retire", &second, "weft_2");
-    assert!(said.contains("weft_2 is the user that AMQP_URI names"), "{said}");
+    for _ in 0..2 {
+        node.done("retire", &administrator, HOSTILE, "");
+        node.done("retire", &administrator, "weft_2", "");
+    }
+    assert_eq!(node.users().trim(), "weft\t[administrator]");
+    let said = node.refused("grant", &node.uri_of("weft_2", "another"), "weft_3");
+    assert!(said.contains("refuses the credentials in AMQP_URI") && !said.contains("hunter"), "{said}");
+    for verb in ["grant", "retire"] {
+        let said = node.refused(verb, &administrator, "weft");
+        assert!(said.contains("weft is the user that AMQP_URI names"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,7 +37,10 @@ impl Pass<'_> {
         for Rotating { store, stage } in rotations.iter().filter(|_| !self.stack.life.paused) {
             let done = match stage {
                 Stage::Begun(secret) => self.create_once(secret).await,
-                Stage::TakenOver(secret) => self.take_over(store, secret).await,
+                Stage::Made(secret) => self.take_over(store, secret).await.map(drop),
+                Stage::TakenOver(secret) => self.take_over(store, secret).await.map(|is_done| {
+                    self.changes.rotated.extend(is_done.then(|| (*store).to_owned()));
+                }),
                 _ => Ok(()),
             };
             if let Err(error) = done {
@@ -55,13 +58,17 @@ impl Pass<'_> {
     ) -> Vec<Underway> {
         let mut underway = Vec::new();
         for Rotating { store, stage } in rotations {
-            if let Stage::Moving { job, users } = &stage {
-                let waits = self.waits(job, users, ran).await;
-                if let Some(message) = waits {
-                    jobs.retain(|planned| planned.name_any() != *job);
-                    underway.push(Underway { store, message, is_stuck: false, is_stopped: false });
-                    continue;
+            let waits = match &stage {
+                Stage::Making { job } => self.starts(job, store).map(|message| (job, message)),
+                Stage::Moving { job, users } => {
+                    self.waits(job, users, ran).await.map(|message| (job, message))
                 }
+                _ => None,
+            };
+            if let Some((job, message)) = waits {
+                jobs.retain(|planned| planned.name_any() != *job);
+                underway.push(Underway { store, message, is_stuck: false, is_stopped: false });
+                continue;
             }
             underway.extend(self.finish(store, stage).await);
         }
@@ -86,6 +93,9 @@ impl Pass<'_> {
             Stage::Begun(secret) => {
                 format!("its next user is written down, in the Secret {}", secret.name_any())
             }
+            Stage::Written => "its superuser is written down".to_owned(),
+            Stage::Making { job } => format!("its user gets its rights, by the Job {job}"),
+            Stage::Made(_) => "its user has its rights".to_owned(),
             Stage::Granting { job } => format!("its next user is being made, by the Job {job}"),
             Stage::TakenOver(_) => "its next user takes over".to_owned(),
             Stage::Moving { job, .. } => format!("its former user is being shut out, by the Job {job}"),
@@ -103,20 +113,26 @@ impl Pass<'_> {
         Some(Underway { store, message, is_stuck, is_stopped })
     }
 
-    /// The Secret must be as it was read, or someone else has had a hand in it.
-    async fn take_over(&mut self, store: &str, secret: &Secret) -> Result<(), ApplyError> {
+    /// The Secret must be as it was read, or someone else has had a hand in it, and nothing is written.
+    async fn take_over(&mut self, store: &str, secret: &Secret) -> Result<bool, ApplyError> {
         self.confirm().await?;
         self.context.metrics.wrote("apply", Secret::KIND);
         let parameters = PatchParams::apply(MANAGER).force();
         let answer = self.api::<Secret>().patch_metadata(store, &parameters, &Patch::Apply(secret)).await;
         match answer {
-            Ok(_) => {
-                self.changes.rotated.push(store.to_owned());
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
             Err(source) => Err(ApplyError::write::<Secret>("apply", store, source)),
         }
+    }
+
+    /// What the Job that gives a store's first user its rights waits for: one that fails is tried again only after a while.
+    fn starts(&self, job: &str, store: &str) -> Option<String> {
+        let (cache, namespace) = (&self.context.cache, &self.stack.namespace);
+        let view = cache.stateful_sets.get(&ObjectRef::new(store).within(namespace));
+        let is_ready = view.is_some_and(|view| view.status.ready_replicas > 0);
+        let waits = !is_ready && Job::seen(cache, namespace, job).is_none();
+        waits.then(|| "its user gets its rights once the store is ready".to_owned())
     }
 
     /// What the Job that takes the former user away waits for; nothing when everybody has moved, or it has begun.

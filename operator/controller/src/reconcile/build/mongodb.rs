@@ -1,6 +1,6 @@
 //! MongoDB: where the logger finds it, and its objects when we run it.
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Secret};
 use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
@@ -25,13 +25,20 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, MONGODB, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials, restarted_at, rotated_at, rotation } => {
+        StorePlan::Managed {
+            installed,
+            storage,
+            credentials,
+            superuser,
+            restarted_at,
+            rotated_at,
+            rotation,
+        } => {
+            let secret = |name: &str, user: User<'_>| access_secret(stack, installed.flavour, name, user);
+            let superuser = superuser.as_ref().map(User::superuser);
+            plan.data_secrets.extend(superuser.map(|user| secret(&names::superuser_secret(MONGODB), user)));
             if let Password::Fresh(password) = credentials {
-                plan.data_secrets.push(access_secret(
-                    stack,
-                    installed.flavour,
-                    User::first(password, rotated_at.as_ref()),
-                ));
+                plan.data_secrets.push(secret(MONGODB, User::first(password, rotated_at.as_ref())));
             }
             plan.services.push(service::build(stack, MONGODB, &[("mongodb", MONGODB_PORT)]));
             plan.bases.insert(
@@ -44,7 +51,7 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>
             );
             let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, MONGODB, storage, template));
-            let access = |user: User<'_>| access_secret(stack, installed.flavour, user);
+            let access = |user: User<'_>| secret(MONGODB, user);
             rotation::add(plan, stack, &CLIENT, rotation.as_deref(), access);
         }
     }
@@ -63,13 +70,15 @@ pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
 }
 
 fn fresh_digest(stack: &Validated, flavour: Flavour, password: &str) -> ContentDigest {
-    secret::digest(&access_secret(stack, flavour, User::first(password, None)).data.unwrap_or_default())
+    secret::digest(
+        &access_secret(stack, flavour, MONGODB, User::first(password, None)).data.unwrap_or_default(),
+    )
 }
 
-fn access_secret(stack: &Validated, flavour: Flavour, user: User<'_>) -> k8s_openapi::api::core::v1::Secret {
+fn access_secret(stack: &Validated, flavour: Flavour, name: &str, user: User<'_>) -> Secret {
     let host = names::host(MONGODB, &stack.namespace);
     let uri = mongodb_uri(flavour, user.username, user.password, &host);
-    secret::data(stack, MONGODB, &Access { user, host: &host, port: MONGODB_PORT, uri: &uri })
+    secret::data(stack, name, &Access { user, host: &host, port: MONGODB_PORT, uri: &uri })
 }
 
 fn pod(installed: &MongoDb) -> Pod<'static> {
@@ -84,7 +93,7 @@ fn pod(installed: &MongoDb) -> Pod<'static> {
         add(pod::scratch("configdb", "/data/configdb"));
         add(pod::secret_files(
             "credentials",
-            MONGODB,
+            &names::superuser_secret(MONGODB),
             &[("username", "username"), ("password", "password")],
             CREDENTIALS,
         ));

@@ -1,6 +1,6 @@
 //! PostgreSQL: where authentication finds it, and its objects when we run it.
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Secret};
 use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
@@ -25,16 +25,27 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<Postgres
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, POSTGRES, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials, restarted_at, rotated_at, rotation } => {
+        StorePlan::Managed {
+            installed,
+            storage,
+            credentials,
+            superuser,
+            restarted_at,
+            rotated_at,
+            rotation,
+        } => {
+            let secret = |name: &str, user: User<'_>| access_secret(stack, name, user);
+            let superuser = superuser.as_ref().map(User::superuser);
+            plan.data_secrets.extend(superuser.map(|user| secret(&names::superuser_secret(POSTGRES), user)));
             if let Password::Fresh(password) = credentials {
-                plan.data_secrets.push(access_secret(stack, User::first(password, rotated_at.as_ref())));
+                plan.data_secrets.push(secret(POSTGRES, User::first(password, rotated_at.as_ref())));
             }
             plan.services.push(service::build(stack, POSTGRES, &[("postgres", POSTGRES_PORT)]));
             plan.bases
                 .insert(POSTGRES.to_owned(), Basis::of(&json!([restarted_at, stack.life.restarted_at])));
             let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, POSTGRES, storage, template));
-            let access = |user: User<'_>| access_secret(stack, user);
+            let access = |user: User<'_>| secret(POSTGRES, user);
             rotation::add(plan, stack, &CLIENT, rotation.as_deref(), access);
         }
     }
@@ -47,22 +58,23 @@ pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
         StorePlan::External(connection) => secret::external(stack, POSTGRES, connection).0,
         StorePlan::Managed { credentials: Password::Kept(digest), .. } => managed(digest.clone()),
         StorePlan::Managed { credentials: Password::Fresh(password), .. } => managed(secret::digest(
-            &access_secret(stack, User::first(password, None)).data.unwrap_or_default(),
+            &access_secret(stack, POSTGRES, User::first(password, None)).data.unwrap_or_default(),
         )),
     })
 }
 
-/// The database has the first user's name, so that clients which are told no database find it, and keeps it.
-fn access_secret(stack: &Validated, user: User<'_>) -> k8s_openapi::api::core::v1::Secret {
+/// The database has the name of the service's first user, so that clients which are told no database find it, and keeps it.
+fn access_secret(stack: &Validated, name: &str, user: User<'_>) -> Secret {
     let host = names::host(POSTGRES, &stack.namespace);
     let User { username, password, .. } = user;
     let uri = format!("postgres://{username}:{password}@{host}:{POSTGRES_PORT}/{DATABASE}");
-    secret::data(stack, POSTGRES, &Access { user, host: &host, port: POSTGRES_PORT, uri: &uri })
+    secret::data(stack, name, &Access { user, host: &host, port: POSTGRES_PORT, uri: &uri })
 }
 
 fn pod(installed: &Postgres) -> Pod<'static> {
+    let superuser = names::superuser_secret(POSTGRES);
     let env = vec![
-        pod::env_from_secret("POSTGRES_USER", POSTGRES, "username"),
+        pod::env_from_secret("POSTGRES_USER", &superuser, "username"),
         pod::env("POSTGRES_PASSWORD_FILE", &format!("{CREDENTIALS}/password")),
         pod::env("POSTGRES_DB", DATABASE),
         // A volume's own folder belongs to root and may hold lost+found: the server wants one that is its alone.
@@ -70,7 +82,7 @@ fn pod(installed: &Postgres) -> Pod<'static> {
         pod::env("POSTGRES_INITDB_ARGS", "--data-checksums"),
     ];
     let (credentials, credentials_mount) =
-        pod::secret_files("credentials", POSTGRES, &[("password", "password")], CREDENTIALS);
+        pod::secret_files("credentials", &superuser, &[("password", "password")], CREDENTIALS);
     let (run, run_mount) = pod::scratch("run", "/var/run/postgresql");
     let (tmp, tmp_mount) = pod::scratch("tmp", "/tmp");
     let container = Container {

@@ -1,6 +1,6 @@
 //! RabbitMQ: where broker and listener find it, and its objects when we run it.
 
-use k8s_openapi::api::core::v1::{Container, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, Secret, VolumeMount};
 use serde_json::json;
 
 use super::pod::{self, Defaults, Pod, Rhythm};
@@ -31,9 +31,20 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<RabbitMq
         StorePlan::External(connection) => {
             plan.derived_secrets.extend(secret::external(stack, RABBITMQ, connection).1);
         }
-        StorePlan::Managed { installed, storage, credentials, restarted_at, rotated_at, rotation } => {
+        StorePlan::Managed {
+            installed,
+            storage,
+            credentials,
+            superuser,
+            restarted_at,
+            rotated_at,
+            rotation,
+        } => {
+            let secret = |name: &str, user: User<'_>| access_secret(stack, name, user);
+            let superuser = superuser.as_ref().map(User::superuser);
+            plan.data_secrets.extend(superuser.map(|user| secret(&names::superuser_secret(RABBITMQ), user)));
             if let Password::Fresh(password) = credentials {
-                plan.data_secrets.push(access_secret(stack, User::first(password, rotated_at.as_ref())));
+                plan.data_secrets.push(secret(RABBITMQ, User::first(password, rotated_at.as_ref())));
             }
             plan.config_maps.push(config_map::build(stack, RABBITMQ, &CONFIG));
             plan.services.push(service::build(stack, RABBITMQ, &PORTS));
@@ -41,7 +52,7 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<RabbitMq
                 .insert(RABBITMQ.to_owned(), Basis::of(&json!([restarted_at, stack.life.restarted_at])));
             let template = Pod { restarted_at: restarted_at.clone(), ..pod(installed) }.template(stack);
             plan.stateful_sets.push(stateful_set::build(stack, RABBITMQ, storage, template));
-            let access = |user: User<'_>| access_secret(stack, user);
+            let access = |user: User<'_>| secret(RABBITMQ, user);
             rotation::add(plan, stack, &CLIENT, rotation.as_deref(), access);
         }
     }
@@ -54,22 +65,23 @@ pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
         StorePlan::External(connection) => secret::external(stack, RABBITMQ, connection).0,
         StorePlan::Managed { credentials: Password::Kept(digest), .. } => managed(digest.clone()),
         StorePlan::Managed { credentials: Password::Fresh(password), .. } => managed(secret::digest(
-            &access_secret(stack, User::first(password, None)).data.unwrap_or_default(),
+            &access_secret(stack, RABBITMQ, User::first(password, None)).data.unwrap_or_default(),
         )),
     })
 }
 
-fn access_secret(stack: &Validated, user: User<'_>) -> k8s_openapi::api::core::v1::Secret {
+fn access_secret(stack: &Validated, name: &str, user: User<'_>) -> Secret {
     let host = names::host(RABBITMQ, &stack.namespace);
     let User { username, password, .. } = user;
     let uri = format!("amqp://{username}:{password}@{host}:{AMQP_PORT}/%2f");
-    secret::data(stack, RABBITMQ, &Access { user, host: &host, port: AMQP_PORT, uri: &uri })
+    secret::data(stack, name, &Access { user, host: &host, port: AMQP_PORT, uri: &uri })
 }
 
 fn pod(installed: &RabbitMq) -> Pod<'static> {
+    let superuser = names::superuser_secret(RABBITMQ);
     let env = vec![
-        pod::env_from_secret("RABBITMQ_DEFAULT_USER", RABBITMQ, "username"),
-        pod::env_from_secret("RABBITMQ_DEFAULT_PASS", RABBITMQ, "password"),
+        pod::env_from_secret("RABBITMQ_DEFAULT_USER", &superuser, "username"),
+        pod::env_from_secret("RABBITMQ_DEFAULT_PASS", &superuser, "password"),
         // The node's name is part of where its data lies: it must not follow the pod's.
         pod::env("RABBITMQ_NODENAME", "rabbit@localhost"),
         pod::env("RABBITMQ_ENABLED_PLUGINS_FILE", &format!("{FOLDER}/{PLUGINS}")),

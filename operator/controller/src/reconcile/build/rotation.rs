@@ -1,6 +1,11 @@
-//! New credentials of a managed store, one stage a pass: the next user is written down, a Job makes it in the store, its name and
+//! The users of a managed store's service. A Job makes them with the superuser's credentials: the first one as soon as the store
+//! is ready, and again for each image of the service and each new volume.
+//!
+//! New credentials, one stage a pass: the next user is written down, a Job makes it in the store, its name and
 //! password take the place of those in the store's Secret, the pods roll, a Job takes the former user away, and what was written
 //! down goes. The store knows both users while pods move, so no call fails.
+//!
+//! An earlier operator gave the service the superuser. That one stays, its Secret is copied, and the service gets new credentials.
 //!
 //! Nothing is remembered but in the two Secrets and the Jobs, and each stage may be repeated.
 
@@ -15,7 +20,7 @@ use super::secret::{self, User};
 use super::{Plan, deployment, digest, meta, placement};
 use crate::names::{self, CLIENT_OF, ROTATES};
 use crate::reconcile::dereference::{Holder, NewUser};
-use crate::reconcile::validate::{Rotation, RotationStep, Run, Validated};
+use crate::reconcile::validate::{Rotation, RotationStep, Validated};
 use crate::view::{ContentDigest, JobState};
 
 const STORE_FOLDER: &str = "/etc/weft/store";
@@ -46,10 +51,16 @@ pub struct Rotating {
 pub enum Stage {
     /// The Stack is stopped, or will be: nothing is done before it runs again.
     Waiting,
+    /// The superuser is being written down.
+    Written,
     /// Something else has this name.
     InTheWay { secret: String },
     /// To be made: the next user's Secret.
     Begun(Box<Secret>),
+    /// This Job gives the present user its rights, once the store is ready.
+    Making { job: String },
+    /// To be written: that the present user has its rights, into the Secret that opens the store.
+    Made(Box<Secret>),
     /// This Job makes the next user.
     Granting { job: String },
     /// To be written: the next user's name and password, into the Secret that opens the store.
@@ -84,21 +95,30 @@ fn stage(
         return (Stage::Waiting, None);
     }
     let task = |task: &Task, next: &Holder| {
-        let job = job(stack, client, &rotation.owner, task, &next.digest);
+        let job = job(stack, client, rotation, task, next);
         let (name, state) = state(stack, &job);
         (job, name, state == JobState::Complete)
     };
     match &rotation.step {
+        RotationStep::Make { holder } => match task(&GRANT, holder) {
+            (job, _, true) => {
+                (Stage::Made(Box::new(taken_over(rotation, holder, holder, access))), Some(job))
+            }
+            (job, name, false) => (Stage::Making { job: name }, Some(job)),
+        },
+        RotationStep::Written => (Stage::Written, None),
         RotationStep::InTheWay { next } => (Stage::InTheWay { secret: next.name.clone() }, None),
         RotationStep::Begin { former, user } => {
             let NewUser { username, password, rotated_at } = user;
-            let user = User { username, password, rotated_at: Some(rotated_at) };
+            let user = User { username, password, rotated_at: rotated_at.as_deref(), ..User::default() };
             (Stage::Begun(Box::new(secret::next(stack, client.store, &user, former))), None)
         }
         RotationStep::Discard { next } => (Stage::Over { secret: exactly(next), is_done: false }, None),
         RotationStep::Grant { holder, next } => match task(&GRANT, next) {
             // The Job stays until the Secret is written: what it has done is then known for sure.
-            (job, _, true) => (Stage::TakenOver(Box::new(taken_over(holder, next, access))), Some(job)),
+            (job, _, true) => {
+                (Stage::TakenOver(Box::new(taken_over(rotation, holder, next, access))), Some(job))
+            }
             (job, name, false) => (Stage::Granting { job: name }, Some(job)),
         },
         RotationStep::Retire { next } => match task(&RETIRE, next) {
@@ -132,15 +152,26 @@ fn exactly(secret: &Holder) -> Box<ObjectMeta> {
     })
 }
 
-fn taken_over(holder: &Holder, next: &Holder, access: impl Fn(User<'_>) -> Secret) -> Secret {
+fn taken_over(
+    rotation: &Rotation,
+    holder: &Holder,
+    next: &Holder,
+    access: impl Fn(User<'_>) -> Secret,
+) -> Secret {
     let Holder { username, password, rotated_at, .. } = next;
-    let mut secret = access(User { username, password, rotated_at: rotated_at.as_deref() });
+    let mut secret = access(User {
+        username,
+        password,
+        rotated_at: rotated_at.as_deref(),
+        granted_by: Some(&rotation.owner.image),
+        granted_on: rotation.volume.as_deref(),
+    });
     let ObjectMeta { uid, resource_version, .. } = *exactly(holder);
     secret.metadata = ObjectMeta { uid, resource_version, ..secret.metadata };
     secret
 }
 
-/// What a Job does, and what it is told of the next user's Secret.
+/// What a Job does, and what it is told of the user's Secret.
 struct Task {
     verb: &'static str,
     files: &'static [(&'static str, &'static str)],
@@ -158,13 +189,13 @@ const RETIRE: Task = Task {
     settings: &[("CREDENTIALS_USERNAME_FILE", "username")],
 };
 
-/// A Job can't be changed, so its name follows from what it is to do: another image or another user is another Job.
-fn job(stack: &Validated, client: &Client, owner: &Run, task: &Task, next: &ContentDigest) -> Job {
+/// A Job can't be changed, so its name follows from what it is to do: another image, user or volume is another Job.
+fn job(stack: &Validated, client: &Client, rotation: &Rotation, task: &Task, next: &Holder) -> Job {
     let spec = JobSpec {
         // Kubelet starts it again, ever more slowly, until it succeeds: the store may be away for long.
         backoff_limit: Some(i32::MAX),
         ttl_seconds_after_finished: Some(KEPT_S),
-        template: template(stack, client, owner, task, next),
+        template: template(stack, client, rotation, task, next),
         ..JobSpec::default()
     };
     let name = format!("{}-{}-{}", client.store, task.verb, digest(json!(spec).to_string().as_bytes()));
@@ -178,13 +209,15 @@ fn job(stack: &Validated, client: &Client, owner: &Run, task: &Task, next: &Cont
 fn template(
     stack: &Validated,
     client: &Client,
-    owner: &Run,
+    rotation: &Rotation,
     task: &Task,
-    next: &ContentDigest,
+    next: &Holder,
 ) -> PodTemplateSpec {
     let Client { store, setting, services: _ } = client;
-    let (from_store, store_mount) = pod::secret_files("store", store, &[("uri", "uri")], STORE_FOLDER);
-    let (user, user_mount) = pod::secret_files("user", &names::next_secret(store), task.files, USER_FOLDER);
+    let Rotation { owner, volume, step: _ } = rotation;
+    let superuser = names::superuser_secret(store);
+    let (from_store, store_mount) = pod::secret_files("store", &superuser, &[("uri", "uri")], STORE_FOLDER);
+    let (user, user_mount) = pod::secret_files("user", &next.name, task.files, USER_FOLDER);
     let settings = task.settings.iter().map(|(name, file)| pod::env(name, &format!("{USER_FOLDER}/{file}")));
     let env = settings.chain([pod::env(setting, &format!("{STORE_FOLDER}/uri"))]).collect();
     let container = Container {
@@ -205,7 +238,7 @@ fn template(
         uid: deployment::OUR_UID,
         container,
         volumes: vec![from_store, user],
-        inputs: vec![next.clone()],
+        inputs: volume.iter().cloned().map(ContentDigest).chain([next.digest.clone()]).collect(),
         labels,
         grace_s: GRACE_S,
         restarted_at: None,

@@ -9,24 +9,32 @@ use weft_operator_api::Moment;
 
 use super::meta;
 use crate::names;
+use crate::reconcile::dereference::Login;
 use crate::reconcile::validate::{Connection, Validated};
 use crate::view::ContentDigest;
 
-/// The first user of a managed store, and the name of PostgreSQL's database whoever comes later.
+/// The first user of a managed store's service, and the name of PostgreSQL's database whichever user comes later.
 pub(super) const USERNAME: &str = "weft";
 
-/// A user of a managed store, and the request that it was made for.
-#[derive(Clone, Copy)]
+/// A user of a managed store, the request that it was made for, and what gave it its rights.
+#[derive(Clone, Copy, Default)]
 pub(super) struct User<'a> {
     pub(super) username: &'a str,
     pub(super) password: &'a str,
     pub(super) rotated_at: Option<&'a str>,
+    pub(super) granted_by: Option<&'a str>,
+    pub(super) granted_on: Option<&'a str>,
 }
 
 impl<'a> User<'a> {
-    /// The one that the store is made with: it need not be rotated to what was asked for before.
+    /// The first one of the service: it need not be rotated to what was asked for before.
     pub(super) fn first(password: &'a str, rotated_at: Option<&'a Moment>) -> Self {
-        Self { username: USERNAME, password, rotated_at: rotated_at.map(|moment| moment.0.as_str()) }
+        let rotated_at = rotated_at.map(|moment| moment.0.as_str());
+        Self { username: USERNAME, password, rotated_at, ..Self::default() }
+    }
+
+    pub(super) fn superuser(login: &'a Login) -> Self {
+        Self { username: &login.username, password: &login.password, ..Self::default() }
     }
 }
 
@@ -38,26 +46,33 @@ pub(super) struct Access<'a> {
     pub(super) uri: &'a str,
 }
 
-/// The Secret that opens a managed store's data.
-pub(super) fn data(stack: &Validated, store: &str, access: &Access<'_>) -> Secret {
-    let Access { user: User { username, password, rotated_at }, host, port, uri } = access;
+/// A Secret that opens a managed store's data.
+pub(super) fn data(stack: &Validated, name: &str, access: &Access<'_>) -> Secret {
+    let Access { user, host, port, uri } = access;
+    let User { username, password, .. } = user;
     let port = port.to_string();
     let entries =
         [("username", *username), ("password", password), ("host", host), ("port", &port), ("uri", uri)];
-    opaque(made_for(data_meta(stack, store), *rotated_at), bytes(&entries))
+    opaque(made_for(data_meta(stack, name), user), bytes(&entries))
 }
 
 /// The Secret of a managed store's next user, and whose place it takes.
 pub(super) fn next(stack: &Validated, store: &str, user: &User<'_>, former: &str) -> Secret {
-    let User { username, password, rotated_at } = user;
+    let User { username, password, .. } = user;
     let metadata = data_meta(stack, &names::next_secret(store));
     let entries = [("username", *username), ("password", password), ("former", former)];
-    opaque(made_for(metadata, *rotated_at), bytes(&entries))
+    opaque(made_for(metadata, user), bytes(&entries))
 }
 
-fn made_for(metadata: ObjectMeta, rotated_at: Option<&str>) -> ObjectMeta {
-    let annotation = rotated_at.map(|at| [(names::ROTATED_AT.to_owned(), at.to_owned())].into());
-    ObjectMeta { annotations: annotation, ..metadata }
+fn made_for(metadata: ObjectMeta, user: &User<'_>) -> ObjectMeta {
+    let told = [
+        (names::ROTATED_AT, user.rotated_at),
+        (names::GRANTED_BY, user.granted_by),
+        (names::GRANTED_ON, user.granted_on),
+    ];
+    let told = told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+    let annotations: BTreeMap<_, _> = told.collect();
+    ObjectMeta { annotations: (!annotations.is_empty()).then_some(annotations), ..metadata }
 }
 
 /// The Secret that tells whom to sign in as.

@@ -86,7 +86,7 @@ impl Lookup<'_> {
 
     /// A managed store's data is on its volume, whoever made it; that of an external one is known by having been used.
     async fn left(&self, stack: &Stack, asked: Asked<'_>) -> Result<Option<Left>, DereferenceError> {
-        let Asked { name, spec, needed: _ } = asked;
+        let Asked { name, spec, .. } = asked;
         let before = stack.status.as_ref().and_then(|status| status.store_kind(name));
         let left = |kind| Some(Left { store: name, kind });
         let known = |leave: Option<bool>| leave.unwrap_or(false);
@@ -116,8 +116,10 @@ impl Lookup<'_> {
     async fn data(&self, stack: &Stack) -> Result<Vec<DataObject>, DereferenceError> {
         let claims = STORES
             .map(|store| self.datum::<PersistentVolumeClaim>(stack, DataKind::Claim, names::claim(store)));
-        let secrets = STORES.into_iter().flat_map(|store| [store.to_owned(), names::next_secret(store)]);
-        let secrets = secrets.chain([names::ENCRYPTION_SECRET.to_owned()]);
+        let secrets = STORES
+            .into_iter()
+            .flat_map(|store| [store.to_owned(), names::next_secret(store), names::superuser_secret(store)])
+            .chain([names::ENCRYPTION_SECRET.to_owned()]);
         let secrets = secrets.map(|name| self.datum::<Secret>(stack, DataKind::Secret, name));
         let (claims, secrets) = tokio::try_join!(try_join_all(claims), try_join_all(secrets))?;
         Ok(claims.into_iter().chain(secrets).flatten().collect())

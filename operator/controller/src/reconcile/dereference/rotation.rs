@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{DereferenceError, Lookup};
-use crate::names::{self, DATA, ROTATED_AT, STACK};
+use super::{Asked, Credentials, DereferenceError, Lookup};
+use crate::names::{self, DATA, GRANTED_BY, GRANTED_ON, ROTATED_AT, STACK};
 use crate::reconcile::build::digest;
 use crate::view::{ContentDigest, JobState};
 
@@ -19,6 +19,10 @@ pub struct FoundRotation {
     /// Who opens it now.
     pub holder: Holder,
     pub next: FoundNext,
+    /// The name of the store's superuser.
+    pub superuser: String,
+    /// The uid of the volume with the store's data.
+    pub volume: Option<String>,
 }
 
 /// Who comes next.
@@ -28,6 +32,8 @@ pub enum FoundNext {
     Fresh(NewUser),
     /// It was made before.
     Kept(Holder),
+    /// The present user stays: it is to have its rights from this image, on this volume.
+    Same,
 }
 
 /// A user who was just made up.
@@ -36,7 +42,7 @@ pub struct NewUser {
     pub username: String,
     pub password: String,
     /// The request that it is made for.
-    pub rotated_at: String,
+    pub rotated_at: Option<String>,
 }
 
 /// A Secret with a user of a store, as the API server has it.
@@ -52,6 +58,9 @@ pub struct Holder {
     /// Whose place it is to take.
     pub former: Option<String>,
     pub rotated_at: Option<String>,
+    /// The image that gave it its rights, and the uid of the volume on which it did.
+    pub granted_by: Option<String>,
+    pub granted_on: Option<String>,
     pub digest: ContentDigest,
 }
 
@@ -59,7 +68,7 @@ impl Holder {
     pub(super) fn of(secret: Secret) -> Self {
         let data = secret.data.clone().unwrap_or_default();
         let text = |key: &str| data.get(key).map(|value| String::from_utf8_lossy(&value.0).into_owned());
-        let labels = secret.labels();
+        let (labels, annotations) = (secret.labels(), secret.annotations());
         Self {
             name: secret.name_any(),
             uid: secret.uid().unwrap_or_default(),
@@ -68,7 +77,9 @@ impl Holder {
             username: text("username").unwrap_or_default(),
             password: text("password").unwrap_or_default(),
             former: text("former"),
-            rotated_at: secret.annotations().get(ROTATED_AT).cloned(),
+            rotated_at: annotations.get(ROTATED_AT).cloned(),
+            granted_by: annotations.get(GRANTED_BY).cloned(),
+            granted_on: annotations.get(GRANTED_ON).cloned(),
             digest: ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0))),
         }
     }
@@ -77,48 +88,60 @@ impl Holder {
 impl NewUser {
     /// Of letters, digits and `_` alone: every store takes it as it is, and so does SQL. The request is in it, so that whoever
     /// comes next is somebody else.
-    fn new(rotated_at: &str, random: &str, password: String) -> Self {
-        let suffix: String = digest(format!("{rotated_at} {random}").as_bytes()).chars().take(10).collect();
-        Self { username: format!("weft_{suffix}"), password, rotated_at: rotated_at.to_owned() }
+    fn new(rotated_at: Option<String>, random: &str, password: String) -> Self {
+        let request = rotated_at.as_deref().unwrap_or_default();
+        let suffix: String = digest(format!("{request} {random}").as_bytes()).chars().take(10).collect();
+        Self { username: format!("weft_{suffix}"), password, rotated_at }
     }
 }
 
 impl Lookup<'_> {
-    /// What the cache knows of a store's Secret, when that is all that need be known.
-    pub(super) fn settled(
-        &self,
-        store: &str,
-        request: Option<&str>,
-        passwordless: bool,
-    ) -> Option<ContentDigest> {
-        let (digest, rotated_at) = self.context.cache.secret(&self.namespace, store)?;
-        let is_due = request.is_some() && request != rotated_at.as_deref();
-        let is_under_way = !passwordless && self.has_next(store);
-        (!is_due && !is_under_way).then_some(digest)
+    /// What the cache knows of a store's Secret, when that is all that need be known. A store that its service can use is on the
+    /// volume on which its user got its rights.
+    pub(super) fn settled(&self, asked: Asked<'_>, passwordless: bool) -> Option<ContentDigest> {
+        let (digest, annotations) = self.context.cache.secret(&self.namespace, asked.name)?;
+        if passwordless {
+            return Some(digest);
+        }
+        let told = |key: &str| annotations.get(key).map(String::as_str);
+        let is_due = asked.rotated_at().is_some_and(|request| told(ROTATED_AT) != Some(request));
+        let is_granted = told(GRANTED_BY).is_some() && told(GRANTED_BY) == asked.image && asked.is_usable;
+        let superuser = names::superuser_secret(asked.name);
+        let has_superuser = self.context.cache.secret(&self.namespace, &superuser).is_some();
+        (!is_due && is_granted && has_superuser && !self.has_next(asked.name)).then_some(digest)
     }
 
     fn has_next(&self, store: &str) -> bool {
         self.context.cache.secret(&self.namespace, &names::next_secret(store)).is_some()
     }
 
-    /// Who is to take the holder's place; nobody when nothing was asked for that it was not made for.
+    /// Who is to take the holder's place. The holder stays when no other was asked for and it is not the superuser.
     pub(super) async fn rotation(
         &self,
-        store: &str,
-        holder: &Holder,
-        request: Option<&str>,
-        passwordless: bool,
-    ) -> Result<Option<FoundNext>, DereferenceError> {
-        let is_due = request.is_some() && request != holder.rotated_at.as_deref();
-        if passwordless || !(is_due || self.has_next(store)) {
-            return Ok(None);
-        }
-        if let Some(next) = self.secret(&names::next_secret(store)).await? {
-            return Ok(Some(FoundNext::Kept(Holder::of(next))));
-        }
+        asked: Asked<'_>,
+        holder: Holder,
+        superuser: String,
+        volume: Option<String>,
+    ) -> Result<Credentials, DereferenceError> {
+        let request = asked.rotated_at();
+        let is_asked_for = request.is_some() && request != holder.rotated_at.as_deref();
+        let is_due = is_asked_for || holder.username == superuser;
+        let written_down = match is_due || self.has_next(asked.name) {
+            true => self.secret(&names::next_secret(asked.name)).await?,
+            false => None,
+        };
+        let is_granted = holder.granted_by.as_deref() == asked.image && holder.granted_on == volume;
         let random = || (self.context.password)();
-        let fresh = |request| NewUser::new(request, &random(), random());
-        Ok(request.filter(|_| is_due).map(|request| FoundNext::Fresh(fresh(request))))
+        let next = match written_down {
+            Some(next) => FoundNext::Kept(Holder::of(next)),
+            None if is_due => {
+                let request = request.map(str::to_owned).or_else(|| holder.rotated_at.clone());
+                FoundNext::Fresh(NewUser::new(request, &random(), random()))
+            }
+            None if is_granted => return Ok(Credentials::Kept(holder.digest)),
+            None => FoundNext::Same,
+        };
+        Ok(Credentials::Rotating(Box::new(FoundRotation { holder, next, superuser, volume })))
     }
 
     pub(super) fn jobs(&self) -> BTreeMap<String, JobState> {
@@ -133,7 +156,9 @@ mod tests {
 
     #[test]
     fn who_comes_next_is_never_who_was_and_needs_no_quoting() {
-        let name = |request: &str, random: &str| NewUser::new(request, random, String::new()).username;
+        let name = |request: &str, random: &str| {
+            NewUser::new(Some(request.to_owned()), random, String::new()).username
+        };
         assert_ne!(name("2026-11-25T15:00:00Z", "a"), name("2026-11-25T15:00:01Z", "a"));
         assert_ne!(name("2026-11-25T15:00:00Z", "a"), name("2026-11-25T15:00:00Z", "b"));
         let name = name("2026-11-25T15:00:00Z", "a");

@@ -19,7 +19,7 @@ pub enum Refusal {
         "Secret {secret} is gone, but its volume {claim} is there, and a new password would not open it: restore \
          the Secret, or delete the PersistentVolumeClaim to start empty"
     )]
-    CredentialsLost { secret: String, claim: String },
+    CredentialsLost { store: &'static str, secret: String, claim: String },
     #[error(
         "spec.stores.{store}: {}; copy it (docs/stores.md says how), then set leaveData: true in {} to say that you know. \
          Until then what runs goes on as it is",
@@ -79,8 +79,9 @@ impl Refusal {
     /// The store that it is about.
     pub fn store(&self) -> Option<&str> {
         match self {
-            Self::CredentialsLost { secret, .. } => Some(secret),
-            Self::Secret { store, .. } | Self::DataLeftBehind { store, .. } => Some(store),
+            Self::CredentialsLost { store, .. }
+            | Self::Secret { store, .. }
+            | Self::DataLeftBehind { store, .. } => Some(store),
             Self::NoSender => Some(SMTP),
             Self::ElderStack { .. }
             | Self::UnknownVersion { .. }

@@ -1,7 +1,8 @@
-//! Who may sign in to the database itself.
+//! Roles in PostgreSQL: the owner of everything in the database, and the users that the service signs in as.
 //!
-//! All that is made belongs to one role, the server's first superuser, so that one user's migrations can change what another
-//! made: each user of ours is a member of that role, and becomes it as it signs in. Texts are quoted by the server itself.
+//! The owner ([`OWNER`]) cannot sign in and is no superuser. Each user of the service is a member of it and becomes it at
+//! sign-in, so that one user's migrations can change what another made. Neither can connect to another database. The Job that
+//! changes roles connects as a superuser. The server itself quotes all names and passwords.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query_scalar, raw_sql};
@@ -10,32 +11,71 @@ use super::error::classify;
 use super::{Cause, StoreError, options};
 use crate::config::StoreConfig;
 
-/// The first superuser, whatever its name: its id is fixed.
-const OWNER: &str = "SELECT rolname::text FROM pg_roles WHERE oid = 10";
+/// Owns the database and all that is in it.
+const OWNER: &str = "weft_owner";
+/// The first superuser, whatever its name: its id is fixed, and it cannot be dropped.
+const FIRST_SUPERUSER: &str = "SELECT rolname::text FROM pg_roles WHERE oid = 10";
 const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text)";
-const MAKE: &str = "SELECT concat_ws('; ',
+const LIMITED: &str = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
+/// Waits for a lock no longer than this: calls of the service would queue up behind. The Job is tried again.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
+/// The owner, the database, and what the other databases let anyone do. `$1` is the owner, `$2` its attributes.
+const MAKE_OWNER: &str = "SELECT concat_ws('; ',
     CASE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) THEN format('CREATE ROLE %I', $1::text) END,
-    format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text),
+    format('ALTER ROLE %I NOLOGIN ' || $2::text, $1::text),
+    format('ALTER DATABASE %I OWNER TO %I', current_database(), $1::text),
+    (SELECT string_agg(format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname), '; ') FROM pg_database
+        WHERE datname IN (current_database(), 'postgres', 'template1')))";
+/// What superusers own in this database goes to `$1`. What is owned already is not locked.
+const HAND_OVER: &str = "SELECT string_agg(format('ALTER %s OWNER TO %I', object, $1::text), '; ') FROM (
+    SELECT format('SCHEMA %I', nspname) AS object, nspowner AS owner, oid, 'pg_namespace'::regclass AS class
+        FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+    UNION ALL SELECT format('%s %s', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+            WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, oid::regclass),
+        relowner, oid, 'pg_class'::regclass FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    UNION ALL SELECT format('ROUTINE %s', oid::regprocedure), proowner, oid, 'pg_proc'::regclass FROM pg_proc
+    UNION ALL SELECT format('TYPE %s', oid::regtype), typowner, oid, 'pg_type'::regclass FROM pg_type
+        WHERE typtype IN ('e', 'd', 'r')) AS objects
+    WHERE owner IN (SELECT oid FROM pg_roles WHERE rolsuper)
+        AND (oid >= 16384 OR class = 'pg_namespace'::regclass)
+        AND NOT EXISTS (SELECT FROM pg_depend
+            WHERE classid = class AND objid = objects.oid AND deptype IN ('a', 'i', 'e'))";
+/// `$1` the user, `$2` its password, `$3` the owner, `$4` its attributes. An earlier version made users members of a superuser.
+const MAKE_USER: &str = "SELECT concat_ws('; ',
+    CASE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) THEN format('CREATE ROLE %I', $1::text) END,
+    format('ALTER ROLE %I LOGIN PASSWORD %L ' || $4::text, $1::text, $2::text),
+    (SELECT string_agg(format('REVOKE %I FROM %I', of.rolname, $1::text), '; ')
+        FROM pg_auth_members AS membership JOIN pg_roles AS of ON of.oid = membership.roleid
+        JOIN pg_roles AS one ON one.oid = membership.member
+        WHERE one.rolname = $1::text AND of.rolname <> $3::text),
     format('GRANT %I TO %I', $3::text, $1::text),
     format('ALTER ROLE %I SET role TO %I', $1::text, $3::text))";
 const LOCK: &str = "SELECT format('ALTER ROLE %I NOLOGIN PASSWORD NULL', $1::text)";
 const END_SESSIONS: &str =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1::text";
-const DROP: &str =
-    "SELECT format('REASSIGN OWNED BY %1$I TO %2$I; DROP OWNED BY %1$I; DROP ROLE %1$I', $1::text, $2::text)";
+/// Where no owner was made yet, what is left goes to the first superuser.
+const DROP: &str = "SELECT format('REASSIGN OWNED BY %1$I TO %2$I; DROP OWNED BY %1$I; DROP ROLE %1$I', $1::text,
+    (SELECT rolname FROM pg_roles WHERE rolname = $2::text OR oid = 10 ORDER BY rolname = $2::text DESC LIMIT 1))";
 
 /// Something in another database is that role's.
 const STILL_OWNS: &str = "2BP01";
 
-/// Makes a user who may do what we may, or gives the one that is there this password.
+/// Makes a user who may do everything in this database and nothing outside of it, or gives the one that is there this password and
+/// these rights. Idempotent.
 ///
 /// # Errors
-/// When PostgreSQL can't be reached or refuses.
+/// When PostgreSQL can't be reached or refuses, or it is the user that we are.
 pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString) -> Result<(), StoreError> {
     let mut connection = connect(config).await?;
-    let owner = owner(&mut connection).await?;
-    let make = query_scalar::<_, String>(MAKE).bind(username).bind(password.expose_secret()).bind(owner);
-    let statements = make.fetch_one(&mut connection).await.map_err(classify)?;
+    refuse_ourselves(&mut connection, username).await?;
+    let owner = query_scalar::<_, String>(MAKE_OWNER).bind(OWNER).bind(LIMITED);
+    let owner = owner.fetch_one(&mut connection).await.map_err(classify)?;
+    let hand_over = query_scalar::<_, Option<String>>(HAND_OVER).bind(OWNER);
+    let hand_over = hand_over.fetch_one(&mut connection).await.map_err(classify)?;
+    let user = query_scalar::<_, String>(MAKE_USER).bind(username).bind(password.expose_secret());
+    let user = user.bind(OWNER).bind(LIMITED).fetch_one(&mut connection).await.map_err(classify)?;
+    let statements = [Some(LOCK_TIMEOUT.to_owned()), Some(owner), hand_over, Some(user)];
+    let statements = statements.into_iter().flatten().collect::<Vec<_>>().join("; ");
     run(&mut connection, statements).await.map_err(classify)
 }
 
@@ -45,12 +85,7 @@ pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString
 /// When PostgreSQL can't be reached or refuses, or it is the user that we are.
 pub async fn retire(config: &StoreConfig, username: &str) -> Result<(), StoreError> {
     let mut connection = connect(config).await?;
-    let me: String = scalar(&mut connection, "SELECT session_user::text").await?;
-    if me == username {
-        return Err(StoreError::Failed(Cause::new(format!(
-            "{username} is the user that DATABASE_URL names"
-        ))));
-    }
+    refuse_ourselves(&mut connection, username).await?;
     let is_there = query_scalar::<_, bool>(IS_THERE).bind(username).fetch_one(&mut connection).await;
     if !is_there.map_err(classify)? {
         return Ok(());
@@ -59,11 +94,10 @@ pub async fn retire(config: &StoreConfig, username: &str) -> Result<(), StoreErr
     run(&mut connection, lock.map_err(classify)?).await.map_err(classify)?;
     let ended = query_scalar::<_, i64>(END_SESSIONS).bind(username).fetch_one(&mut connection).await;
     ended.map_err(classify)?;
-    let owner = owner(&mut connection).await?;
-    if owner == username {
+    if scalar(&mut connection, FIRST_SUPERUSER).await? == username {
         return Ok(());
     }
-    let drop = query_scalar::<_, String>(DROP).bind(username).bind(owner).fetch_one(&mut connection).await;
+    let drop = query_scalar::<_, String>(DROP).bind(username).bind(OWNER).fetch_one(&mut connection).await;
     match run(&mut connection, drop.map_err(classify)?).await {
         // It can't sign in, and that is what counts.
         Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some(STILL_OWNS) => Ok(()),
@@ -76,8 +110,11 @@ async fn connect(config: &StoreConfig) -> Result<PgConnection, StoreError> {
     options(config).ok_or_else(unreadable)?.connect().await.map_err(classify)
 }
 
-async fn owner(connection: &mut PgConnection) -> Result<String, StoreError> {
-    scalar(connection, OWNER).await
+async fn refuse_ourselves(connection: &mut PgConnection, username: &str) -> Result<(), StoreError> {
+    if scalar(connection, "SELECT session_user::text").await? != username {
+        return Ok(());
+    }
+    Err(StoreError::Failed(Cause::new(format!("{username} is the user that DATABASE_URL names"))))
 }
 
 async fn scalar(connection: &mut PgConnection, query: &'static str) -> Result<String, StoreError> {
