@@ -7,7 +7,7 @@ use weft_mesh::Caller;
 
 use super::{AccountError, Accounts, Invalid};
 use crate::email::Email;
-use crate::limits::{Rate, address_key, counted_as, failures_key};
+use crate::limits::{Counted, Rate, address_key, counted_as, failures_key};
 use crate::outbox::{Letter, Message};
 use crate::password::{self, Verdict};
 use crate::reset_link;
@@ -98,12 +98,12 @@ impl Accounts {
         let (Account { user, password_hash }, true) = found.ok_or(AccountError::ResetLink)? else {
             return Err(AccountError::ResetLink);
         };
-        let failures = failures_key(&Email::known(&user.email)?, REPEAT);
-        let before = self.store.failures(&failures).await?;
-        if let Some(wait) = before.and_then(|failures| failures.wait(self.now())) {
-            return Err(AccountError::TooOften(wait));
-        }
-        self.store.add_failure(&failures, self.now()).await?;
+        let counted = Counted {
+            address: format!("{REPEAT} {}", user.id),
+            key: failures_key(&Email::known(&user.email)?, REPEAT),
+        };
+        let taken = self.begin_attempt(&counted).await?;
+        self.fail(&counted, taken).await?;
         match self.hasher.verify(new, Some(&password_hash)).await? {
             Verdict::Right { .. } => Ok(()),
             Verdict::Wrong => Err(AccountError::ResetLink),
