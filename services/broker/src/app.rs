@@ -38,6 +38,8 @@ use crate::{callees, http, upstream};
 
 /// Hashing a password takes its time, and waits its turn.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// A search for a text has no index: it reads every entry of its time window.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every request shares. Clones are one.
 #[derive(Clone)]
@@ -45,7 +47,7 @@ pub(crate) struct App(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) logger: LogServiceClient<Channel>,
+    pub(crate) searches: LogServiceClient<Channel>,
     pub(crate) writes: Writes,
     pub(crate) authentication: AuthServiceClient<Channel>,
     pub(crate) keys: Arc<Keys>,
@@ -105,7 +107,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let proxies = Arc::new(config.proxies);
     let app = App(Arc::new(Inner {
         clock: process.clock.clone(),
-        logger: LogServiceClient::new(logger.clone()),
+        searches: LogServiceClient::new(logger.clone().with_timeout(SEARCH_TIMEOUT)),
         writes: Writes::start(logger),
         keys: Keys::new(authentication.clone()),
         standings: Standings::default(),

@@ -87,7 +87,7 @@ pub(super) async fn get(
 ) -> Result<Json<Logs>, Problem> {
     let filters: Filters = query(&uri)?;
     let call = on_behalf(&caller, filters.into_request()?)?;
-    let reply = app.logger.clone().query(call).await;
+    let reply = app.searches.clone().query(call).await;
     let page = reply.map_err(|status| upstream::search(&status))?.into_inner();
     Ok(Json(Logs {
         items: page.items.into_iter().map(LogEntry::from).collect(),
