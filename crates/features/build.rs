@@ -1,3 +1,3 @@
-//! Lets build-dependencies have their one set of features too.
+//! An empty build script, so that the manifest can have build-dependencies.
 
 fn main() {}

@@ -1,4 +1,4 @@
-//! Which methods may be called again.
+//! Which methods are idempotent.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use prost_types::method_options::IdempotencyLevel;
 use prost_types::{FileDescriptorSet, ServiceDescriptorProto};
 
 static LEVELS: LazyLock<HashMap<String, IdempotencyLevel>> = LazyLock::new(|| {
-    // The set is made by our own build script: what does not decode has no methods to repeat.
+    // The build script writes the set, so decoding does not fail.
     let set = FileDescriptorSet::decode(super::DESCRIPTORS).unwrap_or_default();
     set.file
         .iter()
@@ -27,10 +27,9 @@ fn methods<'a>(
     })
 }
 
-/// True when the method's `.proto` says that a repeat has no further effect.
+/// True when the method is idempotent according to its `.proto` file.
 ///
-/// `path` is a gRPC request's path, such as `/weft.log.v1.LogService/Write`. A method that is not ours is not
-/// repeatable.
+/// `path` is the path of a gRPC request, such as `/weft.log.v1.LogService/Write`. Unknown methods are not repeatable.
 pub fn repeatable(path: &str) -> bool {
     !matches!(LEVELS.get(path), None | Some(IdempotencyLevel::IdempotencyUnknown))
 }
@@ -40,13 +39,13 @@ mod tests {
     use super::repeatable;
 
     #[test]
-    fn the_word_of_the_proto_decides() {
+    fn reads_the_idempotency_level_of_the_proto() {
         assert!(repeatable("/weft.log.v1.LogService/Write"));
         assert!(repeatable("/weft.log.v1.LogService/WriteMany"));
         assert!(repeatable("/weft.log.v1.LogService/Query"));
         assert!(repeatable("/weft.deadletter.v1.DeadLetterService/Store"));
         assert!(repeatable("/weft.deadletter.v1.DeadLetterService/Remove"));
-        assert!(!repeatable("/logs.LogService/WriteLog"), "it has no id, so it is never repeated");
+        assert!(!repeatable("/logs.LogService/WriteLog"), "its request has no id");
         assert!(!repeatable("/elsewhere.Service/Method"));
     }
 }

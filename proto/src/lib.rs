@@ -1,9 +1,9 @@
-//! The services' interfaces, compiled from the `.proto` files beside this crate.
+//! gRPC interfaces of the services, generated from the `.proto` files in this folder.
 //!
-//! [`idempotency`] answers, from the files' own `idempotency_level`, whether a method may be called again
-//! when it is not known whether the first call arrived.
+//! [`idempotency`] tells from the `idempotency_level` in these files whether a method may be called again when the outcome of
+//! the first call is unknown.
 
-#![expect(missing_docs, reason = "generated code carries the comments of the .proto files")]
+#![expect(missing_docs, reason = "generated code has the comments of the .proto files")]
 
 pub mod weft {
     pub mod auth {
@@ -16,9 +16,9 @@ pub mod weft {
             tonic::include_proto!("weft.deadletter.v1");
         }
 
-        /// The largest content of a letter: properties and body together.
+        /// Maximum size of a letter's content: properties and body together.
         pub const MAX_CONTENT_BYTES: usize = 4 << 20;
-        /// The largest message of the service, for `max_decoding_message_size`: a letter and what is known about it.
+        /// Maximum message size, for `max_decoding_message_size`: a letter's content and its metadata.
         pub const MAX_MESSAGE_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
     }
     pub mod log {
@@ -33,12 +33,12 @@ pub mod weft {
     }
 }
 
-/// The Go course's logger.
+/// Interface of the original Go course's logger.
 pub mod logs {
     tonic::include_proto!("logs");
 }
 
 pub mod idempotency;
 
-/// Every file's descriptor, as an encoded `google.protobuf.FileDescriptorSet`.
+/// Descriptors of all files, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,4 +1,4 @@
-//! Calls at a steady rate, none of them repeated: for what must not be noticed by anybody.
+//! Calls at a steady rate without retries, for changes that clients must not notice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::until::until;
 
-/// Calls that go on until they are stopped.
+/// A background task that makes calls until it is stopped.
 #[derive(Debug)]
 pub struct Calls {
     stop: watch::Sender<bool>,
@@ -20,7 +20,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Begins to make this many calls each second, numbered from 1. A call fails with what became of it.
+    /// Starts making this many calls per second, numbered from 1. A failed call returns the reason.
     pub fn start<C>(per_second: u32, call: impl Fn(u64) -> C + Send + 'static) -> Self
     where
         C: Future<Output = Result<(), String>> + Send + 'static,
@@ -28,20 +28,20 @@ impl Calls {
         let (stop, stopped) = watch::channel(false);
         let answered = Arc::new(AtomicU64::new(0));
         let every = Duration::from_secs(1) / per_second;
-        let calling = tokio::spawn(go_on(call, Arc::clone(&answered), every, stopped));
+        let calling = tokio::spawn(run(call, Arc::clone(&answered), every, stopped));
         Self { stop, answered, calling }
     }
 
-    /// How many have been answered as they should be.
+    /// Number of successful calls.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Waits until this many more have been answered.
+    /// Waits until this many more calls have succeeded.
     ///
     /// # Errors
-    /// When they are not in time.
+    /// When it times out.
     pub async fn advance(&self, more: u64, within: Duration) -> Result<()> {
         let goal = self.answered() + more;
         until(&format!("{more} more answers"), within, async || {
@@ -52,10 +52,10 @@ impl Calls {
         .await
     }
 
-    /// Stops calling. Returns how many calls were answered as they should be, and what became of each other one.
+    /// Stops. Returns the number of successful calls, and the reason of each failed call.
     ///
     /// # Errors
-    /// When a call's task has failed.
+    /// When the task of a call has panicked.
     pub async fn finish(self) -> Result<(u64, Vec<String>)> {
         self.stop.send_replace(true);
         let failed = self.calling.await??;
@@ -63,7 +63,7 @@ impl Calls {
     }
 }
 
-async fn go_on<C>(
+async fn run<C>(
     call: impl Fn(u64) -> C,
     answered: Arc<AtomicU64>,
     every: Duration,

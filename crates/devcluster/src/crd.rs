@@ -1,4 +1,4 @@
-//! The node's CRD against the chart's.
+//! Compares the CRD on the cluster with that of the chart.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -9,20 +9,23 @@ use crate::sandbox::Helm;
 
 const NAME: &str = "stacks.weft.dev";
 
-/// How the node's CRD stands.
+/// The CRD on the cluster.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It is the chart's.
+pub(crate) enum Installed {
+    /// Same as that of the chart.
     Same,
-    /// There is none.
+    /// Not installed.
     Missing,
 }
 
-/// Compares them.
-pub(crate) async fn standing(kubectl: &Kubectl, helm: &Helm) -> Result<Standing> {
+/// Compares the CRD on the cluster with that of the chart.
+///
+/// # Errors
+/// When they differ.
+pub(crate) async fn installed(kubectl: &Kubectl, helm: &Helm) -> Result<Installed> {
     let there = kubectl.run(&["get", "crd", NAME, "--ignore-not-found", "-o", "json"]).await?;
     if there.trim().is_empty() {
-        return Ok(Standing::Missing);
+        return Ok(Installed::Missing);
     }
     let node: Value = serde_json::from_str(&there)?;
     let chart = of_chart(&helm.template(&["--set", "crds.install=true"]).await?)?;
@@ -35,14 +38,14 @@ pub(crate) async fn standing(kubectl: &Kubectl, helm: &Helm) -> Result<Standing>
     ] {
         if !same(node.pointer(part).unwrap_or(&Value::Null), chart.pointer(part).unwrap_or(&Value::Null)) {
             bail!(
-                "the CRD on the cluster differs from the chart's in {part}: run `make up`, then this again"
+                "the CRD on the cluster differs from that of the chart in {part}: run `make up`, then try again"
             );
         }
     }
-    Ok(Standing::Same)
+    Ok(Installed::Same)
 }
 
-/// The API server writes 1.0 as 1.
+/// Compares two JSON values; numbers by value, because the API server writes 1.0 as 1.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
@@ -61,7 +64,7 @@ fn of_chart(rendered: &str) -> Result<Value> {
     serde_yaml_ng::Deserializer::from_str(rendered)
         .filter_map(|document| Value::deserialize(document).ok())
         .find(|object| object["metadata"]["name"] == NAME)
-        .with_context(|| format!("the chart renders no CRD {NAME}"))
+        .with_context(|| format!("the chart has no CRD {NAME}"))
 }
 
 #[cfg(test)]
@@ -71,7 +74,7 @@ mod tests {
     use super::same;
 
     #[test]
-    fn only_how_a_number_is_written_makes_no_difference() {
+    fn compares_numbers_by_value() {
         let schema = json!({"maximum": 50.0, "names": ["a", "b"]});
         assert!(same(&schema, &json!({"names": ["a", "b"], "maximum": 50})));
         for other in [

@@ -1,24 +1,24 @@
-//! The processes of a container, where the cluster's node is this machine.
+//! Processes of a container, if the cluster's node is this machine.
 
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// A process's memory in RAM.
+/// Resident memory of a process.
 #[derive(Clone, Debug)]
 pub struct Resident {
-    /// The process.
+    /// The process id.
     pub pid: u32,
     /// `VmRSS` in KiB.
     pub kib: u64,
 }
 
 impl Resident {
-    /// Reads it from the kernel.
+    /// Reads the resident memory from `/proc`.
     ///
     /// # Errors
-    /// When the process has ended.
+    /// When the process does not exist.
     pub fn of(pid: u32) -> Result<Self> {
         let file = format!("/proc/{pid}/status");
         let status = fs::read_to_string(&file).with_context(|| format!("failed to read {file}"))?;
@@ -28,7 +28,7 @@ impl Resident {
     }
 }
 
-/// The processes in the first container of a pod, as the pod's status names it.
+/// The processes in the first container of a pod's status.
 ///
 /// # Errors
 /// When the pod has no running container, or its processes are not on this machine.

@@ -1,4 +1,4 @@
-//! A release of our chart with namespaces of its own.
+//! A Helm release of Weft's chart with its own namespaces.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::command;
-use crate::crd::{self, Standing};
+use crate::crd::{self, Installed};
 use crate::kubectl::Kubectl;
 use crate::settings::Settings;
 use crate::until::until;
 
 const HELM_WITHIN: Duration = Duration::from_secs(300);
-/// A namespace goes when the last pod in it has ended, and that may take a store's whole grace period.
-const GONE_WITHIN: Duration = Duration::from_secs(240);
+/// A namespace is deleted after its last pod has ended, which may take the whole grace period of a store.
+const DELETED_WITHIN: Duration = Duration::from_secs(240);
 
-/// A Helm release that looks after its own namespaces alone.
+/// A Helm release whose operator watches only its own namespaces.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// The door to the cluster.
+    /// kubectl for the cluster.
     pub kubectl: Kubectl,
-    /// What the environment says.
+    /// Settings from the environment.
     pub settings: Settings,
     helm: Helm,
     namespaces: Vec<String>,
@@ -29,11 +29,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Takes away what an earlier run left, then installs release `name` into a namespace of the same name. Its operator
-    /// looks after `namespaces`, which are made.
+    /// Removes what an earlier run left, then installs release `name` into a namespace of the same name. Creates `namespaces`,
+    /// which the release's operator watches.
     ///
     /// # Errors
-    /// When the cluster's CRD is not the chart's, or something can't be made.
+    /// When the CRD on the cluster differs from that of the chart, or an object can't be created.
     pub async fn install(settings: Settings, name: &str, namespaces: &[&str]) -> Result<Self> {
         let kubectl = Kubectl::new(&settings);
         let helm = Helm { settings: settings.clone(), release: name.to_owned() };
@@ -41,7 +41,7 @@ impl Sandbox {
         let mut sandbox = Self { kubectl, settings, helm, namespaces, crd_is_ours: false };
         sandbox.remove().await?;
         sandbox.crd_is_ours = sandbox.needs_crd().await?;
-        sandbox.make_namespaces().await?;
+        sandbox.create_namespaces().await?;
         sandbox.helm.install(&sandbox.namespaces, sandbox.crd_is_ours).await?;
         if sandbox.crd_is_ours {
             let established = ["wait", "--for=condition=Established", "crd/stacks.weft.dev", "--timeout=60s"];
@@ -50,13 +50,13 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// The namespace with the operator, which is also the release's name.
+    /// The name of the release, and of the namespace with the operator.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.helm.release
     }
 
-    /// Upgrades the release with these values (`name=value`) beside those that it has.
+    /// Upgrades the release with these values (`name=value`) in addition to its present values.
     ///
     /// # Errors
     /// When Helm fails.
@@ -64,7 +64,7 @@ impl Sandbox {
         self.helm.upgrade(values).await
     }
 
-    /// Upgrades the release to the chart in this folder, with the values that it was installed with.
+    /// Upgrades the release to the chart in this folder, with the values of the installation.
     ///
     /// # Errors
     /// When Helm fails.
@@ -73,67 +73,72 @@ impl Sandbox {
         self.helm.deploy("upgrade", &chart, &self.namespaces, self.crd_is_ours).await
     }
 
-    /// The folder of the chart that it was installed from.
+    /// The folder of the chart that the release was installed from.
     #[must_use]
     pub fn chart(&self) -> &Path {
         &self.settings.chart
     }
 
-    /// `helm test`: what its pod said, in the namespace of the Stack. (`--logs` would look for it in the release's.)
+    /// Runs `helm test`. Returns the log of the test pod, which runs in the namespace of the Stack (`--logs` would search the
+    /// release's namespace).
     ///
     /// # Errors
-    /// With what Helm said, when it fails.
+    /// When Helm fails; the message has its standard error.
     pub async fn test(&self, namespace: &str) -> Result<String> {
         self.helm.test().await?;
         let pod = format!("{}-smoke", self.release());
         self.kubectl.run(&["--namespace", namespace, "logs", &pod]).await
     }
 
-    /// Takes everything away and waits until it is gone, volumes too. Succeeds when there is nothing.
+    /// Removes everything, including volumes, and waits until it is deleted. Idempotent.
     ///
     /// # Errors
-    /// When something does not go in time.
+    /// When an object is not deleted in time.
     pub async fn remove(&self) -> Result<()> {
-        let mut mine: Vec<&str> = self.namespaces.iter().map(String::as_str).collect();
-        mine.push(self.release());
-        // The release first: its operator would put back what goes.
+        let mut own: Vec<&str> = self.namespaces.iter().map(String::as_str).collect();
+        own.push(self.release());
+        // The release first, because its operator would create deleted objects again.
         self.helm.uninstall().await?;
         let delete = ["delete", "namespace", "--ignore-not-found", "--wait=false"];
-        self.kubectl.run(&[&delete, mine.as_slice()].concat()).await?;
+        self.kubectl.run(&[&delete, own.as_slice()].concat()).await?;
         let label = format!("app.kubernetes.io/instance={}", self.release());
         self.kubectl.run(&["delete", "clusterrole,clusterrolebinding", "-l", &label]).await?;
-        until("the namespaces and volumes of an earlier run to go", GONE_WITHIN, || self.nothing_left(&mine))
-            .await?;
+        until("the namespaces and volumes of the release to be deleted", DELETED_WITHIN, || {
+            self.nothing_left(&own)
+        })
+        .await?;
         if self.crd_is_ours {
             self.kubectl.run(&["delete", "crd", "stacks.weft.dev", "--ignore-not-found"]).await?;
         }
         Ok(())
     }
 
-    async fn nothing_left(&self, mine: &[&str]) -> Result<()> {
+    async fn nothing_left(&self, own: &[&str]) -> Result<()> {
         let namespaces = self.kubectl.json(&["get", "namespaces"]).await?;
         let volumes = self.kubectl.json(&["get", "persistentvolumes"]).await?;
-        let of_mine = |value: &Value| value.as_str().is_some_and(|name| mine.contains(&name));
+        let is_own = |value: &Value| value.as_str().is_some_and(|name| own.contains(&name));
         let left: Vec<&str> = items(&namespaces)
-            .filter(|namespace| of_mine(&namespace["metadata"]["name"]))
-            .chain(items(&volumes).filter(|volume| of_mine(&volume["spec"]["claimRef"]["namespace"])))
+            .filter(|namespace| is_own(&namespace["metadata"]["name"]))
+            .chain(items(&volumes).filter(|volume| is_own(&volume["spec"]["claimRef"]["namespace"])))
             .filter_map(|object| object["metadata"]["name"].as_str())
             .collect();
-        ensure!(left.is_empty(), "still there: {}", left.join(", "));
+        ensure!(left.is_empty(), "not deleted yet: {}", left.join(", "));
         Ok(())
     }
 
     async fn needs_crd(&self) -> Result<bool> {
-        match crd::standing(&self.kubectl, &self.helm).await? {
-            Standing::Same => Ok(false),
-            Standing::Missing if self.settings.node_is_ours => Ok(true),
-            Standing::Missing => bail!("the cluster has no CRD of ours: run `make up`, then this again"),
+        match crd::installed(&self.kubectl, &self.helm).await? {
+            Installed::Same => Ok(false),
+            Installed::Missing if self.settings.node_is_ours => Ok(true),
+            Installed::Missing => {
+                bail!("the cluster has no CRD stacks.weft.dev: run `make up`, then try again")
+            }
         }
     }
 
-    async fn make_namespaces(&self) -> Result<()> {
+    async fn create_namespaces(&self) -> Result<()> {
         let labels = json!({
-            // `make up`'s operator leaves it to ours.
+            // The operator of `make up` ignores namespaces with this label.
             "weft.dev/operator": self.release(),
             "pod-security.kubernetes.io/enforce": "restricted",
         });
@@ -149,7 +154,7 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list["items"].as_array().into_iter().flatten()
 }
 
-/// helm as a process.
+/// Runs helm.
 #[derive(Debug)]
 pub(crate) struct Helm {
     settings: Settings,

@@ -1,22 +1,22 @@
-//! Waiting for a condition instead of for time to pass.
+//! Waits for a condition instead of sleeping.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::time::{Instant, sleep, timeout};
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// One look may hang longer than the condition has time; this much more it gets.
-const LAST_LOOK: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Extra time for the last check, which may start just before the deadline.
+const LAST_CHECK: Duration = Duration::from_secs(10);
 
-/// Looks again and again until `look` succeeds, and returns what it found.
+/// Repeats `check` until it succeeds, and returns its result.
 ///
 /// # Errors
-/// When it has not succeeded in time: with what was waited for and why the last look failed.
+/// When it times out; the message has `what` and the error of the last check.
 ///
 /// # Cancellation
-/// Dropping the future drops the look under way.
-pub async fn until<T, F, Fut>(what: &str, within: Duration, mut look: F) -> Result<T>
+/// Dropping the future cancels the running check.
+pub async fn until<T, F, Fut>(what: &str, within: Duration, mut check: F) -> Result<T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T>>,
@@ -24,14 +24,14 @@ where
     let deadline = Instant::now() + within;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let looked =
-            timeout(left + LAST_LOOK, look()).await.unwrap_or_else(|_| Err(anyhow!("the look hung")));
-        match looked {
+        let checked =
+            timeout(left + LAST_CHECK, check()).await.unwrap_or_else(|_| Err(anyhow!("the check hung")));
+        match checked {
             Ok(found) => return Ok(found),
             Err(reason) if Instant::now() >= deadline => {
-                return Err(reason).with_context(|| format!("{what}: not within {within:?}"));
+                return Err(reason).with_context(|| format!("timed out after {within:?}: {what}"));
             }
-            Err(_) => sleep(LOOK_EVERY).await,
+            Err(_) => sleep(CHECK_INTERVAL).await,
         }
     }
 }

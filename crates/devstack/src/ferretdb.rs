@@ -24,10 +24,10 @@ pub struct FerretDb {
 }
 
 impl FerretDb {
-    /// Starts one whose data and log are in `folder`.
+    /// Starts FerretDB with data and log in `folder`.
     ///
     /// # Errors
-    /// When the tool is missing or it does not serve in time.
+    /// When the tool is missing or is not ready in time.
     pub async fn start(folder: &Path) -> Result<Self> {
         let program = tool("ferretdb", "ferretdb")?;
         let data = folder.join("data");
@@ -43,7 +43,7 @@ impl FerretDb {
             "--log-level=WARN".into(),
         ];
         let mut env = base_env();
-        // Collecting less often takes a seventh of its processor time away, for some 30 MiB of memory.
+        // Less frequent garbage collection saves a seventh of the CPU time and costs about 30 MiB of memory.
         env.insert("GOGC".into(), "400".into());
         let process = Process::launch(Spec {
             name: "ferretdb".into(),
@@ -58,7 +58,7 @@ impl FerretDb {
         Ok(Self { process: process.await?, uri: format!("mongodb://{address}/") })
     }
 
-    /// The URI that its clients use.
+    /// The URI for clients.
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.uri

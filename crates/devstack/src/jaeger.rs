@@ -1,4 +1,4 @@
-//! Jaeger 1, all in one, with its spans in memory.
+//! Jaeger 1 (all-in-one) with in-memory storage.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -19,7 +19,7 @@ use crate::{
 
 const MAX_TRACES: u32 = 20_000;
 
-/// A Jaeger that takes OTLP and answers queries, on loopback.
+/// A Jaeger on loopback that receives OTLP and answers queries.
 #[derive(Debug)]
 pub struct Jaeger {
     process: Process,
@@ -28,17 +28,17 @@ pub struct Jaeger {
 }
 
 impl Jaeger {
-    /// Starts one whose log is in `folder` and whose query face has the wanted port, or any when that is 0 or taken.
+    /// Starts Jaeger with its log in `folder` and its query API on this port, or on any port when it is 0 or in use.
     ///
     /// # Errors
-    /// When the tool is missing or it does not serve in time.
+    /// When the tool is missing or is not ready in time.
     pub async fn start(folder: &Path, query_port: u16) -> Result<Self> {
         let program = tool("jaeger-all-in-one", "jaeger")?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (otlp, query, admin) = (local(free_port()?), local(prefer(query_port)?), local(free_port()?));
         let mut env = base_env();
         env.insert("SPAN_STORAGE_TYPE".into(), "memory".into());
-        // Its own requests would appear among ours.
+        // Jaeger's own requests would appear among Weft's.
         env.insert("OTEL_TRACES_SAMPLER".into(), "always_off".into());
         let process = Process::launch(Spec {
             name: "jaeger".into(),
@@ -53,13 +53,13 @@ impl Jaeger {
         Ok(Self { process: process.await?, otlp, query })
     }
 
-    /// Where services send spans by OTLP over gRPC.
+    /// OTLP endpoint (gRPC) for spans.
     #[must_use]
     pub fn otlp_endpoint(&self) -> String {
         format!("http://{}", self.otlp)
     }
 
-    /// `http://…` of its query API.
+    /// URL of the query API.
     #[must_use]
     pub fn query_url(&self) -> String {
         format!("http://{}", self.query)
@@ -75,7 +75,7 @@ impl Deref for Jaeger {
 }
 
 fn args(otlp: SocketAddr, query: SocketAddr, admin: SocketAddr, collector: SocketAddr) -> Vec<String> {
-    // Faces that nobody uses get any port.
+    // Servers that are not used get any port.
     let unused = "127.0.0.1:0";
     vec![
         format!("--collector.otlp.grpc.host-port={otlp}"),

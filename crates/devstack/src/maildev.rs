@@ -1,4 +1,4 @@
-//! MailDev: an SMTP server that delivers nothing and shows what it got.
+//! MailDev: an SMTP server that does not deliver mails but shows them.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -17,7 +17,7 @@ use crate::{
     tools::tool,
 };
 
-/// A mail catcher without passwords and without TLS, on loopback.
+/// A mail catcher on loopback, without passwords and TLS.
 #[derive(Debug)]
 pub struct MailDev {
     process: Process,
@@ -26,10 +26,10 @@ pub struct MailDev {
 }
 
 impl MailDev {
-    /// Starts one whose mails and log are in `folder` and whose page has the wanted port, or any when that is 0 or taken.
+    /// Starts MailDev with mails and log in `folder` and its page on this port, or on any port when it is 0 or in use.
     ///
     /// # Errors
-    /// When the tool is missing or it does not serve in time.
+    /// When the tool is missing or is not ready in time.
     pub async fn start(folder: &Path, web_port: u16) -> Result<Self> {
         let program = tool("maildev", "maildev")?;
         let mails = folder.join("mails");
@@ -41,7 +41,7 @@ impl MailDev {
             format!("--smtp={}", smtp.port()),
             format!("--web-ip={}", web.ip()),
             format!("--web={}", web.port()),
-            // Without a folder it shares one with every other MailDev of the machine.
+            // By default all MailDev processes of the machine share one folder.
             format!("--mail-directory={}", mails.display()),
         ];
         let process = Process::launch(Spec {
@@ -57,13 +57,13 @@ impl MailDev {
         Ok(Self { process: process.await?, smtp, web })
     }
 
-    /// Where it takes mails.
+    /// Address of the SMTP server.
     #[must_use]
     pub fn smtp_address(&self) -> SocketAddr {
         self.smtp
     }
 
-    /// `http://…` of its page; its API is below `/api`, such as `/api/email`.
+    /// URL of the page. The API is below `/api`, such as `/api/email`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.web)

@@ -1,4 +1,4 @@
-//! `weft-dev`: the whole stack as processes on loopback, until it is told to end.
+//! `weft-dev`: runs the whole stack as processes on loopback until SIGINT or SIGTERM.
 
 use std::{
     io::{Write, stdout},
@@ -10,35 +10,35 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use weft_devstack::{DevStack, Options};
 
-/// Runs every service with their stores on loopback, without Kubernetes.
+/// Runs all services and their stores on loopback, without Kubernetes.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// The broker's port; another one is taken when it is in use.
+    /// Port of the broker; another port is used when it is in use.
     #[arg(long, default_value_t = 8080, env = "WEFT_DEV_BROKER_PORT")]
     broker_port: u16,
-    /// The console's port; another one is taken when it is in use.
+    /// Port of the console; another port is used when it is in use.
     #[arg(long, default_value_t = 8081, env = "WEFT_DEV_CONSOLE_PORT")]
     console_port: u16,
-    /// Origins beside the console's whose pages may use the broker, with commas between them.
+    /// Additional origins whose pages may call the broker, comma-separated.
     #[arg(long, value_delimiter = ',', env = "WEFT_DEV_ORIGINS")]
     origins: Vec<String>,
-    /// The port of Jaeger's query API; another one is taken when it is in use.
+    /// Port of Jaeger's query API; another port is used when it is in use.
     #[arg(long, default_value_t = 16686, env = "WEFT_DEV_JAEGER_PORT")]
     jaeger_port: u16,
-    /// The port of the mail catcher's page; another one is taken when it is in use.
+    /// Port of the mail catcher's page; another port is used when it is in use.
     #[arg(long, default_value_t = 1080, env = "WEFT_DEV_MAIL_PORT")]
     mail_port: u16,
-    /// The folder that keeps data and logs (default: a temporary one, erased at the end).
+    /// Folder for data and logs (default: a temporary folder, deleted at the end).
     #[arg(long, env = "WEFT_DEV_STATE")]
     state: Option<PathBuf>,
-    /// The share of traces that is kept, 0 to 1.
+    /// Share of traces that is kept, 0 to 1.
     #[arg(long, default_value_t = 1.0, env = "WEFT_DEV_TRACE_RATIO", value_parser = ratio)]
     trace_ratio: f64,
-    /// Runs without Jaeger and without spans.
+    /// Runs without Jaeger and without exporting spans.
     #[arg(long, env = "WEFT_DEV_NO_TRACES")]
     no_traces: bool,
-    /// The services' log filter.
+    /// Log filter of the services.
     #[arg(long, default_value = "info", env = "WEFT_LOG")]
     log: String,
 }
@@ -46,7 +46,7 @@ struct Args {
 fn ratio(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
-        _ => Err("a number from 0 to 1 is wanted".into()),
+        _ => Err("expected a number from 0 to 1".into()),
     }
 }
 
@@ -77,7 +77,7 @@ async fn main() -> Result<()> {
     stack.stop().await
 }
 
-/// NAME=value lines, then an empty one: whoever reads them from a pipe knows when all have come.
+/// Prints NAME=value lines and an empty line, which tells a reader of a pipe that all have been printed.
 fn print(stack: &DevStack) -> Result<()> {
     let mut out = stdout().lock();
     for (name, value) in stack.urls() {

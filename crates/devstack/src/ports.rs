@@ -1,19 +1,19 @@
-//! Ports that stay free until their process binds them.
+//! Picks free ports for child processes.
 
 use std::{collections::HashSet, net::TcpListener, ops::Range, sync::Mutex};
 
 use anyhow::{Context, Result, bail};
 
-/// Below the kernel's range for outgoing connections and below Kubernetes' node ports, so that only another process
-/// that asks for exactly this port can take it.
+/// Below the kernel's range for outgoing connections and below Kubernetes' node ports, so that only a process that asks for
+/// exactly this port can take it.
 const RANGE: Range<u16> = 15_000..29_000;
 
 static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
-/// A loopback port that nobody listens on and that this process has not given out before.
+/// A loopback port that is free and that this process has not returned before.
 ///
 /// # Errors
-/// When no port of the range is free.
+/// When no free port is found.
 pub fn free_port() -> Result<u16> {
     let mut given = GIVEN.lock().ok().context("the list of ports is poisoned")?;
     let given = given.get_or_insert_default();
@@ -26,10 +26,10 @@ pub fn free_port() -> Result<u16> {
     bail!("no free port between {} and {}", RANGE.start, RANGE.end)
 }
 
-/// The wanted port when it is free, else any.
+/// This port if it is free, otherwise any free port.
 ///
 /// # Errors
-/// When no port of the range is free.
+/// When no free port is found.
 pub(crate) fn prefer(port: u16) -> Result<u16> {
     if port != 0 && is_free(port) { Ok(port) } else { free_port() }
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL as Debian packages it, run from its own folder.
+//! PostgreSQL from the Debian package, with its data in a given folder.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ const BIN: &str = "/usr/lib/postgresql/15/bin";
 const PACKAGE: &str = "postgresql";
 const USER: &str = "weft";
 
-/// A PostgreSQL server with a superuser of its own and a password for it, on loopback.
+/// A PostgreSQL server on loopback, with a superuser and a random password.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
@@ -36,10 +36,10 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one whose data and log are in `folder`.
+    /// Starts PostgreSQL with data and log in `folder`.
     ///
     /// # Errors
-    /// When the package is missing, the data can't be made, or it does not serve in time.
+    /// When the package is missing, initdb fails, or the server is not ready in time.
     pub async fn start(folder: &Path) -> Result<Self> {
         let (postgres, initdb) = (program("postgres")?, program("initdb")?);
         fs::create_dir_all(folder)?;
@@ -61,13 +61,13 @@ impl Postgres {
             start_within: Duration::from_secs(60),
             stop_within: Duration::from_secs(30),
         })
-        // SIGTERM would wait for its clients to go.
+        // After SIGTERM it would wait for clients to disconnect.
         .stopped_by(Signal::SIGINT);
         process.start().await?;
         Ok(Self { process, uri: format!("postgres://{USER}:{password}@{address}/postgres") })
     }
 
-    /// The URI that its clients use, with user and password.
+    /// The URI for clients, with user and password.
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.uri
@@ -96,7 +96,7 @@ fn args(data: &Path, address: SocketAddr) -> Vec<String> {
     args
 }
 
-/// Whose process it becomes: PostgreSQL refuses to be root's.
+/// The user that PostgreSQL runs as, because it refuses to run as root. `None`: the current user.
 struct Account(Option<User>);
 
 impl Account {
@@ -108,7 +108,8 @@ impl Account {
         user.map(|user| Self(Some(user))).context("neither the user postgres nor nobody exists")
     }
 
-    /// The command that runs a program as that user. A folder of root's on the way to the data is no hindrance to it.
+    /// The command that runs a program as that user. With the capability `dac_override` it can reach data below folders that only
+    /// root may enter.
     fn command(&self, program: &Path, args: Vec<String>) -> (PathBuf, Vec<String>) {
         let Some(user) = &self.0 else { return (program.to_owned(), args) };
         let mut all = vec![
@@ -117,7 +118,7 @@ impl Account {
             "--clear-groups".into(),
             "--inh-caps=+dac_override".into(),
             "--ambient-caps=+dac_override".into(),
-            // The outer one is forgotten with the change of user.
+            // The kernel clears the setting of the outer setpriv when the user changes.
             "--pdeathsig=KILL".into(),
             "--".into(),
             program.display().to_string(),

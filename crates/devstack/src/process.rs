@@ -1,4 +1,4 @@
-//! One child process: started, watched, killed, paused, started again, and ended with its owner.
+//! A child process that can be started, stopped, killed, paused and restarted, and that ends with its owner.
 
 use std::{
     collections::BTreeMap,
@@ -22,14 +22,14 @@ use tokio::{
 };
 
 use crate::{
-    ready::{LOOK_EVERY, Ready},
+    ready::{CHECK_INTERVAL, Ready},
     spawner,
 };
 
 const PAUSE_WITHIN: Duration = Duration::from_secs(5);
 const CHILDREN_END_WITHIN: Duration = Duration::from_secs(10);
 
-/// How a process is started, every time.
+/// How to start a process.
 #[derive(Debug)]
 pub(crate) struct Spec {
     pub(crate) name: String,
@@ -42,7 +42,7 @@ pub(crate) struct Spec {
     pub(crate) stop_within: Duration,
 }
 
-/// A child process that can be ended and started again with the same ports and data.
+/// A child process that can be stopped and started again with the same ports and data.
 #[derive(Debug)]
 pub struct Process {
     spec: Spec,
@@ -62,7 +62,7 @@ impl Process {
         Self { spec, stop_signal: Signal::SIGTERM, running: Mutex::new(None) }
     }
 
-    /// The same process, asked to end by another signal than SIGTERM.
+    /// Uses this signal instead of SIGTERM to stop the process.
     pub(crate) fn stopped_by(mut self, stop_signal: Signal) -> Self {
         self.stop_signal = stop_signal;
         self
@@ -74,77 +74,74 @@ impl Process {
         Ok(process)
     }
 
-    /// Starts it again after [`Process::kill`] or [`Process::stop`], and waits until it serves.
+    /// Starts the process again after [`Process::kill`] or [`Process::stop`], and waits until it is ready.
     ///
     /// # Errors
-    /// When it runs already, can't be started, ends at once, or does not serve in time; the message has the end of its log.
+    /// When the process is already running, can't be started, exits, or is not ready in time; the message has the end of its log.
     pub async fn start(&self) -> Result<()> {
         self.start_unready()?;
         self.await_ready().await
     }
 
-    /// Starts it again without waiting until it serves.
+    /// Starts the process again without waiting until it is ready.
     ///
     /// # Errors
-    /// When it runs already or can't be started.
+    /// When the process is already running or can't be started.
     pub fn start_unready(&self) -> Result<()> {
         let mut running = self.lock();
         if let Some(old) = running.take_if(|old| old.ended.borrow().is_some()) {
-            // It has ended, so this returns at once.
+            // The process has exited, so this returns at once.
             let _ = old.reaper.join();
         }
-        ensure!(running.is_none(), "{} runs already", self.spec.name);
+        ensure!(running.is_none(), "{} is already running", self.spec.name);
         *running = Some(self.spawn()?);
         Ok(())
     }
 
-    /// Waits until it serves.
+    /// Waits until the process is ready.
     ///
     /// # Errors
-    /// When it ends, or does not serve in time; the message has the end of its log.
+    /// When the process exits, or is not ready in time; the message has the end of its log.
     pub async fn await_ready(&self) -> Result<()> {
         let deadline = Instant::now() + self.spec.start_within;
         while !self.spec.ready.holds().await {
             if let Some(status) = self.ended() {
-                bail!("{} ended while it started ({status}); {}", self.spec.name, self.log_tail());
+                bail!("{} exited during startup ({status}); {}", self.spec.name, self.log_tail());
             }
             if Instant::now() > deadline {
                 let Spec { name, start_within, ready, .. } = &self.spec;
-                bail!(
-                    "{name} does not serve after {start_within:?} (looked at {ready:?}); {}",
-                    self.log_tail()
-                );
+                bail!("{name} is not ready after {start_within:?} (checked {ready:?}); {}", self.log_tail());
             }
-            sleep(LOOK_EVERY).await;
+            sleep(CHECK_INTERVAL).await;
         }
-        // Another process may answer on this port while ours has failed to bind it.
+        // Another process may answer on this port while this one has failed to bind it.
         match self.ended() {
-            Some(status) => bail!("{} ended ({status}); {}", self.spec.name, self.log_tail()),
+            Some(status) => bail!("{} exited ({status}); {}", self.spec.name, self.log_tail()),
             None => Ok(()),
         }
     }
 
-    /// Ends it and its children as a crash would (SIGKILL), and waits until it is gone.
+    /// Kills the process and its children (SIGKILL), and waits until they are gone.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the process is not running.
     pub async fn kill(&self) -> Result<()> {
         let children = self.pid().map(descendants).unwrap_or_default();
         self.signal_group(Signal::SIGKILL)?;
         self.await_end(Duration::from_secs(10)).await?;
-        // What it has shared with its children is free again only after the last of them.
+        // Resources shared with its children are released only after the last of them has exited.
         let deadline = Instant::now() + CHILDREN_END_WITHIN;
-        while children.iter().any(|pid| lives(*pid)) {
-            ensure!(Instant::now() < deadline, "children of {} outlive it", self.spec.name);
-            sleep(LOOK_EVERY).await;
+        while children.iter().any(|pid| is_alive(*pid)) {
+            ensure!(Instant::now() < deadline, "children of {} are still running", self.spec.name);
+            sleep(CHECK_INTERVAL).await;
         }
         Ok(())
     }
 
-    /// Asks it to end (SIGTERM, or what its kind wants), waits, and returns its exit status.
+    /// Stops the process gracefully (SIGTERM, or SIGINT for PostgreSQL), and returns its exit status.
     ///
     /// # Errors
-    /// When it does not run, or does not end in time; then it is killed.
+    /// When the process is not running, or does not exit in time; then it is killed.
     pub async fn stop(&self) -> Result<String> {
         self.resume()?;
         self.signal(self.stop_signal)?;
@@ -155,51 +152,53 @@ impl Process {
         ended
     }
 
-    /// Waits until it has ended by itself, and returns its exit status.
+    /// Waits until the process has exited, and returns its exit status.
     ///
     /// # Errors
-    /// When it still runs at the end of that time.
+    /// When the process is still running after that time.
     pub async fn await_end(&self, within: Duration) -> Result<String> {
         let Some(mut ended) = self.lock().as_ref().map(|running| running.ended.clone()) else {
             bail!("{} was not started", self.spec.name);
         };
         let status = timeout(within, ended.wait_for(Option::is_some)).await;
-        let status = status.with_context(|| format!("{} still runs after {within:?}", self.spec.name))??;
+        let status =
+            status.with_context(|| format!("{} is still running after {within:?}", self.spec.name))??;
         Ok(status.clone().unwrap_or_default())
     }
 
-    /// Stops its threads (SIGSTOP), and returns when all have: it keeps its connections and answers nothing.
+    /// Suspends the process and its children (SIGSTOP), and returns when all threads have stopped. Its connections stay open, but
+    /// it answers nothing.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the process is not running, or does not stop in time.
     pub fn pause(&self) -> Result<()> {
         self.signal_group(Signal::SIGSTOP)?;
-        let pid = self.pid().with_context(|| format!("{} ended while it was paused", self.spec.name))?;
+        let pid = self.pid().with_context(|| format!("{} exited while it was paused", self.spec.name))?;
         let deadline = std::time::Instant::now() + PAUSE_WITHIN;
-        // A child that has just ended stays a zombie, since its parent stands still too.
-        let stopped = |child: u32| !lives(child) || all_threads_stopped(child);
+        // A child that has just exited stays a zombie, because its parent is stopped too.
+        let stopped = |child: u32| !is_alive(child) || all_threads_stopped(child);
         while !(all_threads_stopped(pid) && descendants(pid).into_iter().all(stopped)) {
             ensure!(
                 std::time::Instant::now() < deadline,
-                "{} does not stop within {PAUSE_WITHIN:?}",
+                "{} did not stop within {PAUSE_WITHIN:?}",
                 self.spec.name
             );
             thread::sleep(Duration::from_millis(1));
-            // Again, for a child that was made while the first signals were sent.
+            // Again, for children that were created while the first signals were sent.
             self.signal_group(Signal::SIGSTOP)?;
         }
         Ok(())
     }
 
-    /// Ends a [`Process::pause`].
+    /// Resumes the process after [`Process::pause`].
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the process is not running.
     pub fn resume(&self) -> Result<()> {
         self.signal_group(Signal::SIGCONT)
     }
 
-    /// Its process id, while it runs.
+    /// The process id, while the process is running.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         let running = self.lock();
@@ -207,13 +206,13 @@ impl Process {
         u32::try_from(running.pid.as_raw()).ok()
     }
 
-    /// The file with its standard output and error, of all its starts.
+    /// The file with standard output and error of all starts.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {
         self.spec.folder.join(format!("{}.log", self.spec.name))
     }
 
-    /// The last lines of its log, in words for an error.
+    /// The last lines of the log, as part of an error message.
     #[must_use]
     pub fn log_tail(&self) -> String {
         const LINES: usize = 25;
@@ -236,12 +235,12 @@ impl Process {
         self.send(|pid| kill(pid, signal))
     }
 
-    /// Reaches its children too, those included that lead groups of their own, as PostgreSQL's do.
+    /// Signals the process and its descendants, including those with process groups of their own, such as PostgreSQL's.
     fn signal_group(&self, signal: Signal) -> Result<()> {
         let children = self.pid().map(descendants).unwrap_or_default();
         self.send(|pid| killpg(pid, signal))?;
         for child in children.into_iter().filter_map(|pid| i32::try_from(pid).ok()) {
-            // An error means that it has ended already.
+            // Fails when the child has already exited.
             let _ = kill(Pid::from_raw(child), signal);
         }
         Ok(())
@@ -253,7 +252,7 @@ impl Process {
             Some(running) => {
                 send(running.pid).with_context(|| format!("failed to signal {}", self.spec.name))
             }
-            None => bail!("{} does not run", self.spec.name),
+            None => bail!("{} is not running", self.spec.name),
         }
     }
 
@@ -284,19 +283,19 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let children = self.pid().map(descendants).unwrap_or_default();
-        // An error means that it has ended already.
+        // Fails when the process has already exited.
         let _ = self.signal_group(Signal::SIGKILL);
         if let Some(running) = self.lock().take() {
             let _ = running.reaper.join();
         }
         let deadline = std::time::Instant::now() + CHILDREN_END_WITHIN;
-        while children.iter().any(|pid| lives(*pid)) && std::time::Instant::now() < deadline {
+        while children.iter().any(|pid| is_alive(*pid)) && std::time::Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
-/// Every process below this one.
+/// All descendants of a process.
 fn descendants(pid: u32) -> Vec<u32> {
     let children = |task: &str| fs::read_to_string(format!("/proc/{pid}/task/{task}/children"));
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
@@ -306,23 +305,23 @@ fn descendants(pid: u32) -> Vec<u32> {
     below.into_iter().flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
 }
 
-/// It exists and is no zombie.
-fn lives(pid: u32) -> bool {
+/// True when the process exists and is not a zombie.
+fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
-/// A signal stops a process a moment after it is sent, and a thread that runs on another processor later than the rest.
+/// True when all threads are stopped. SIGSTOP takes effect with a delay, which differs between threads.
 fn all_threads_stopped(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     threads.flatten().all(|thread| {
         let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // Its state is the first letter after the name, which stands in parentheses and may itself have some.
+        // The state is the first letter after the name, which is in parentheses and may itself contain parentheses.
         stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
     })
 }
 
-/// The variables that every child gets; all others of this process stay here.
+/// The environment variables that are passed to every child; no others are.
 pub(crate) fn base_env() -> BTreeMap<String, String> {
     ["PATH", "LANG", "TMPDIR", "RUST_BACKTRACE"]
         .into_iter()

@@ -1,4 +1,4 @@
-//! RabbitMQ as Debian packages it, run from its own folder.
+//! RabbitMQ from the Debian package, with its data in a given folder.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +25,10 @@ const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 const PACKAGE: &str = "rabbitmq-server";
 const USER: &str = "weft";
 
-/// A RabbitMQ node with a user of its own, on loopback.
+/// A RabbitMQ node on loopback, with a user and a random password.
 #[derive(Debug)]
 pub struct RabbitMq {
-    // Ends before the epmd that it is registered with.
+    // Dropped before the epmd that the node is registered with.
     server: Process,
     _epmd: Process,
     env: BTreeMap<String, String>,
@@ -37,15 +37,15 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Starts a node whose data and logs are in `folder`.
+    /// Starts a node with data and logs in `folder`.
     ///
     /// # Errors
-    /// When the package is missing or the node does not serve in time.
+    /// When the package is missing or the node is not ready in time.
     pub async fn start(folder: &Path) -> Result<Self> {
         Self::launch(folder, None).await
     }
 
-    /// The same with the management plugin, set as the operator sets it.
+    /// Starts a node with the management plugin, configured as by the operator.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -67,20 +67,20 @@ impl RabbitMq {
         Ok(Self { server, _epmd: epmd, env, uri, management })
     }
 
-    /// The URI that its clients use, with user and password.
+    /// The URI for clients, with user and password.
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// Where its management API is, if it has one.
+    /// URL of the management API, if the plugin is enabled.
     #[must_use]
     pub fn management_url(&self) -> Option<String> {
         self.management.map(|port| format!("http://127.0.0.1:{port}"))
     }
 
-    /// Has RabbitMQ write its buffers of declarations to disk. Without it, a kill within some seconds of the first
-    /// declarations can lose the queues themselves, and what is in them.
+    /// Makes RabbitMQ write buffered declarations to disk. Otherwise a kill within seconds after the first declarations can lose
+    /// queues with their messages.
     ///
     /// # Errors
     /// As [`Self::ctl`].
@@ -139,7 +139,7 @@ fn node_env(folder: &Path, epmd_port: u16, distribution_port: u16) -> BTreeMap<S
         ("HOME", folder.display().to_string()),
         ("ERL_EPMD_PORT", epmd_port.to_string()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
-        // Always the same, since data belongs to a node's name; the epmd of its own keeps two nodes apart.
+        // Constant, because data belongs to a node name. Each node has its own epmd, so equal names do not conflict.
         ("RABBITMQ_NODENAME", "weft@localhost".into()),
         ("RABBITMQ_DIST_PORT", distribution_port.to_string()),
         ("RABBITMQ_CONF_ENV_FILE", at("rabbitmq-env.conf")),
@@ -156,7 +156,7 @@ fn node_env(folder: &Path, epmd_port: u16, distribution_port: u16) -> BTreeMap<S
             "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
                 .into(),
         ),
-        // The start script's own switch: become the Erlang VM instead of staying its parent, so that signals reach it.
+        // Makes the start script exec the Erlang VM instead of staying its parent, so that signals reach the VM.
         ("detached", "true".into()),
     ];
     let mut env = base_env();

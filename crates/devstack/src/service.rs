@@ -1,4 +1,4 @@
-//! One of our own services, by the environment contract that all of them share.
+//! One of Weft's services, configured by environment variables.
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +18,17 @@ use crate::{
     tools::our_binary,
 };
 
-/// What differs between two services.
+/// Options of a service.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceOptions {
-    /// The wanted HTTP port; any free one when it is 0 or taken.
+    /// Preferred HTTP port; any free port when it is 0 or in use.
     pub http_port: u16,
-    /// Variables beside those of the ports; they win over them.
+    /// Environment variables; they override the default ones.
     pub env: BTreeMap<String, String>,
 }
 
 impl ServiceOptions {
-    /// Adds a variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.insert(name.into(), value.into());
@@ -46,17 +46,17 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the binary `name` and waits until it says that it is ready.
+    /// Starts the binary `name` and waits until it is ready.
     ///
     /// # Errors
-    /// When the binary is missing or it is not ready in time.
+    /// When the binary is missing or is not ready in time.
     pub async fn start(name: &str, folder: &Path, options: ServiceOptions) -> Result<Self> {
         let service = Self::start_unready(name, folder, options)?;
         service.process.await_ready().await?;
         Ok(service)
     }
 
-    /// Starts the binary `name` without waiting, for what it does while it is not ready.
+    /// Starts the binary `name` without waiting until it is ready.
     ///
     /// # Errors
     /// When the binary is missing or can't be started.
@@ -85,19 +85,19 @@ impl Service {
         Ok(Self { process, http, grpc, admin })
     }
 
-    /// `http://…` of its HTTP face.
+    /// URL of the HTTP server.
     #[must_use]
     pub fn http_url(&self) -> String {
         format!("http://{}", self.http)
     }
 
-    /// Where its gRPC face listens.
+    /// Address of the gRPC server.
     #[must_use]
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc
     }
 
-    /// `http://…` of its admin face.
+    /// URL of the admin port.
     #[must_use]
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin)

@@ -1,6 +1,6 @@
-//! One thread that lives as long as the program starts every child.
+//! Starts all children from one thread that lives as long as the program.
 //!
-//! `PR_SET_PDEATHSIG` fires when the *thread* that started the child ends, and a runtime's threads come and go.
+//! `PR_SET_PDEATHSIG` fires when the *thread* that started the child ends, and threads of a Tokio runtime may end earlier.
 
 use std::{
     io,
@@ -18,14 +18,14 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
         let (jobs, queue) = mpsc::channel::<Job>();
         thread::spawn(move || {
             for (mut command, answer) in queue {
-                // Whoever asked is gone only if its thread panicked.
+                // Fails only if the requesting thread panicked.
                 let _ = answer.send(command.spawn());
             }
         });
         jobs
     });
-    let gone = || io::Error::other("the thread that starts processes has ended");
+    let ended = || io::Error::other("the spawner thread has ended");
     let (answer, result) = mpsc::channel();
-    spawner.send((command, answer)).map_err(|_| gone())?;
-    result.recv().map_err(|_| gone())?
+    spawner.send((command, answer)).map_err(|_| ended())?;
+    result.recv().map_err(|_| ended())?
 }

@@ -1,4 +1,4 @@
-//! The whole of what `make up` runs, as processes wired to each other.
+//! Everything that `make up` runs, as processes connected to each other.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,31 +9,31 @@ use crate::ports::prefer;
 use crate::state::kept_password;
 use crate::{FerretDb, Jaeger, MailDev, Postgres, RabbitMq, Service, ServiceOptions, StateDir};
 
-/// Of the first user, an admin.
+/// Email of the first user, an admin.
 const ADMIN_EMAIL: &str = "admin@example.com";
 
-/// How a [`DevStack`] is started.
+/// Options of a [`DevStack`].
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where data and logs go; a temporary folder when there is none.
+    /// Folder for data and logs; a temporary folder when `None`.
     pub state: Option<PathBuf>,
-    /// The wanted port of the broker's HTTP face; 0 for any.
+    /// Preferred HTTP port of the broker; 0 for any.
     pub broker_port: u16,
-    /// The wanted port of the console; 0 for any.
+    /// Preferred port of the console; 0 for any.
     pub console_port: u16,
-    /// The wanted port of Jaeger's query face; 0 for any.
+    /// Preferred port of Jaeger's query API; 0 for any.
     pub jaeger_port: u16,
-    /// The wanted port of the mail catcher's page; 0 for any.
+    /// Preferred port of the mail catcher's page; 0 for any.
     pub mail_port: u16,
-    /// Whether Jaeger runs and spans leave the services.
+    /// Whether Jaeger runs and services export spans.
     pub traces: bool,
-    /// The share of traces that is kept, 0 to 1.
+    /// Share of traces that is kept, 0 to 1.
     pub trace_ratio: f64,
-    /// The services' log filter.
+    /// Log filter of the services.
     pub log: String,
-    /// Origins beside the console's whose pages may use the broker.
+    /// Additional origins whose pages may call the broker.
     pub origins: Vec<String>,
-    /// Settings of every service, such as longer timeouts for a busy machine.
+    /// Environment variables of all services, such as longer timeouts for a busy machine.
     pub env: BTreeMap<String, String>,
 }
 
@@ -54,40 +54,40 @@ impl Default for Options {
     }
 }
 
-/// Stores and services on loopback. Fields are in the order in which they end: callers before those that they call.
+/// Stores and services on loopback. The order of the fields is the drop order: callers before the services that they call.
 #[derive(Debug)]
 pub struct DevStack {
     /// The console.
     pub frontend: Service,
-    /// The entry point.
+    /// Entry point for clients.
     pub broker: Service,
-    /// The consumer of events.
+    /// Consumer of events.
     pub listener: Service,
-    /// Users and sessions.
+    /// Service for users and sessions.
     pub authentication: Service,
-    /// The log store's service.
+    /// Service for log entries.
     pub logger: Service,
-    /// What sends mails.
+    /// Service that sends mails.
     pub mail: Service,
     /// Jaeger, unless traces are off.
     pub jaeger: Option<Jaeger>,
-    /// Takes every mail.
+    /// SMTP server that receives all mails.
     pub mailcatcher: MailDev,
-    /// The events' store.
+    /// Message broker for events.
     pub rabbitmq: RabbitMq,
-    /// The users' store.
+    /// Store of authentication.
     pub postgres: Postgres,
-    /// The logger's store.
+    /// Store of the logger.
     pub mongodb: FerretDb,
     admin_password: String,
     state: StateDir,
 }
 
 impl DevStack {
-    /// Starts everything and waits until all of it serves.
+    /// Starts everything and waits until all processes are ready.
     ///
     /// # Errors
-    /// When a program is missing or a process does not serve in time; what has started is ended.
+    /// When a program is missing or a process is not ready in time; started processes are then killed.
     pub async fn start(options: Options) -> Result<Self> {
         let state = options.state.as_deref().map_or_else(StateDir::temporary, StateDir::at)?;
         let (mongodb, postgres, rabbitmq, mailcatcher, jaeger) = tokio::try_join!(
@@ -103,27 +103,27 @@ impl DevStack {
         let encryption_key = kept_password(&folder, "encryption-key", 64)?;
         let (logger, mail) = tokio::try_join!(
             Service::start("logger", &folder, common.clone().env("MONGODB_URI", mongodb.uri())),
-            Service::start("mail", &folder, of_mail(&common, &mailcatcher)),
+            Service::start("mail", &folder, mail_options(&common, &mailcatcher)),
         )?;
         let known = format!("logger={},mail={}", logger.grpc_address(), mail.grpc_address());
         let console_port = prefer(options.console_port)?;
-        let of_authentication = of_authentication(&common, &postgres, &admin_password)
+        let authentication_options = authentication_options(&common, &postgres, &admin_password)
             .env("AUTH_ENCRYPTION_KEYS", encryption_key)
             .env("AUTH_CONSOLE_URL", format!("http://127.0.0.1:{console_port}"))
             .env("WEFT_MESH_ADDRESSES", known.clone());
-        let of_listener =
+        let listener_options =
             common.clone().env("AMQP_URI", rabbitmq.uri()).env("WEFT_MESH_ADDRESSES", known.clone());
         let (authentication, listener) = tokio::try_join!(
-            Service::start("authentication", &folder, of_authentication),
-            Service::start("listener", &folder, of_listener),
+            Service::start("authentication", &folder, authentication_options),
+            Service::start("listener", &folder, listener_options),
         )?;
         let addresses = format!("{known},authentication={}", authentication.grpc_address());
-        let of_broker = of_broker(&options, &common, console_port, jaeger.as_ref())
+        let broker_options = broker_options(&options, &common, console_port, jaeger.as_ref())
             .env("AMQP_URI", rabbitmq.uri())
             .env("WEFT_MESH_ADDRESSES", addresses);
-        let broker = Service::start("broker", &folder, of_broker).await?;
-        let of_frontend = of_frontend(&common, console_port, &broker, jaeger.as_ref());
-        let frontend = Service::start("frontend", &folder, of_frontend).await?;
+        let broker = Service::start("broker", &folder, broker_options).await?;
+        let frontend_options = frontend_options(&common, console_port, &broker, jaeger.as_ref());
+        let frontend = Service::start("frontend", &folder, frontend_options).await?;
         Ok(Self {
             frontend,
             broker,
@@ -141,13 +141,13 @@ impl DevStack {
         })
     }
 
-    /// `http://…` of the broker.
+    /// URL of the broker.
     #[must_use]
     pub fn broker_url(&self) -> String {
         self.broker.http_url()
     }
 
-    /// `http://…` of Jaeger's query API, unless traces are off.
+    /// URL of Jaeger's query API, unless traces are off.
     #[must_use]
     pub fn jaeger_url(&self) -> Option<String> {
         self.jaeger.as_ref().map(Jaeger::query_url)
@@ -159,13 +159,13 @@ impl DevStack {
         (ADMIN_EMAIL, &self.admin_password)
     }
 
-    /// The folder with data and logs.
+    /// The folder for data and logs.
     #[must_use]
     pub fn state(&self) -> &StateDir {
         &self.state
     }
 
-    /// Every address, as NAME and value.
+    /// All addresses and credentials, as pairs of name and value.
     #[must_use]
     pub fn urls(&self) -> Vec<(&'static str, String)> {
         let mut urls = vec![("BROKER_URL", self.broker_url()), ("CONSOLE_URL", self.frontend.http_url())];
@@ -191,10 +191,10 @@ impl DevStack {
         urls
     }
 
-    /// Ends everything as a rollout would, callers first.
+    /// Stops everything gracefully, callers first.
     ///
     /// # Errors
-    /// When a process does not end in time; it and the rest are then killed.
+    /// When a process does not exit in time; it and the remaining processes are then killed.
     pub async fn stop(self) -> Result<()> {
         for service in
             [&self.frontend, &self.broker, &self.listener, &self.authentication, &self.logger, &self.mail]
@@ -230,7 +230,7 @@ fn common_options(options: &Options, jaeger: Option<&Jaeger>) -> ServiceOptions 
     }
 }
 
-fn of_mail(common: &ServiceOptions, mailcatcher: &MailDev) -> ServiceOptions {
+fn mail_options(common: &ServiceOptions, mailcatcher: &MailDev) -> ServiceOptions {
     let smtp = mailcatcher.smtp_address();
     common
         .clone()
@@ -241,8 +241,12 @@ fn of_mail(common: &ServiceOptions, mailcatcher: &MailDev) -> ServiceOptions {
         .env("FROM_ADDRESS", "weft@example.com")
 }
 
-/// Tests and benches sign in more often than people do.
-fn of_authentication(common: &ServiceOptions, postgres: &Postgres, admin_password: &str) -> ServiceOptions {
+/// With a high sign-in limit, because tests and benchmarks sign in more often than people do.
+fn authentication_options(
+    common: &ServiceOptions,
+    postgres: &Postgres,
+    admin_password: &str,
+) -> ServiceOptions {
     common
         .clone()
         .env("DATABASE_URL", postgres.uri())
@@ -253,7 +257,7 @@ fn of_authentication(common: &ServiceOptions, postgres: &Postgres, admin_passwor
         .env("AUTH_RECIPIENT_MAILS_PER_HOUR", "0")
 }
 
-fn of_broker(
+fn broker_options(
     options: &Options,
     common: &ServiceOptions,
     console_port: u16,
@@ -276,7 +280,7 @@ fn of_broker(
     }
 }
 
-fn of_frontend(
+fn frontend_options(
     common: &ServiceOptions,
     port: u16,
     broker: &Service,

@@ -1,4 +1,4 @@
-//! The folder that has a process's data and logs.
+//! The folder for data and logs of the processes.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rand::distr::{Alphanumeric, SampleString};
 use tempfile::TempDir;
 
-/// A folder that is erased with this value when it is temporary, and stays when it was given.
+/// A folder for data and logs. A temporary folder is deleted on drop; a given folder is kept.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
@@ -18,53 +18,55 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// A new temporary folder.
+    /// Creates a temporary folder.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// When the folder can't be created.
     pub fn temporary() -> Result<Self> {
         let temporary = tempfile::Builder::new()
             .prefix("weft-")
             .tempdir()
-            .context("failed to make a temporary folder")?;
+            .context("failed to create a temporary folder")?;
         Ok(Self { path: temporary.path().to_owned(), _temporary: Some(temporary), _lock: None })
     }
 
-    /// The given folder, made when it is missing, for this process alone.
+    /// Locks the given folder for this process; creates the folder when it is missing.
     ///
     /// # Errors
-    /// When it can't be made, or another process uses it.
+    /// When the folder can't be created, or another process uses it.
     pub fn at(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("failed to make the folder {}", path.display()))?;
+        fs::create_dir_all(path)
+            .with_context(|| format!("failed to create the folder {}", path.display()))?;
         let path = path.canonicalize()?;
         let lock = fs::File::create(path.join("lock"))?;
         if lock.try_lock().is_err() {
             bail!(
-                "the folder {} is in use by another weft-dev: end that one, or give another folder",
+                "the folder {} is in use by another weft-dev: stop that one, or use another folder",
                 path.display()
             );
         }
         Ok(Self { path, _temporary: None, _lock: Some(lock) })
     }
 
-    /// Where it is.
+    /// Path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A folder inside it, made when it is missing.
+    /// A subfolder, created when it is missing.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// When the subfolder can't be created.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("failed to make the folder {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("failed to create the folder {}", path.display()))?;
         Ok(path)
     }
 }
 
-/// A random password of this many letters that is kept in a file: data that is kept keeps its password too.
+/// A random password of this many letters that is stored in a file, so that kept data is used with the same password.
 ///
 /// # Errors
 /// When the file can't be written.

@@ -1,4 +1,4 @@
-//! Where the programs are, and what to do when one is missing.
+//! Finds programs, and says how to install a missing one.
 
 use std::{
     env,
@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 /// The path of a tool that `k8s/local/tools/build.sh` builds.
 ///
 /// # Errors
-/// When it is in none of the places; the message has the command that builds it.
+/// When the tool is not found; the message has the command that builds it.
 pub fn tool(name: &str, family: &str) -> Result<PathBuf> {
     let folders =
         env::var_os("WEFT_TOOLS_BIN").map(PathBuf::from).into_iter().chain(cache_bin()).chain(path_folders());
@@ -18,7 +18,7 @@ pub fn tool(name: &str, family: &str) -> Result<PathBuf> {
         return Ok(found);
     }
     bail!(
-        "the tool {name} is neither in $WEFT_TOOLS_BIN nor in the tool cache nor on PATH: \
+        "tool {name} not found in $WEFT_TOOLS_BIN, the tool cache or PATH: \
          build it with `k8s/local/tools/build.sh {family}` (needs Go; maildev needs Node and npm)"
     )
 }
@@ -30,25 +30,25 @@ pub(crate) fn packaged(path: &str, package: &str) -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     bail!(
-        "{} is missing: install it with `apt-get install {package}` (it need not run as a service)",
+        "{} not found: install it with `apt-get install {package}` (it need not run as a service)",
         path.display()
     )
 }
 
-/// The path of one of our own binaries.
+/// The path of one of Weft's binaries.
 ///
 /// # Errors
-/// When it has not been built; the message has the command that builds it.
+/// When the binary is not found; the message has the command that builds it.
 pub fn our_binary(name: &str) -> Result<PathBuf> {
     let given = env::var_os("WEFT_BIN_DIR").map(PathBuf::from);
     let own = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
-    // A test or an example runs from a folder below the one that has the binaries.
+    // Tests and examples run from a subfolder of the one with the binaries.
     let above = own.as_deref().and_then(Path::parent).map(Path::to_owned);
     if let Some(found) = first_with(given.into_iter().chain(own).chain(above), name) {
         return Ok(found);
     }
     bail!(
-        "the binary {name} is neither in $WEFT_BIN_DIR nor beside this one: \
+        "binary {name} not found in $WEFT_BIN_DIR or next to this executable: \
          build it with `cargo build --release --bin {name}`"
     )
 }

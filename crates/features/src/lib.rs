@@ -1,4 +1,4 @@
-//! No code: the manifest is the point.
+//! Has no code, only a manifest that fixes the features of shared dependencies.
 //!
-//! Cargo chooses a dependency's features from the crates that one command selects. Without this crate `cargo test -p weft-logger`
-//! and `cargo build --workspace` would each compile tokio, and all that stands on it, for themselves.
+//! Cargo chooses the features of a dependency from the crates that a command selects. Without this crate
+//! `cargo test -p weft-logger` and `cargo build --workspace` would each compile tokio, and everything that depends on it, again.

@@ -1,7 +1,7 @@
-//! The signed-in person on whose behalf a call is made, as metadata.
+//! The signed-in user on whose behalf a call is made, as gRPC metadata.
 //!
-//! The broker alone checks tokens; the services behind it trust what it says here, because only the services that the
-//! Stack's graph names may call them.
+//! Only the broker checks tokens. The services behind it trust this metadata, because only the services named in the Stack's
+//! graph can call them.
 
 use std::str::FromStr;
 
@@ -11,35 +11,35 @@ const USER: &str = "weft-user-id";
 const SESSION: &str = "weft-session-id";
 const ROLE: &str = "weft-user-role";
 
-/// What a person may do. Roles are ordered: each may do what those before it may.
+/// What a user may do. Roles are ordered: each includes the permissions of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Everything of their own.
+    /// Access to their own data.
     User,
-    /// Reads logs, traces, and what is known about dead letters.
+    /// Reads logs, traces and the list of dead letters.
     Viewer,
-    /// Everything.
+    /// Access to everything.
     Admin,
 }
 
-/// Who is signed in.
+/// The signed-in user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user's id, a UUID.
     pub user: String,
     /// The session's id, a UUID.
     pub session: String,
-    /// What they may do.
+    /// The user's role.
     pub role: Role,
 }
 
-/// Metadata that names a caller in part, or with a role that this version does not know.
+/// The caller's metadata is incomplete or has an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the call's metadata {0} is missing or wrong")]
+#[error("metadata `{0}` is missing or invalid")]
 pub struct CallerError(&'static str);
 
 impl Role {
-    /// The word for it, in metadata, tokens and JSON.
+    /// The role in metadata, tokens and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -63,10 +63,10 @@ impl FromStr for Role {
 }
 
 impl Caller {
-    /// Writes it into a call's metadata.
+    /// Writes the caller into a call's metadata.
     ///
     /// # Errors
-    /// When an id is no text that metadata may hold.
+    /// When an id is not valid as a metadata value.
     pub fn to_metadata(&self, metadata: &mut MetadataMap) -> Result<(), CallerError> {
         let mut insert = |name: &'static str, value: &str| {
             let value = MetadataValue::from_str(value).map_err(|_| CallerError(name))?;
@@ -78,10 +78,10 @@ impl Caller {
         insert(ROLE, self.role.as_str())
     }
 
-    /// Reads it from a call's metadata: nothing when the call is on nobody's behalf.
+    /// Reads the caller from a call's metadata; `None` for an anonymous call.
     ///
     /// # Errors
-    /// When only a part of it is there.
+    /// When the session or role is missing, or the role is unknown.
     pub fn from_metadata(metadata: &MetadataMap) -> Result<Option<Self>, CallerError> {
         let read = |name| metadata.get(name).and_then(|value| value.to_str().ok());
         let Some(user) = read(USER) else { return Ok(None) };
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_crosses_whole_or_not_at_all() {
+    fn rejects_an_incomplete_caller() {
         let caller = Caller { user: "u".into(), session: "s".into(), role: Role::Admin };
         let mut metadata = MetadataMap::new();
         assert_eq!(Caller::from_metadata(&metadata), Ok(None));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_role_has_a_word_and_may_do_what_those_before_it_may() {
+    fn roles_are_ordered_and_parse_their_own_names() {
         for role in [Role::User, Role::Viewer, Role::Admin] {
             assert_eq!(role.as_str().parse(), Ok(role));
         }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_no_header_text_is_refused() {
+    fn rejects_an_id_that_is_not_a_metadata_value() {
         let caller = Caller { user: "a\nb".into(), session: "s".into(), role: Role::User };
         assert_eq!(caller.to_metadata(&mut MetadataMap::new()), Err(CallerError(USER)));
     }

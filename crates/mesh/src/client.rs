@@ -1,4 +1,4 @@
-//! Calling another service by its name.
+//! Channels to other services, by name.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::metrics::Calls;
 use crate::observed::{Observation, ObservedBody};
 use crate::resend;
 
-/// A peer that vanished without a word is noticed within this plus [`KEEPALIVE_TIMEOUT`].
+/// A peer that vanished without closing its connection is detected within this plus [`KEEPALIVE_TIMEOUT`].
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -35,23 +35,23 @@ pub struct Mesh {
     calls: Calls,
 }
 
-/// A service that can't be called, whatever the network does.
+/// A service whose address is not configured correctly.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
-    /// Neither the list nor the domain has it.
+    /// Neither the list of addresses nor a domain is set.
     #[error(
-        "no address is known for service `{service}`: set WEFT_MESH_DOMAIN, or list it in WEFT_MESH_ADDRESSES"
+        "no address for service `{service}`: set WEFT_MESH_DOMAIN, or add the service to WEFT_MESH_ADDRESSES"
     )]
     UnknownService {
-        /// Its name.
+        /// Name of the service.
         service: String,
     },
-    /// Its address is none.
-    #[error("`{address}` is no address for service `{service}`")]
+    /// The address is invalid.
+    #[error("invalid address `{address}` for service `{service}`")]
     Address {
-        /// Its name.
+        /// Name of the service.
         service: String,
-        /// As configured.
+        /// The address as configured.
         address: String,
         /// Why.
         #[source]
@@ -65,11 +65,11 @@ impl Mesh {
         Self { config: Arc::new(config), calls: Calls::register(metrics, "client") }
     }
 
-    /// A channel to a service. Connects at the first call, and again whenever the connection is lost. A call waits up to 1.5 s
-    /// for a service that has just become unreachable.
+    /// Creates a channel to a service. Connects at the first call, and again when the connection is lost. A call waits up to
+    /// 1.5 s for a service that has just become unreachable.
     ///
     /// # Errors
-    /// When no address is known for it; never because it is away.
+    /// When no valid address is configured; not when the service is unavailable.
     pub fn channel(&self, service: &str) -> Result<Channel, MeshError> {
         let address = self
             .config
@@ -88,7 +88,7 @@ impl Mesh {
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
         let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
-        // IPv6 is written in brackets.
+        // IPv6 addresses are in brackets.
         let host = host.trim_matches(['[', ']']);
         let peer = Peer {
             service: service.to_owned(),
@@ -111,7 +111,7 @@ pub(crate) struct Peer {
     port: u16,
 }
 
-/// Calls to one service. Cheap to clone; clones share the connection.
+/// A channel to one service. Cheap to clone; clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Channel {
     inner: transport::Channel,
@@ -121,21 +121,21 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// The same channel with another deadline for calls whose caller brings none.
+    /// Sets the deadline of calls whose caller has none.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The deadline of calls whose caller brings none.
+    /// The deadline of calls whose caller has none.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Opens a connection to the service and closes it, to find out whether a call would get through.
+    /// Checks that the service accepts connections.
     ///
     /// # Errors
-    /// When it can't be connected to within a second.
+    /// When connecting fails or takes more than a second.
     pub async fn probe(&self) -> io::Result<()> {
         net::connect_within(&self.peer.host, self.peer.port, ATTEMPT).await.map(drop)
     }
@@ -175,7 +175,7 @@ async fn exchange(
             observation.read(response.headers());
             Ok(response.map(|body| Body::new(ObservedBody::new(body, observation))))
         }
-        // tonic reads the header that carries the deadline, and may be the first to see it pass.
+        // tonic also applies the timeout from the header, and may be the first to notice that it has passed.
         Ok(Err(error)) if !timed_out(&error) => {
             observation.end(Code::Unavailable);
             Err(unreachable(&peer, &error))
@@ -191,10 +191,10 @@ fn timed_out(error: &transport::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<TimeoutExpired>())
 }
 
-/// Nothing came back: the connection could not be made, or was lost before the answer.
+/// Status of a call without an answer: connecting failed, or the connection was lost.
 fn unreachable(peer: &Peer, error: &transport::Error) -> Status {
     let Peer { service, host, port } = peer;
-    tracing::debug!(service, host, port, error = chain(error), "call without an answer");
+    tracing::debug!(service, host, port, error = chain(error), "call failed without an answer");
     Status::unavailable(format!("{service} can't be reached at {host}:{port}: {}", chain(error)))
 }
 

@@ -1,30 +1,30 @@
-//! Where services are, and how they are spoken to.
+//! Settings of the mesh.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weft_runtime::config::{ConfigError, Settings};
 
-/// The port of every gRPC face in a cluster.
+/// Port of every gRPC server in a cluster.
 pub const GRPC_PORT: u16 = 50_051;
 
-/// How calls are protected on their way.
+/// Transport security of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
-    /// Not at all. Has to be asked for by name.
+    /// No encryption. Must be set explicitly.
     Plaintext,
 }
 
-/// The settings of the mesh; the crate's front page lists them.
+/// The settings of the mesh, as listed in the crate's README.
 #[derive(Debug, Clone)]
 pub struct MeshConfig {
-    /// How calls are protected.
+    /// Transport security.
     pub security: Security,
     /// DNS domain of the services.
     pub domain: Option<String>,
-    /// Addresses, `host:port`, that go before the domain.
+    /// Addresses, `host:port`, that take precedence over the domain.
     pub addresses: BTreeMap<String, String>,
-    /// The deadline of a call whose caller brings none.
+    /// The deadline of a call whose caller has none.
     pub timeout: Duration,
 }
 
@@ -32,7 +32,7 @@ impl MeshConfig {
     /// Reads the settings.
     ///
     /// # Errors
-    /// When one is wrong, or the security is not named.
+    /// When a setting is invalid, or WEFT_MESH_SECURITY is not set.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             security: security(settings)?,
@@ -42,7 +42,7 @@ impl MeshConfig {
         })
     }
 
-    /// The address, `host:port`, of a service; nothing when neither list nor domain knows it.
+    /// The address, `host:port`, of a service; `None` when it is not listed and no domain is set.
     pub fn address(&self, service: &str) -> Option<String> {
         self.addresses
             .get(service)
@@ -53,14 +53,14 @@ impl MeshConfig {
 
 fn security(settings: &Settings) -> Result<Security, ConfigError> {
     const NAME: &str = "WEFT_MESH_SECURITY";
-    const WANTED: &str = "`plaintext`, by name: there is no silent plain text";
+    const WANTED: &str = "`plaintext` (encryption is not supported yet)";
     match settings.required_text(NAME, WANTED)?.as_str() {
         "plaintext" => Ok(Security::Plaintext),
         other => Err(ConfigError::Invalid {
             name: NAME.to_owned(),
             value: other.to_owned(),
             wanted: WANTED,
-            reason: "this version knows no other".to_owned(),
+            reason: "no other value is supported".to_owned(),
         }),
     }
 }
@@ -77,8 +77,8 @@ fn addresses(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigErro
             _ => Err(ConfigError::Invalid {
                 name: NAME.to_owned(),
                 value: value.clone(),
-                wanted: "service=host:port pairs with commas between them",
-                reason: format!("`{pair}` is no such pair"),
+                wanted: "comma-separated service=host:port pairs",
+                reason: format!("`{pair}` is not such a pair"),
             }),
         })
         .collect()
@@ -95,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_has_to_be_asked_for_by_name() {
+    fn requires_plaintext_to_be_set_explicitly() {
         assert!(read([]).unwrap_err().to_string().contains("WEFT_MESH_SECURITY"));
         assert!(read([("WEFT_MESH_SECURITY", "none")]).is_err());
         assert_eq!(read([("WEFT_MESH_SECURITY", "plaintext")]).unwrap().security, Security::Plaintext);
     }
 
     #[test]
-    fn a_listed_address_goes_before_the_domain() {
+    fn prefers_a_listed_address_to_the_domain() {
         let config = read([
             ("WEFT_MESH_SECURITY", "plaintext"),
             ("WEFT_MESH_DOMAIN", "shop.svc.cluster.local"),

@@ -1,8 +1,8 @@
-//! Makes the connections of a channel.
+//! Establishes the connections of a channel.
 //!
-//! A call waits for a connection within its deadline. While a service starts, its pods can be ready before every node
-//! routes to them, and connections are refused in between; so an attempt that fails is repeated until the service has been
-//! unreachable for [`PATIENCE`]. After that, calls fail at their first failed attempt.
+//! A call waits for a connection within its deadline. While a service starts, its pods can be ready before every node routes
+//! to them, and connections are refused in between. So a failed attempt is repeated until the service has been unreachable
+//! for [`PATIENCE`]. After that, calls fail at their first failed attempt.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +18,11 @@ use tokio::time::{Instant, sleep};
 use tower::Service;
 use weft_runtime::net;
 
-/// Timeout of one attempt, name lookup included. Below a call's usual deadline, so that there is time for a second one.
+/// Timeout of one attempt, including name resolution. Shorter than the usual deadline, to leave time for a second attempt.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(1_500);
 const PAUSE: Duration = Duration::from_millis(50);
-/// Failures further apart than this are separate outages: what happened in between is not known.
+/// Failures further apart than this belong to separate outages, because the state in between is unknown.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
@@ -77,8 +77,8 @@ async fn repeat<T, F: Future<Output = io::Result<T>>>(
             }
             Err(error) => error,
         };
-        // tonic polls an attempt only while a call waits for it. The failure of an attempt whose caller had left says
-        // nothing about the present, and must not fail the next call.
+        // tonic polls an attempt only while a call waits for it. If the caller has left in the meantime, the failure is out of
+        // date and must not fail the next call.
         if begun.elapsed() > 2 * ATTEMPT {
             continue;
         }
@@ -89,7 +89,7 @@ async fn repeat<T, F: Future<Output = io::Result<T>>>(
     }
 }
 
-/// Notes a failed attempt. Returns how long the outage has lasted.
+/// Records a failed attempt. Returns how long the outage has lasted.
 fn unreachable_for(outage: &Mutex<Option<Outage>>, begun: Instant) -> Duration {
     let now = Instant::now();
     let mut outage = outage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +108,7 @@ mod tests {
     const REFUSED: io::ErrorKind = io::ErrorKind::ConnectionRefused;
 
     #[tokio::test(start_paused = true)]
-    async fn a_service_that_is_reachable_a_moment_later_is_waited_for() {
+    async fn waits_for_a_service_that_becomes_reachable() {
         let (outage, attempts) = (Mutex::default(), Cell::new(0));
         let connected = repeat(&outage, || {
             attempts.set(attempts.get() + 1);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_fail_at_their_first_attempt_once_a_service_has_been_unreachable_for_long() {
+    async fn fails_at_the_first_attempt_during_a_long_outage() {
         let (outage, attempts) = (Mutex::default(), Cell::new(0));
         let refuse = || {
             attempts.set(attempts.get() + 1);
@@ -135,11 +135,11 @@ mod tests {
 
         sleep(FORGOTTEN_AFTER).await;
         repeat(&outage, refuse).await.unwrap_err();
-        assert!(attempts.get() > before + 2, "a new outage is given time again");
+        assert!(attempts.get() > before + 2, "attempts are repeated in a new outage");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_failure_of_an_attempt_whose_caller_has_left_does_not_fail_the_next_call() {
+    async fn ignores_the_failure_of_an_attempt_whose_caller_has_left() {
         let outage = Mutex::new(Some(Outage { since: Instant::now(), last_failure: Instant::now() }));
         let attempts = Cell::new(0);
         let connecting = repeat(&outage, || {
@@ -154,7 +154,7 @@ mod tests {
             }
         });
         tokio::pin!(connecting);
-        // Its caller has a deadline of 100 ms, and the next call comes a minute later.
+        // The caller has a deadline of 100 ms, and the next call comes a minute later.
         tokio::time::timeout(Duration::from_millis(100), connecting.as_mut()).await.unwrap_err();
         sleep(Duration::from_secs(60)).await;
         assert_eq!(connecting.await.unwrap(), "connected");

@@ -1,27 +1,27 @@
-//! The time by which an answer is of use. It is carried with each call and shrinks at every hop.
+//! Deadlines. A deadline is propagated with each call and shrinks at every hop.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-/// The header that carries what is left (gRPC over HTTP/2, `Timeout`).
+/// Header with the remaining time (gRPC over HTTP/2, `Timeout`).
 const GRPC_TIMEOUT: &str = "grpc-timeout";
-/// So that "too late" reaches the caller as this server's answer, with its status, before the caller gives up.
+/// Subtracted on the server, so that DEADLINE_EXCEEDED reaches the caller as the server's answer before the caller gives up.
 const WAY_BACK: Duration = Duration::from_millis(2);
-/// The protocol allows at most eight digits.
-const MOST_DIGITS: usize = 8;
+/// Maximum number of digits in the protocol.
+const MAX_DIGITS: usize = 8;
 
 tokio::task_local! {
     static CURRENT: Deadline;
 }
 
-/// The moment by which a caller wants its answer.
+/// The time by which a caller needs its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// A deadline this far ahead, or the present call's, whichever comes first.
+    /// A deadline after this timeout, or that of the current call if it is earlier.
     pub fn within(timeout: Duration) -> Self {
         let own = Self(Instant::now() + timeout);
         Self::current().map_or(own, |current| current.min(own))
@@ -32,29 +32,28 @@ impl Deadline {
         CURRENT.try_with(|deadline| *deadline).ok()
     }
 
-    /// What is left; zero when it has passed.
+    /// The remaining time; zero when the deadline has passed.
     pub fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// The moment itself.
+    /// The deadline as an instant.
     pub fn instant(self) -> Instant {
         self.0
     }
 
-    /// Runs a future under this deadline: calls that it makes get no more time than is left.
+    /// Runs a future under this deadline: calls that it makes get at most the remaining time.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         CURRENT.scope(self, future).await
     }
 
-    /// Reads `grpc-timeout`, less the time that the answer needs on its way back. A header that does not follow the
-    /// protocol counts as none.
+    /// Reads `grpc-timeout`, minus the time that the answer needs to travel back. An invalid header is ignored.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
         Some(Self(Instant::now() + parse(value)?.saturating_sub(WAY_BACK)))
     }
 
-    /// Writes what is left as `grpc-timeout`.
+    /// Writes the remaining time as `grpc-timeout`.
     pub(crate) fn to_headers(self, headers: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::from_str(&format(self.left())) {
             headers.insert(GRPC_TIMEOUT, value);
@@ -64,8 +63,7 @@ impl Deadline {
 
 fn parse(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > MOST_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_digit())
-    {
+    if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
     let number: u64 = digits.parse().ok()?;
@@ -80,7 +78,8 @@ fn parse(value: &str) -> Option<Duration> {
     }
 }
 
-/// In the finest unit that eight digits hold: 99 s in microseconds, a day in milliseconds, then seconds.
+/// Formats a duration in the finest unit that fits in eight digits: microseconds up to 99 s, milliseconds up to a day, then
+/// seconds.
 fn format(left: Duration) -> String {
     let most = 10_u128.pow(8) - 1;
     if left.as_micros() <= most {
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn parses_what_it_formats() {
         for duration in [
             Duration::ZERO,
             Duration::from_micros(1_500),
@@ -110,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_follow_the_protocol_counts_as_none() {
-        for wrong in ["", "S", "5", "123456789S", "-1S", "+1S", "1x", "1 S", "ü"] {
-            assert_eq!(parse(wrong), None, "{wrong:?} was taken");
+    fn ignores_an_invalid_timeout() {
+        for invalid in ["", "S", "5", "123456789S", "-1S", "+1S", "1x", "1 S", "ü"] {
+            assert_eq!(parse(invalid), None, "{invalid:?} was accepted");
         }
     }
 
     #[tokio::test]
-    async fn a_call_made_while_another_is_served_gets_no_more_time_than_that_one() {
+    async fn limits_nested_calls_to_the_time_of_the_outer_call() {
         let outer = Deadline::within(Duration::from_millis(300));
         outer
             .scope(async {

@@ -1,9 +1,9 @@
-//! Calls that travel together in one request, each with spans of its own in its own trace.
+//! Calls batched into one request, each with its own spans in its own trace.
 //!
-//! Under load a caller may put many of its callers' calls into one request of a method that takes many. Without more,
-//! their traces would end there. So each call that joins has its own CLIENT span on this side ([`Joined`]), its
-//! `traceparent` travels in the request's message, and the other side opens its SERVER span ([`Served`]) below it.
-//! Spans of traces that are not sampled are left out: that is most of them just when calls are many.
+//! Under load a service may send the calls of many callers in one request of a batch method, and their traces would end there.
+//! So each batched call has its own CLIENT span on the calling side ([`Joined`]), its `traceparent` is sent in the request
+//! message, and the serving side opens a SERVER span ([`Served`]) as its child. No spans are created for traces that are not
+//! sampled, which under load are most.
 
 use http::{HeaderMap, HeaderValue};
 use tonic::Code;
@@ -16,19 +16,19 @@ use crate::server::server_span;
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The calling side of a call inside another's request.
+/// The calling side of a batched call.
 #[derive(Debug)]
 pub struct Joined {
     observation: Observation,
     traceparent: String,
 }
 
-/// The serving side of a call inside another's request.
+/// The serving side of a batched call.
 #[derive(Debug)]
 pub struct Served(Span);
 
 impl Channel {
-    /// Opens a call inside another's request, below the present span. `path` is the request's, such as
+    /// Starts a batched call as a child of the current span. `path` is that of the request, such as
     /// `/weft.log.v1.LogService/WriteMany`.
     pub fn join(&self, path: &str) -> Joined {
         let sampled = trace::span_context(&Span::current()).is_some_and(|context| context.is_sampled());
@@ -44,19 +44,19 @@ impl Channel {
 }
 
 impl Joined {
-    /// What the other side needs to go on with this trace; empty when it is not sampled.
+    /// The `traceparent` for the serving side; empty when the trace is not sampled.
     pub fn traceparent(&self) -> &str {
         &self.traceparent
     }
 
-    /// Ends the call. Dropped without it, it counts as cancelled.
+    /// Ends the call. A call that is dropped counts as cancelled.
     pub fn end(mut self, code: Code) {
         self.observation.end(code);
     }
 }
 
 impl Served {
-    /// Opens the serving side of a call below this `traceparent`; nothing when it is empty, none, or not sampled.
+    /// Opens the serving side as a child of this `traceparent`; `None` when it is empty, invalid or not sampled.
     pub fn open(path: &str, traceparent: &str) -> Option<Self> {
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_str(traceparent).ok()?);
@@ -70,7 +70,7 @@ impl Served {
         Some(Self(span))
     }
 
-    /// What the call does is below this.
+    /// The SERVER span of the call.
     pub fn span(&self) -> &Span {
         &self.0
     }

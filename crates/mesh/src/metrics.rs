@@ -1,4 +1,4 @@
-//! Calls by method and status code, on both sides.
+//! Call metrics by method and status code, for client and server.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ struct Call {
     rpc_response_status_code: &'static str,
 }
 
-/// Stands for every method that this process does not have: callers can make up any number of names.
+/// Label for all methods that this server does not have, because callers can send any number of names.
 const OTHER: &str = "_OTHER";
 
 /// Durations of calls.
@@ -30,7 +30,7 @@ impl Calls {
         metrics.register(|registry| {
             registry.register_with_unit(
                 format!("rpc_{side}_call_duration"),
-                "How long gRPC calls took, by method and status code",
+                "Duration of gRPC calls, by method and status code",
                 prometheus_client::registry::Unit::Seconds,
                 calls.0.clone(),
             );
@@ -43,8 +43,8 @@ impl Calls {
         self.0.get_or_create(&call).observe(took.as_secs_f64());
     }
 
-    /// The same for a call that came from outside, whose method need not exist. One that does not is answered with
-    /// UNIMPLEMENTED, unless the call ends before that.
+    /// Observes a served call, whose method may not exist. Such a call is answered with UNIMPLEMENTED, unless it ends before
+    /// that.
     pub(crate) fn observe_served(&self, method: &str, code: Code, took: Duration) {
         let exists = match code {
             Code::Unimplemented => false,

@@ -1,4 +1,4 @@
-//! One call under observation: its span and its metric end when its last frame has passed, with its status code.
+//! Records the span and the metric of a call when its last frame has passed, with its status code.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use tracing::Span;
 
 use crate::metrics::Calls;
 
-/// Records a call's end exactly once: with its code, or as cancelled when it is dropped before.
+/// Records the end of a call exactly once: with its code, or as cancelled when dropped earlier.
 #[derive(Debug)]
 pub(crate) struct Observation {
     span: Span,
@@ -53,7 +53,7 @@ impl Observation {
         }
     }
 
-    /// Ends the call when these headers or trailers carry its status.
+    /// Ends the call if these headers or trailers have the status.
     pub(crate) fn read(&mut self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
             self.end(Code::from_bytes(status.as_bytes()));
@@ -68,7 +68,7 @@ impl Drop for Observation {
 }
 
 pin_project_lite::pin_project! {
-    /// A reply's body that ends an [`Observation`] with the status in its trailers.
+    /// A response body that ends an [`Observation`] with the status in its trailers.
     pub(crate) struct ObservedBody<B> {
         #[pin]
         inner: B,
@@ -114,8 +114,8 @@ impl<B: Body<Data = Bytes>> Body for ObservedBody<B> {
     }
 }
 
-/// On a server only what is its own fault is an error; to a client every failure is one (OpenTelemetry's
-/// semantic conventions for gRPC, 1.44).
+/// Whether a code is an error. On a server only codes that the server causes are errors; on a client every failure is one
+/// (OpenTelemetry semantic conventions for gRPC, 1.44).
 pub(crate) fn is_error(code: Code, server: bool) -> bool {
     if server {
         matches!(
@@ -132,7 +132,7 @@ pub(crate) fn is_error(code: Code, server: bool) -> bool {
     }
 }
 
-/// The code's name as the protocol writes it, which is what `rpc.response.status_code` holds.
+/// Name of the code as in the protocol, for `rpc.response.status_code`.
 pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -1,7 +1,7 @@
-//! Sends a call again that the server has provably not processed.
+//! Retries calls that the server has provably not processed.
 //!
-//! A connection can end in the moment in which a call is given to it: its pod drains, or was replaced. RFC 9113 (6.8, 8.7)
-//! says which calls the peer has not processed; gRPC repeats these whatever the method ("transparent retry", proposal A6).
+//! A connection can end just when a call is sent on it, because its pod drains or was replaced. RFC 9113 (6.8, 8.7) defines
+//! which calls the peer has not processed. gRPC retries these for every method ("transparent retry", proposal A6).
 
 use std::error::Error;
 
@@ -13,10 +13,10 @@ use tonic::body::Body;
 use tonic::transport::{self, Channel};
 use tower::{Service as _, ServiceExt as _};
 
-/// How often a call is sent at most. gRPC's limit is one repeat on the wire and any number before it.
+/// Maximum number of attempts. gRPC allows one retry after a call was on the wire, and any number before that.
 const ATTEMPTS: usize = 3;
 
-/// The same request with its body in memory.
+/// Reads the request body into memory, so that it can be sent again.
 ///
 /// # Errors
 /// When the message can't be encoded.
@@ -25,7 +25,7 @@ pub(crate) async fn buffered(request: Request<Body>) -> Result<Request<Bytes>, t
     Ok(Request::from_parts(head, body.collect().await?.to_bytes()))
 }
 
-/// Sends a request until a server has seen it.
+/// Sends a request, and retries it while no server has processed it.
 pub(crate) async fn send(
     mut channel: Channel,
     request: Request<Bytes>,
@@ -33,7 +33,10 @@ pub(crate) async fn send(
     for _ in 1..ATTEMPTS {
         match channel.ready().await?.call(request.clone().map(body)).await {
             Err(error) if is_unprocessed(&error) => {
-                tracing::debug!(error = weft_runtime::telemetry::chain(&error), "a call is sent again");
+                tracing::debug!(
+                    error = weft_runtime::telemetry::chain(&error),
+                    "retrying an unprocessed call"
+                );
             }
             outcome => return outcome,
         }
@@ -47,7 +50,7 @@ fn body(message: Bytes) -> Body {
 
 fn is_unprocessed(error: &transport::Error) -> bool {
     std::iter::successors(error.source(), |&cause| cause.source()).any(|cause| {
-        // hyper says "canceled" of what it has never given to the connection.
+        // hyper reports "canceled" for a request that was never put on the connection.
         cause.downcast_ref().is_some_and(hyper::Error::is_canceled)
             || cause.downcast_ref().is_some_and(is_refused)
     })

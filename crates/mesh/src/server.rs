@@ -1,4 +1,4 @@
-//! Serving other services, with an end that loses no call.
+//! gRPC server for other services, with a graceful shutdown that loses no call.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,10 +27,10 @@ use crate::deadline::Deadline;
 use crate::metrics::Calls;
 use crate::observed::{Observation, ObservedBody};
 
-/// How many calls a peer may give up before this server has looked at them; past it HTTP/2 ends the connection. A peer carries the
-/// calls of all its clients on one connection, and under load many of these leave: with h2's default of 20 they would end the calls
-/// of the others.
-const GIVEN_UP_UNSEEN: usize = 10_000;
+/// Maximum number of calls that a peer has reset before this server accepted them; above it h2 closes the connection. A peer sends
+/// the calls of all its clients on one connection, and under load many of these clients disconnect. With h2's default of 20 that
+/// would fail the calls of the others.
+const MAX_PENDING_RESETS: usize = 10_000;
 
 /// A gRPC server in the mesh.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub struct Server {
     shutdown: Shutdown,
 }
 
-/// The server could not go on.
+/// The server failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to serve gRPC")]
 pub struct ServeError(#[from] tonic::transport::Error);
@@ -48,14 +48,14 @@ pub struct ServeError(#[from] tonic::transport::Error);
 /// Listens on `WEFT_GRPC_ADDR`.
 ///
 /// # Errors
-/// When the setting is no address, or the address can't be listened on.
+/// When the setting is not an address, or listening on the address fails.
 pub async fn listen(process: &Process) -> Result<TcpListener, ProcessError> {
     let everywhere = SocketAddr::from(([0, 0, 0, 0], GRPC_PORT));
     process::listen(&process.settings, "WEFT_GRPC_ADDR", everywhere).await
 }
 
 impl Server {
-    /// A server without services yet. One for each process: it registers its metrics.
+    /// A server without services. Create one per process, because it registers metrics.
     pub fn new(metrics: &Metrics, shutdown: Shutdown) -> Self {
         Self { routes: Routes::default(), observe: Observe(Calls::register(metrics, "server")), shutdown }
     }
@@ -72,8 +72,8 @@ impl Server {
         self
     }
 
-    /// Serves until shutdown is requested; then GOAWAY, calls in flight end, and what is left is cut when the
-    /// drain time has passed.
+    /// Serves until shutdown is requested. Then sends GOAWAY and finishes calls in flight; what is left when the drain timeout
+    /// has passed is aborted.
     ///
     /// # Errors
     /// When the listener fails.
@@ -81,7 +81,7 @@ impl Server {
         let Self { routes, observe, shutdown } = self;
         let requested = shutdown.clone();
         let serving = tonic::transport::Server::builder()
-            .http2_max_pending_accept_reset_streams(Some(GIVEN_UP_UNSEEN))
+            .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
             .layer(observe)
             .add_routes(routes)
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
@@ -94,7 +94,7 @@ impl Server {
     }
 }
 
-/// Wraps every call in its span, deadline and metric.
+/// Adds the span, deadline and metric to every call.
 #[derive(Debug, Clone)]
 struct Observe(Calls);
 
@@ -128,7 +128,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let span = server_span(request.uri().path());
-        // Inside the mesh the caller's trace goes on.
+        // Inside the mesh the caller's trace is continued.
         let _ = span.set_parent(trace::extract(request.headers()));
         let observation = Observation::start(span.clone(), self.calls.clone(), request.uri().path(), true);
         let deadline = Deadline::from_headers(request.headers());
@@ -153,9 +153,8 @@ where
             Ok(outcome) => outcome,
             Err(_) => {
                 observation.end(Code::DeadlineExceeded);
-                let late =
-                    Status::deadline_exceeded("the call's deadline passed before its answer was ready");
-                return Ok(late.into_http());
+                let status = Status::deadline_exceeded("the deadline passed before the answer was ready");
+                return Ok(status.into_http());
             }
         },
     };
@@ -163,10 +162,8 @@ where
         Ok(response) => response?,
         Err(_) => {
             tracing::error!("a handler panicked");
-            Status::internal(
-                "the call failed on an error of the service itself; its logs have the trace's id",
-            )
-            .into_http()
+            Status::internal("internal error; find the reason in the service's log by the trace id")
+                .into_http()
         }
     };
     if let Some(value) = trace::response_header(&span) {

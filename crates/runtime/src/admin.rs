@@ -1,4 +1,4 @@
-//! The admin port: probes, metrics and status, plain HTTP, for inside the cluster only.
+//! The admin port: probes, metrics and status over plain HTTP, for use inside the cluster only.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,14 +11,14 @@ use crate::health::Health;
 use crate::metrics::{self, Metrics};
 use crate::status::StatusBoard;
 
-/// What the admin port shows.
+/// What the admin port serves.
 #[derive(Debug, Clone, Default)]
 pub struct Admin {
-    /// For `/readyz`.
+    /// Served at `/readyz`.
     pub health: Health,
-    /// For `/metrics`.
+    /// Served at `/metrics`.
     pub metrics: Metrics,
-    /// For `/status`.
+    /// Served at `/status`.
     pub status: StatusBoard,
 }
 
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_says_what_is_missing_and_liveness_does_not_care() {
+    async fn readiness_lists_missing_conditions_and_liveness_ignores_them() {
         let admin = Admin::default();
         let store = admin.health.condition("mongodb");
         store.missing("connection refused");
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn status_and_metrics_are_shown() {
+    async fn serves_status_and_metrics() {
         let admin = Admin::default();
         admin.status.set("mongodb", StoreStatus { reachable: true, ..StoreStatus::default() });
         let (_, body) = get(&admin, "/status").await;

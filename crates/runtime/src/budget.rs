@@ -1,14 +1,14 @@
-//! An amount that addresses share: connections, requests, bytes.
+//! A limited resource that client addresses share: connections, requests, bytes.
 //!
-//! Each address has a bound of its own, and all of them together have one. An address never gets more than what is still
-//! free after that (the *dynamic threshold* of shared switch buffers), so that a few addresses never take everything:
-//! however much they ask for, an address that holds nothing yet still finds room.
+//! There is a limit per address and a limit in total. An address never holds more than what is still free afterwards (the
+//! *dynamic threshold* of shared switch buffers). So a few addresses cannot take everything: however much they ask for, an
+//! address that holds nothing yet still gets a share.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The amount. Clones share it.
+/// A total limit and a limit per address. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Inner>);
 
@@ -25,45 +25,45 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Why nothing more is given.
+/// Which limit would be exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Exceeded {
-    /// The address has all that one address may have.
-    #[error("the bound of one address is exceeded")]
+    /// The limit per address.
+    #[error("the limit per address is exceeded")]
     Address,
-    /// All addresses together hold too much.
-    #[error("the bound of all addresses together is exceeded")]
+    /// The total limit, or the share of it that one address may hold now.
+    #[error("the total limit is exceeded")]
     Total,
 }
 
-/// A part of a budget. It is given back when this is dropped.
+/// A reserved part of a budget. Dropping it releases the part.
 #[derive(Debug)]
 pub struct Charge {
     budget: Budget,
     address: IpAddr,
     amount: usize,
-    /// An address of many clients, for which only the total counts.
+    /// The address has many clients behind it: only the total limit applies.
     shared: bool,
 }
 
 impl Budget {
-    /// A budget of this much in total, and for each address.
+    /// A budget with these limits.
     pub fn new(total: usize, per_address: usize) -> Self {
         Self(Arc::new(Inner { total, per_address, taken: Mutex::default() }))
     }
 
-    /// Takes a part for an address.
+    /// Reserves a part for an address.
     ///
     /// # Errors
-    /// When the address, or all together, would hold too much.
+    /// When the limit per address or the total limit would be exceeded.
     pub fn take(&self, address: IpAddr, amount: usize) -> Result<Charge, Exceeded> {
         self.charge(subscriber(address), false, amount)
     }
 
-    /// Takes a part for an address behind which there are many clients: only the total counts.
+    /// Reserves a part for an address that has many clients behind it, such as a proxy: only the total limit applies.
     ///
     /// # Errors
-    /// When all together would hold too much.
+    /// When the total limit would be exceeded.
     pub fn take_shared(&self, address: IpAddr, amount: usize) -> Result<Charge, Exceeded> {
         self.charge(subscriber(address), true, amount)
     }
@@ -76,10 +76,10 @@ impl Budget {
 }
 
 impl Charge {
-    /// Takes more.
+    /// Reserves more.
     ///
     /// # Errors
-    /// As [`Budget::take`]; the charge is then as it was.
+    /// As [`Budget::take`]; the charge is then unchanged.
     pub fn grow(&mut self, more: usize) -> Result<(), Exceeded> {
         if more == 0 {
             return Ok(());
@@ -102,7 +102,7 @@ impl Charge {
         Ok(())
     }
 
-    /// Gives back all but this much.
+    /// Releases everything above this amount.
     pub fn shrink_to(&mut self, amount: usize) {
         let less = self.amount.saturating_sub(amount);
         if less == 0 {
@@ -119,7 +119,7 @@ impl Charge {
         }
     }
 
-    /// How much it is.
+    /// The reserved amount.
     pub fn amount(&self) -> usize {
         self.amount
     }
@@ -131,7 +131,7 @@ impl Drop for Charge {
     }
 }
 
-/// What stands for a subscriber: an IPv4 address, or the IPv6 network of 64 bits that one has.
+/// The address that identifies one subscriber: an IPv4 address, or the /64 network of an IPv6 address.
 pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (!0 << 64))),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_bound_and_others_go_on() {
+    fn limits_an_address_without_affecting_others() {
         let budget = Budget::new(100, 10);
         let mut held = budget.take(address(1), 4).unwrap();
         held.grow(6).unwrap();
@@ -163,11 +163,11 @@ mod tests {
         held.shrink_to(3);
         assert_eq!((held.amount(), taken(&budget)), (3, (3, 1)));
         drop(held);
-        assert_eq!(taken(&budget), (0, 0), "nothing is kept of an address that holds nothing");
+        assert_eq!(taken(&budget), (0, 0), "an address that holds nothing is forgotten");
     }
 
     #[test]
-    fn a_few_addresses_never_take_everything() {
+    fn a_few_addresses_cannot_take_everything() {
         let budget = Budget::new(100, 100);
         let mut held = Vec::new();
         for _ in 0..100 {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_many_clients_may_have_the_total_and_no_more() {
+    fn only_the_total_limits_a_shared_address() {
         let budget = Budget::new(10, 2);
         let mut proxy = budget.take_shared(address(1), 9).unwrap();
         assert_eq!(proxy.grow(2), Err(Exceeded::Total));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn one_subscriber_has_one_bound() {
+    fn maps_an_address_to_its_subscriber() {
         let of = |text: &str| subscriber(text.parse().unwrap()).to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");

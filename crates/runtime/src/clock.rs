@@ -1,16 +1,16 @@
-//! Time as an argument, so that tests choose it.
+//! The clock as an argument, so that tests control the time.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Tells the time of day.
+/// Source of the current time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The present moment.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// A new id that sorts by the time it was made (UUID version 7, RFC 9562).
+    /// A new id that sorts by creation time (UUID version 7, RFC 9562).
     fn new_id(&self) -> Uuid {
         let now = self.now();
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
@@ -19,18 +19,18 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the wall clock")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
 }
 
-/// A clock that stands still, for tests.
+/// A clock that always shows the same time, for tests.
 #[derive(Debug, Clone, Copy)]
 pub struct FixedClock(pub Timestamp);
 
@@ -40,7 +40,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// The machine's clock, shared.
+/// A shared [`SystemClock`].
 pub fn system() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }

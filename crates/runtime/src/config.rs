@@ -1,7 +1,7 @@
-//! Settings: read once, typed, from a source that tests can fake.
+//! Typed settings, read once from a source that tests can replace.
 //!
-//! Every error names the variable and what it wanted. A value that is set but empty counts as not set, which is
-//! what a Kubernetes manifest with an empty `value` means.
+//! Every error names the setting and what is expected. An empty value counts as not set, because that is what an empty
+//! `value` in a Kubernetes manifest means.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Display};
@@ -15,7 +15,7 @@ pub use secrecy::{ExposeSecret, SecretString};
 
 /// Where settings come from.
 pub trait Source: Send + Sync {
-    /// The value of one setting.
+    /// The value of a setting.
     fn get(&self, name: &str) -> Option<String>;
 }
 
@@ -29,12 +29,12 @@ impl Source for Environment {
     }
 }
 
-/// Settings written in a test.
+/// Fixed settings, for tests.
 #[derive(Debug, Clone, Default)]
 pub struct Fixed(HashMap<String, String>);
 
 impl Fixed {
-    /// Settings from name and value.
+    /// Settings from pairs of name and value.
     pub fn new<const N: usize>(values: [(&str, &str); N]) -> Self {
         Self(values.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
@@ -46,53 +46,53 @@ impl Source for Fixed {
     }
 }
 
-/// A setting that can't be used.
+/// A missing or invalid setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It is required and not there.
-    #[error("{name} is not set: it wants {wanted}")]
+    /// A required setting is not set.
+    #[error("{name} is not set: expected {wanted}")]
     Missing {
         /// The setting.
         name: String,
-        /// What it wants, in words.
+        /// What is expected.
         wanted: &'static str,
     },
-    /// It is there and can't be read as what it should be.
-    #[error("{name} is `{value}`, but wants {wanted}: {reason}")]
+    /// The value does not have the expected form.
+    #[error("{name}: invalid value `{value}`: expected {wanted} ({reason})")]
     Invalid {
         /// The setting.
         name: String,
-        /// What was given; never a secret.
+        /// The value; never a secret.
         value: String,
-        /// What it wants, in words.
+        /// What is expected.
         wanted: &'static str,
-        /// What was wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
-    /// It is there and outside of its bounds.
-    #[error("{name} is `{value}`, but wants {least} to {most}")]
+    /// The value is out of range.
+    #[error("{name}: invalid value `{value}`: expected {least} to {most}")]
     OutOfRange {
         /// The setting.
         name: String,
-        /// What was given.
+        /// The value.
         value: String,
-        /// The least value that it may have.
+        /// The smallest valid value.
         least: String,
-        /// The greatest value that it may have.
+        /// The largest valid value.
         most: String,
     },
-    /// A secret that can't be read as what it should be; its value is not shown.
-    #[error("the value of {name} can't be used: it wants {wanted}")]
+    /// The value of a secret does not have the expected form. The value is not shown.
+    #[error("{name}: invalid value (not shown): expected {wanted}")]
     InvalidSecret {
         /// The setting.
         name: String,
-        /// What it wants, in words.
+        /// What is expected.
         wanted: &'static str,
     },
     /// The file that `NAME_FILE` names can't be read.
-    #[error("failed to read the file {path} that {name} names")]
+    #[error("{name}: failed to read the file {path}")]
     File {
-        /// The setting, with its `_FILE`.
+        /// The setting, with `_FILE`.
         name: String,
         /// The file.
         path: PathBuf,
@@ -101,7 +101,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// Both `NAME` and `NAME_FILE` are set.
-    #[error("{name} and {name}_FILE are both set: give one of them")]
+    #[error("{name} and {name}_FILE are both set: set only one of them")]
     Both {
         /// The setting, without `_FILE`.
         name: String,
@@ -119,17 +119,17 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// Settings from this source.
+    /// Reads from this source.
     pub fn new(source: impl Source + 'static) -> Self {
         Self(Arc::new(source))
     }
 
-    /// A text, when it is set and not empty.
+    /// A text, if set and not empty.
     pub fn text(&self, name: &str) -> Option<String> {
         self.0.get(name).filter(|value| !value.is_empty())
     }
 
-    /// A text that has to be there.
+    /// A required text.
     ///
     /// # Errors
     /// When it is not set.
@@ -137,10 +137,10 @@ impl Settings {
         self.text(name).ok_or_else(|| ConfigError::Missing { name: name.to_owned(), wanted })
     }
 
-    /// A value of any type that reads from text, when it is set.
+    /// A value of any type that parses from text, if set.
     ///
     /// # Errors
-    /// When it does not read as a `T`.
+    /// When the value does not parse as a `T`.
     pub fn optional<T>(&self, name: &str, wanted: &'static str) -> Result<Option<T>, ConfigError>
     where
         T: FromStr,
@@ -158,10 +158,10 @@ impl Settings {
             .transpose()
     }
 
-    /// A value of any type that reads from text, or this default.
+    /// A value of any type that parses from text, or the default.
     ///
     /// # Errors
-    /// When it is set and does not read as a `T`.
+    /// When the value does not parse as a `T`.
     pub fn or<T>(&self, name: &str, wanted: &'static str, default: T) -> Result<T, ConfigError>
     where
         T: FromStr,
@@ -170,10 +170,10 @@ impl Settings {
         Ok(self.optional(name, wanted)?.unwrap_or(default))
     }
 
-    /// A number within these bounds, or this default.
+    /// A number in this range, or the default.
     ///
     /// # Errors
-    /// When it is set and is no such number.
+    /// When the value is not a number or out of range.
     pub fn in_range<T>(&self, name: &str, default: T, range: RangeInclusive<T>) -> Result<T, ConfigError>
     where
         T: FromStr + PartialOrd + Debug,
@@ -182,10 +182,10 @@ impl Settings {
         within(name, self.or(name, "a number", default)?, &range)
     }
 
-    /// A duration within these bounds, or this default; written as in [`Self::duration`].
+    /// A duration in this range, or the default; written as in [`Self::duration`].
     ///
     /// # Errors
-    /// When it is set and is no such duration.
+    /// When the value is not a duration or out of range.
     pub fn duration_in_range(
         &self,
         name: &str,
@@ -195,12 +195,12 @@ impl Settings {
         within(name, self.duration(name, default)?, &range)
     }
 
-    /// A duration with its unit, such as `250ms`, `2s`, `30d`, or this default.
+    /// A duration with a unit, such as `250ms`, `2s` or `30d`, or the default.
     ///
     /// # Errors
-    /// When it is set and is no duration.
+    /// When the value is not a duration.
     pub fn duration(&self, name: &str, default: Duration) -> Result<Duration, ConfigError> {
-        const WANTED: &str = "a duration with its unit, such as 250ms, 2s or 30d";
+        const WANTED: &str = "a duration with a unit, such as 250ms, 2s or 30d";
         let Some(value) = self.text(name) else { return Ok(default) };
         parse_duration(&value).map_err(|reason| ConfigError::Invalid {
             name: name.to_owned(),
@@ -210,7 +210,7 @@ impl Settings {
         })
     }
 
-    /// A secret, from `NAME` or from the file that `NAME_FILE` names (one trailing line end is cut).
+    /// A secret, from `NAME` or from the file that `NAME_FILE` names (trailing line ends are removed).
     ///
     /// # Errors
     /// When both are set, or the file can't be read.
@@ -232,7 +232,7 @@ impl Settings {
         }
     }
 
-    /// A secret that has to be there.
+    /// A required secret.
     ///
     /// # Errors
     /// As [`Self::secret`], and when it is not set.
@@ -254,12 +254,12 @@ fn within<T: PartialOrd + Debug>(name: &str, value: T, range: &RangeInclusive<T>
     })
 }
 
-/// `2s` and the like; a day is 24 hours, so that `30d` means the same in every month.
+/// Parses a duration such as `2s`. A day has 24 hours.
 fn parse_duration(value: &str) -> Result<Duration, String> {
     let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
     let (number, unit) = value.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| "it does not start with a whole number".to_owned())?;
-    let seconds = |each: u64| number.checked_mul(each).ok_or_else(|| "it is too long".to_owned());
+    let number: u64 = number.parse().map_err(|_| "no whole number before the unit".to_owned())?;
+    let seconds = |each: u64| number.checked_mul(each).ok_or_else(|| "too long".to_owned());
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => Ok(Duration::from_secs(number)),
@@ -267,8 +267,8 @@ fn parse_duration(value: &str) -> Result<Duration, String> {
         "h" => seconds(3_600).map(Duration::from_secs),
         "d" => seconds(86_400).map(Duration::from_secs),
         "" if number == 0 => Ok(Duration::ZERO),
-        "" => Err("the unit is missing".to_owned()),
-        other => Err(format!("`{other}` is none of the units ms, s, m, h, d")),
+        "" => Err("missing unit".to_owned()),
+        other => Err(format!("unknown unit `{other}`; expected ms, s, m, h or d")),
     }
 }
 
@@ -281,21 +281,24 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_variable_and_what_it_wanted() {
+    fn errors_name_the_setting_and_what_is_expected() {
         let error = settings([("SMTP_PORT", "x")]).or::<u16>("SMTP_PORT", "a port", 25).unwrap_err();
-        assert_eq!(error.to_string(), "SMTP_PORT is `x`, but wants a port: invalid digit found in string");
+        assert_eq!(
+            error.to_string(),
+            "SMTP_PORT: invalid value `x`: expected a port (invalid digit found in string)"
+        );
         let error = settings([]).required_text("MONGODB_URI", "a URI").unwrap_err();
-        assert_eq!(error.to_string(), "MONGODB_URI is not set: it wants a URI");
+        assert_eq!(error.to_string(), "MONGODB_URI is not set: expected a URI");
     }
 
     #[test]
-    fn a_number_outside_its_bounds_is_refused_with_them() {
+    fn rejects_values_out_of_range() {
         let read = |value| settings([("N", value)]).in_range("N", 10, 1..=100);
         assert_eq!((read("").unwrap(), read("1").unwrap(), read("100").unwrap()), (10, 1, 100));
-        assert_eq!(read("0").unwrap_err().to_string(), "N is `0`, but wants 1 to 100");
+        assert_eq!(read("0").unwrap_err().to_string(), "N: invalid value `0`: expected 1 to 100");
         let day = Duration::from_secs(86_400);
         let error = settings([("D", "2d")]).duration_in_range("D", day, Duration::ZERO..=day).unwrap_err();
-        assert_eq!(error.to_string(), "D is `172800s`, but wants 0ns to 86400s");
+        assert_eq!(error.to_string(), "D: invalid value `172800s`: expected 0ns to 86400s");
     }
 
     #[test]
@@ -304,18 +307,18 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_units() {
+    fn parses_durations_with_units() {
         let read = |value: &str| settings([("D", value)]).duration("D", Duration::ZERO);
         assert_eq!(read("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(read("30d").unwrap(), Duration::from_secs(30 * 86_400));
         assert_eq!(read("0").unwrap(), Duration::ZERO);
-        for wrong in ["5", "s", "5 s", "-1s", "1w", "99999999999999999999d"] {
-            assert!(read(wrong).is_err(), "{wrong} was taken");
+        for invalid in ["5", "s", "5 s", "-1s", "1w", "99999999999999999999d"] {
+            assert!(read(invalid).is_err(), "{invalid} was accepted");
         }
     }
 
     #[test]
-    fn a_secret_comes_from_a_file_and_is_never_shown() {
+    fn reads_a_secret_from_a_file_and_never_shows_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "hunter2\n").unwrap();
         let path = file.path().to_str().unwrap();

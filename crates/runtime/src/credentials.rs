@@ -1,12 +1,12 @@
-//! New credentials of a store. The operator opens no store: the service that owns one changes its users, as a Job of its image
-//! with the arguments `credentials grant` or `credentials retire`.
+//! Rotates the credentials of a store. The operator does not connect to stores: it runs a Job with the image of the service that
+//! owns the store and the arguments `credentials grant` or `credentials retire`.
 //!
 //! | setting | |
 //! |---|---|
-//! | `CREDENTIALS_USERNAME` (or `…_FILE`) | the user to make or to remove |
-//! | `CREDENTIALS_PASSWORD` (or `…_FILE`) | the password of the user to make |
+//! | `CREDENTIALS_USERNAME` (or `…_FILE`) | user to create or to remove |
+//! | `CREDENTIALS_PASSWORD` (or `…_FILE`) | password of the user to create |
 //!
-//! The setting that opens the store for the service opens it here for its superuser.
+//! The connection to the store is configured by the same setting as for the service; here it names the store's superuser.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,40 +18,40 @@ use crate::config::{ConfigError, Environment, ExposeSecret as _, SecretString, S
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
-/// A store that takes longer for a few statements is away: the Job tries again.
+/// A store that needs longer for a few statements is unavailable; the Job is repeated.
 const WITHIN: Duration = Duration::from_secs(30);
 const GRANT: [&str; 2] = ["credentials", "grant"];
 const RETIRE: [&str; 2] = ["credentials", "retire"];
 
-/// What to do. Idempotent.
+/// A change of the store's users. Idempotent.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Makes this user, with no more rights than the service needs, or gives the existing one this password and these rights.
+    /// Creates this user with only the rights that the service needs, or gives the existing user this password and these rights.
     Grant {
-        /// Its name.
+        /// Name of the user.
         username: String,
-        /// Its password.
+        /// Password of the user.
         password: SecretString,
     },
-    /// Takes this user away, and ends what it still does.
+    /// Removes this user and ends its connections.
     Retire {
-        /// Its name.
+        /// Name of the user.
         username: String,
     },
 }
 
-/// Why the users of a database could not be changed.
+/// Why the users of a store could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The database did not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a process is started for.
+/// What the command line asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Command {
     Serve,
@@ -73,17 +73,17 @@ impl Command {
 
 impl Change {
     fn from_settings(command: Command, settings: &Settings) -> Result<Self, ConfigError> {
-        let username = settings.required_secret("CREDENTIALS_USERNAME", "the name of a user")?;
+        let username = settings.required_secret("CREDENTIALS_USERNAME", "a user name")?;
         let username = username.expose_secret().to_owned();
         if command == Command::Retire {
             return Ok(Self::Retire { username });
         }
-        let password = settings.required_secret("CREDENTIALS_PASSWORD", "that user's password")?;
+        let password = settings.required_secret("CREDENTIALS_PASSWORD", "the user's password")?;
         Ok(Self::Grant { username, password })
     }
 }
 
-/// The process of a service that owns a store: serves, or changes the store's users, as its arguments say.
+/// Entry point of a service that owns a store. Serves, or changes the store's users, depending on the arguments.
 pub fn main<S, Served, E, C, Changed, F>(
     name: &'static str,
     version: &'static str,
@@ -119,11 +119,11 @@ where
 fn once(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| chain(&error))?.block_on(async {
-        timeout(WITHIN, work).await.unwrap_or_else(|_| Err(format!("not done within {WITHIN:?}")))
+        timeout(WITHIN, work).await.unwrap_or_else(|_| Err(format!("timed out after {WITHIN:?}")))
     })
 }
 
-/// One plain line: Kubernetes shows a container's last lines as why it ended.
+/// Prints one plain line: Kubernetes shows the last lines of a container as its termination message.
 fn end(name: &str, arguments: &[String], done: Result<(), String>) -> ExitCode {
     let what = arguments.join(" ");
     match done {
@@ -144,20 +144,20 @@ mod tests {
     use crate::config::Fixed;
 
     #[test]
-    fn a_process_serves_unless_it_is_told_something_else() {
+    fn serves_without_arguments() {
         let of = |arguments: &[&str]| {
             Command::of(&arguments.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>())
         };
         assert_eq!(of(&[]), Some(Command::Serve));
         assert_eq!(of(&["credentials", "grant"]), Some(Command::Grant));
         assert_eq!(of(&["credentials", "retire"]), Some(Command::Retire));
-        for wrong in [&["credentials"][..], &["--help"], &["credentials", "grant", "now"]] {
-            assert_eq!(of(wrong), None, "{wrong:?}");
+        for invalid in [&["credentials"][..], &["--help"], &["credentials", "grant", "now"]] {
+            assert_eq!(of(invalid), None, "{invalid:?}");
         }
     }
 
     #[test]
-    fn who_is_taken_away_needs_no_password() {
+    fn retire_needs_no_password() {
         let read = |command, settings| Change::from_settings(command, &Settings::new(settings));
         let named = || Fixed::new([("CREDENTIALS_USERNAME", "weft")]);
         assert!(

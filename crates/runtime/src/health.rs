@@ -1,9 +1,9 @@
-//! Is this process ready to be used? Liveness needs no state: a process that can answer is alive.
+//! Readiness of the process. Liveness needs no state: a process that can answer is alive.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a process is still waiting for. Ready when nothing is left, and not before it has said what it waits for.
+/// Conditions for readiness. The process is ready once at least one condition is registered and all are fulfilled.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Mutex<State>>);
 
@@ -13,7 +13,7 @@ struct State {
     waiting: BTreeMap<&'static str, Option<String>>,
 }
 
-/// One thing that has to be in order before the process is ready.
+/// One condition for readiness.
 #[derive(Debug, Clone)]
 pub struct Condition {
     health: Health,
@@ -21,18 +21,18 @@ pub struct Condition {
 }
 
 impl Health {
-    /// Adds a condition, not fulfilled yet.
+    /// Registers a condition that is not fulfilled yet.
     pub fn condition(&self, name: &'static str) -> Condition {
         self.state().waiting.insert(name, Some("starting".to_owned()));
         Condition { health: self.clone(), name }
     }
 
-    /// From now on never ready again: the process is ending.
+    /// Makes the process not ready for good, because it is shutting down.
     pub fn drain(&self) {
         self.state().draining = true;
     }
 
-    /// Nothing when ready, else `name: reason` for each thing that is missing.
+    /// `name: reason` of each condition that is not fulfilled; empty when the process is ready.
     pub fn missing(&self) -> Vec<String> {
         let state = self.state();
         if state.waiting.is_empty() && !state.draining {
@@ -42,13 +42,13 @@ impl Health {
             state.waiting.iter().filter_map(|(name, reason)| Some(format!("{name}: {}", reason.as_ref()?)));
         state
             .draining
-            .then(|| "draining: the process is ending".to_owned())
+            .then(|| "draining: the process is shutting down".to_owned())
             .into_iter()
             .chain(waiting)
             .collect()
     }
 
-    /// True when nothing is missing.
+    /// True when all conditions are fulfilled.
     pub fn is_ready(&self) -> bool {
         self.missing().is_empty()
     }
@@ -59,12 +59,12 @@ impl Health {
 }
 
 impl Condition {
-    /// The condition holds.
+    /// Marks the condition as fulfilled.
     pub fn fulfilled(&self) {
         self.health.state().waiting.insert(self.name, None);
     }
 
-    /// The condition does not hold, and why.
+    /// Marks the condition as not fulfilled, for this reason.
     pub fn missing(&self, reason: impl Into<String>) {
         self.health.state().waiting.insert(self.name, Some(reason.into()));
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::Health;
 
     #[test]
-    fn ready_when_every_condition_holds_and_never_again_once_draining() {
+    fn is_ready_while_all_conditions_are_fulfilled_and_never_while_draining() {
         let health = Health::default();
         assert_eq!(health.missing(), ["process: starting"]);
         let store = health.condition("mongodb");

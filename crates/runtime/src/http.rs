@@ -1,4 +1,4 @@
-//! Serving HTTP/1.1 with bounds on clients, slow ones included, and an end that loses no request.
+//! HTTP/1.1 server with limits on clients, also slow ones, and a graceful shutdown that loses no request.
 
 mod bounds;
 mod refused;
@@ -29,23 +29,23 @@ use crate::budget::Charge;
 use crate::lifecycle::Shutdown;
 use crate::telemetry::chain;
 
-/// A client that does not finish its header within this is cut; also how long an idle connection is kept.
+/// Time for a client to send the request line and headers; also how long an idle connection is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest request line and header together; a longer one is answered 431. Also how much of a body or a reply a connection
-/// holds at once.
+/// Maximum size of request line and headers together; a larger one is answered 431. Also how much of a body or a reply a
+/// connection buffers.
 const HEADER_BYTES: usize = 32 << 10;
-/// What the kernel keeps of replies that a client has not taken. It counts as the process's memory.
+/// Replies that the kernel buffers for a client that has not read them. Counts as memory of the process.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
-/// When the process is out of file descriptors, accepting again at once would only spin.
+/// Pause after a failed accept: without file descriptors, accepting again at once would fail in a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a router until shutdown is requested, then ends what is in flight, at most until it is cut.
+/// Serves a router until shutdown is requested, then waits for requests in flight until [`Shutdown::cut`].
 ///
-/// Handlers find the peer's address as [`ConnectInfo<SocketAddr>`]. Once clients shall go elsewhere, each answer is the last
-/// on its connection: the next request then finds another process, instead of a connection that is being closed.
+/// Handlers find the peer's address as [`ConnectInfo<SocketAddr>`]. After [`Shutdown::leave`] each response closes its
+/// connection, so that the client's next request goes to another process and not to a connection that is being closed.
 ///
-/// A connection past the bounds is answered 429 (of one address) or 503 (of all), and closed. A client that takes nothing of
-/// its replies for the bounds' time is cut; until it does, its next request is not begun.
+/// A connection over the limits is answered 429 (per address) or 503 (total), and closed. A client that reads nothing of its
+/// replies within the send timeout is disconnected; until it reads, its next request is not started.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, shutdown: Shutdown) {
     let server =
         Server { router, open: GracefulShutdown::new(), shutdown, send_timeout: bounds.send_timeout };
@@ -134,18 +134,18 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
 
-    /// Sends a request and reads until its answer's body, `well`, has come.
+    /// Sends a request and reads until the end of the response, the body `well`.
     async fn ask(stream: &mut TcpStream) -> String {
         stream.write_all(REQUEST).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"well") {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed before the answer");
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed before the response");
         }
         String::from_utf8(answer).unwrap()
     }
 
     #[tokio::test]
-    async fn whoever_is_leaving_answers_once_more_on_each_connection() {
+    async fn closes_each_connection_after_one_response_once_leaving() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::default();
@@ -155,9 +155,9 @@ mod tests {
         assert!(!ask(&mut kept).await.contains("connection: close"));
         shutdown.leave();
         assert!(ask(&mut kept).await.contains("connection: close"));
-        assert_eq!(kept.read(&mut [0]).await.unwrap(), 0, "it is still open");
-        let mut late = TcpStream::connect(address).await.unwrap();
-        assert!(ask(&mut late).await.contains("connection: close"), "new work is still taken");
+        assert_eq!(kept.read(&mut [0]).await.unwrap(), 0, "the connection is still open");
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut second).await.contains("connection: close"), "new connections are still served");
         shutdown.request();
         serving.await.unwrap();
     }
@@ -175,7 +175,7 @@ mod tests {
 
     async fn read_all(stream: &mut TcpStream) -> String {
         let mut answer = Vec::new();
-        // A reset comes after what was sent before it.
+        // What was sent before a reset is still read.
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -187,16 +187,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_of_one_address_and_of_all_are_bounded() {
+    async fn limits_connections_per_address_and_in_total() {
         let address = served(well(), Bounds::new(5, 2)).await;
-        let ours = [127, 0, 0, 1];
-        let mut kept = [connect_from(ours, address).await, connect_from(ours, address).await];
+        let client = [127, 0, 0, 1];
+        let mut kept = [connect_from(client, address).await, connect_from(client, address).await];
         for stream in &mut kept {
             ask(stream).await;
         }
-        let refused = read_all(&mut connect_from(ours, address).await).await;
+        let refused = read_all(&mut connect_from(client, address).await).await;
         assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("retry-after: 1"), "{refused}");
-        // Others go on, up to the total.
+        // Other addresses are served, up to the total.
         let mut other = connect_from([127, 0, 0, 2], address).await;
         ask(&mut other).await;
         let mut third = connect_from([127, 0, 0, 3], address).await;
@@ -204,9 +204,9 @@ mod tests {
         let refused = read_all(&mut connect_from([127, 0, 0, 3], address).await).await;
         assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 1"), "{refused}");
         drop(kept);
-        // A place is free once the server has seen the end of its connection.
+        // The server accepts again once it has seen the end of a connection.
         loop {
-            let mut again = connect_from(ours, address).await;
+            let mut again = connect_from(client, address).await;
             again.write_all(REQUEST).await.unwrap();
             let mut start = [0; 12];
             if again.read_exact(&mut start).await.is_ok() && start.ends_with(b"200") {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_has_the_whole_allowance() {
+    async fn only_the_total_limits_a_proxy() {
         let bounds = Bounds::new(4, 1).with_proxies(|address| address.is_loopback());
         let address = served(well(), bounds).await;
         let mut kept = Vec::new();
@@ -230,21 +230,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_pipelines_and_never_reads_is_cut() {
+    async fn disconnects_a_client_that_pipelines_and_never_reads() {
         let bounds = Bounds::default().with_send_timeout(Duration::from_millis(500));
         let address = served(well(), bounds).await;
-        // Replies without a body: hyper would keep any number of them.
+        // Replies without a body: hyper would buffer any number of them.
         let requests = b"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n".repeat(1_000);
         let mut stream = TcpStream::connect(address).await.unwrap();
         let mut sent = 0_usize;
         while stream.write_all(&requests).await.is_ok() {
             sent += requests.len();
-            assert!(sent < 256 << 20, "everything is taken and nothing is cut");
+            assert!(sent < 256 << 20, "everything was accepted and the client was not disconnected");
         }
     }
 
     #[tokio::test]
-    async fn a_client_that_reads_slowly_gets_everything() {
+    async fn serves_a_client_that_reads_slowly() {
         let body = "x".repeat(8 << 20);
         let router = Router::new().route("/", get(async move || body));
         let bounds = Bounds::default().with_send_timeout(Duration::from_secs(10));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_that_is_too_long_is_431() {
+    async fn answers_431_when_the_headers_are_too_long() {
         let address = served(well(), Bounds::default()).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET /{} HTTP/1.1\r\nHost: here\r\n\r\n", "x".repeat(60_000));

@@ -25,7 +25,7 @@ pub mod trace;
 
 pub use process::{Process, run};
 
-/// Of every process that links this crate: services allocate many small pieces on two threads and free them on the
-/// other, which glibc's allocator is slow at (docs/evidence.md has the comparison).
+/// The allocator of every process that links this crate. Services allocate many small objects on one thread and free them
+/// on another, which is slow with glibc's allocator (comparison in docs/evidence.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,4 +1,4 @@
-//! From SIGTERM to exit: first not ready, then no new work, then what is in flight ends, and at last it is cut.
+//! Graceful shutdown after SIGTERM: first not ready, then no new work, then work in flight is finished, and at last aborted.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ConfigError, Settings};
 use crate::health::Health;
 
-/// Tells every part of a process to end. Clones share one state.
+/// The shutdown signal for all parts of a process. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     leaving: CancellationToken,
@@ -16,12 +16,12 @@ pub struct Shutdown {
     cut: CancellationToken,
 }
 
-/// How long each step of the end takes.
+/// Duration of each step of the shutdown.
 #[derive(Debug, Clone, Copy)]
 pub struct Drain {
-    /// From "not ready" to the first refused connection.
+    /// From "not ready" until new work is refused.
     pub delay: Duration,
-    /// From there until what is still in flight is cut.
+    /// From then until work still in flight is aborted.
     pub timeout: Duration,
 }
 
@@ -29,7 +29,7 @@ impl Drain {
     /// Reads `WEFT_DRAIN_DELAY` and `WEFT_DRAIN_TIMEOUT`.
     ///
     /// # Errors
-    /// When one of them is no duration.
+    /// When one of them is not a duration.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             delay: settings.duration("WEFT_DRAIN_DELAY", Duration::ZERO)?,
@@ -39,48 +39,48 @@ impl Drain {
 }
 
 impl Shutdown {
-    /// True once clients shall go elsewhere, though new work is still taken.
+    /// True once clients should go to another process; new work is still accepted.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_cancelled()
     }
 
-    /// Sends clients elsewhere.
+    /// Tells clients to go to another process.
     pub fn leave(&self) {
         self.leaving.cancel();
     }
 
-    /// Ends when new work is no longer to be taken.
+    /// Completes when new work must no longer be accepted.
     pub async fn requested(&self) {
         self.requested.cancelled().await;
     }
 
-    /// Ends when what is still in flight is to be dropped.
+    /// Completes when work in flight must be aborted.
     pub async fn cut(&self) {
         self.cut.cancelled().await;
     }
 
-    /// True once new work is no longer to be taken.
+    /// True once new work must no longer be accepted.
     pub fn is_requested(&self) -> bool {
         self.requested.is_cancelled()
     }
 
-    /// Asks for the end, as SIGTERM does.
+    /// Requests shutdown: no new work is accepted.
     pub fn request(&self) {
         self.leave();
         self.requested.cancel();
     }
 
-    /// Cuts what is in flight.
+    /// Aborts work in flight.
     pub fn cut_now(&self) {
         self.request();
         self.cut.cancel();
     }
 }
 
-/// Waits for SIGTERM or SIGINT, then takes the process through its drain. A second signal cuts at once.
+/// Waits for SIGTERM or SIGINT, then drains the process. A second signal aborts work in flight at once.
 ///
 /// # Errors
-/// When the signals can't be listened to.
+/// When the signal handlers can't be installed.
 pub async fn listen(shutdown: Shutdown, health: Health, drain: Drain) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -100,12 +100,12 @@ pub async fn listen(shutdown: Shutdown, health: Health, drain: Drain) -> std::io
         tokio::time::sleep(drain.delay).await;
         shutdown.request();
         tokio::time::sleep(drain.timeout).await;
-        tracing::warn!("the drain timeout has passed: cutting what is still in flight");
+        tracing::warn!("drain timed out; aborting work in flight");
     };
     tokio::select! {
         () = orderly => {}
-        _ = terminate.recv() => tracing::warn!("second SIGTERM: cutting what is still in flight"),
-        _ = interrupt.recv() => tracing::warn!("second SIGINT: cutting what is still in flight"),
+        _ = terminate.recv() => tracing::warn!(signal = "SIGTERM", "second signal; aborting work in flight"),
+        _ = interrupt.recv() => tracing::warn!(signal = "SIGINT", "second signal; aborting work in flight"),
     }
     shutdown.cut_now();
     Ok(())

@@ -1,4 +1,4 @@
-//! One log event as one line of JSON, with the ids of the trace that it belongs to.
+//! Formats a log event as one line of JSON, with the trace id and span id.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::{log_scope, trace};
 
 /// Writes lines such as `{"time":"…","level":"INFO","service":"logger","message":"…","trace_id":"…",…}`.
 ///
-/// serde_json escapes control characters, so that no field can forge a second line.
+/// serde_json escapes control characters, so no field can forge a second line.
 #[derive(Debug)]
 pub(crate) struct JsonLine<C> {
     pub(crate) service: &'static str,
@@ -43,7 +43,7 @@ where
             line.insert(name.into(), value.into());
         });
         event.record(&mut Fields(&mut line));
-        // Not the context's own span: it hides those that the log filter leaves out.
+        // Not the span of the context: that one skips spans that the log filter disables.
         if let Some(ids) = trace::span_context(&tracing::Span::current()) {
             line.insert("trace_id".into(), ids.trace_id().to_string().into());
             line.insert("span_id".into(), ids.span_id().to_string().into());
@@ -53,8 +53,8 @@ where
     }
 }
 
-/// Span fields are not written: a line has the event's own, and the trace has the rest. The layer would else format
-/// every field of every span for nobody.
+/// Does not format span fields. A line has the fields of its event; those of spans are in the trace. Without this the layer
+/// would format every field of every span in vain.
 #[derive(Debug)]
 pub(crate) struct NoSpanFields;
 
@@ -68,7 +68,7 @@ struct Fields<'a>(&'a mut Map<String, Value>);
 
 impl Fields<'_> {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        // A field may not pass for one of the line's own.
+        // Event fields must not replace the reserved fields of the line.
         let name = field.name();
         let name = match name {
             "time" | "level" | "service" | "target" | "trace_id" | "span_id" => format!("field.{name}"),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_line_within_a_scope_has_its_fields_and_no_line_outside_it() {
+    async fn adds_scope_fields_only_within_the_scope() {
         let lines = Lines::default();
         let written = lines.clone();
         let layer = tracing_subscriber::fmt::layer()

@@ -1,7 +1,6 @@
-//! Fields that every log line has while a future runs, such as the object that a pass is about.
+//! Fields that are added to every log line while a future runs, such as the object of a reconcile pass.
 //!
-//! Spans would not do: their fields are not written, since formatting every field of every span costs more than the lines that
-//! want one.
+//! Span fields are not logged, because formatting every field of every span would cost too much.
 
 use std::future::Future;
 
@@ -14,8 +13,8 @@ tokio::task_local! {
     static FIELDS: Fields;
 }
 
-/// Runs a future; each line that is logged meanwhile, by the future itself, has these fields. A field of the line's own with the
-/// same name wins.
+/// Runs a future. Each line that the future logs has these fields, unless the event has a field of the same name. Tasks that the
+/// future spawns are not covered.
 pub fn with<F: Future>(
     fields: impl IntoIterator<Item = (&'static str, String)>,
     future: F,
@@ -23,9 +22,9 @@ pub fn with<F: Future>(
     FIELDS.scope(fields.into_iter().collect(), future)
 }
 
-/// The fields at this moment.
+/// Calls `write` for each field of the current scope.
 pub(crate) fn each(mut write: impl FnMut(&'static str, &str)) {
-    // Without a scope there are none.
+    // Fails outside a scope, where there are no fields.
     let _ = FIELDS.try_with(|fields| {
         for (name, value) in fields {
             write(name, value);

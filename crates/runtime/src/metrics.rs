@@ -1,4 +1,4 @@
-//! The process's metrics, in OpenMetrics text.
+//! Metrics of the process, in OpenMetrics text format.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,11 +7,11 @@ use prometheus_client::registry::Registry;
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds for durations of calls, in seconds: 0.5 ms to 10 s.
+/// Histogram buckets for call durations, in seconds: 0.5 ms to 10 s.
 pub const DURATION_BUCKETS_S: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// The registry that `/metrics` shows.
+/// The registry that `/metrics` serves.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics(Arc<Mutex<Registry>>);
 
@@ -21,7 +21,7 @@ impl Metrics {
         with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Everything registered, as OpenMetrics text.
+    /// All registered metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Connecting to a name that has several addresses.
+//! Connects to a name that has several addresses.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,27 +9,27 @@ use futures::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-/// How long an address has before the next one is tried beside it (RFC 8305 recommends 250 ms).
+/// Delay before the next address is tried in parallel (RFC 8305 recommends 250 ms).
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
-/// As [`connect`], within a time limit.
+/// As [`connect`], with a timeout that includes name resolution.
 ///
 /// # Errors
-/// As [`connect`], and when `within` has passed, the resolution included.
+/// As [`connect`], and when it times out.
 pub async fn connect_within(host: &str, port: u16, within: Duration) -> io::Result<TcpStream> {
-    timeout(within, connect(host, port)).await.unwrap_or_else(|late| Err(late.into()))
+    timeout(within, connect(host, port)).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
 }
 
-/// Connects to whichever address of `host` answers first. It has no time limit of its own.
+/// Connects to the address of `host` that answers first. Has no timeout.
 ///
-/// The addresses are tried in the resolver's order. Each has a head start of 250 ms over the next one, or less when it
-/// fails at once. An address that never answers therefore delays the connection and does not prevent it.
+/// The addresses are tried in the resolver's order. Each has a head start of 250 ms over the next one, or less when it fails
+/// earlier. So an address that never answers delays the connection but does not prevent it.
 ///
 /// # Errors
-/// When the name can't be resolved, or every address fails: the last address's error.
+/// When the name can't be resolved, or when all addresses fail (with the last error).
 ///
 /// # Cancellation
-/// Closes the connections that are being made.
+/// Closes the connections that are being established.
 pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     connect_any(lookup_host((host, port)).await?).await
 }
@@ -56,10 +56,10 @@ mod tests {
     use super::*;
     use tokio::net::{TcpListener, TcpSocket};
 
-    /// Far longer than a test takes, far shorter than the kernel's own two minutes.
+    /// Far longer than a test takes, far shorter than the kernel's two minutes.
     const LONG: Duration = Duration::from_secs(20);
 
-    /// An address that accepts no connection and refuses none: its backlog is full.
+    /// An address that neither accepts nor refuses connections, because its backlog is full.
     struct Silent {
         address: SocketAddr,
         _listener: TcpListener,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_never_answers_does_not_keep_the_next_one_from_being_used() {
+    async fn tries_the_next_address_when_one_never_answers() {
         let silent = Silent::start().await;
         let (_listener, address) = alive().await;
         let connected = timeout(LONG, connect_any([silent.address, address])).await.unwrap().unwrap();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_refuses_is_followed_by_the_next_one() {
+    async fn tries_the_next_address_when_one_refuses() {
         let (listener, refusing) = alive().await;
         drop(listener);
         let (_listener, address) = alive().await;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_resolved() {
+    async fn resolves_the_name() {
         let (_listener, address) = alive().await;
         let connected = connect_within("127.0.0.1", address.port(), LONG).await.unwrap();
         assert_eq!(connected.peer_addr().unwrap(), address);

@@ -1,4 +1,4 @@
-//! A process from its first line to its exit code.
+//! Runs a process from start to exit code.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -17,35 +17,35 @@ use crate::metrics::Metrics;
 use crate::status::StatusBoard;
 use crate::telemetry::{Telemetry, TelemetryError, chain};
 
-/// What a service gets from its surroundings.
+/// What [`run`] provides to a service.
 #[derive(Debug, Clone)]
 pub struct Process {
     /// The service's name, such as `logger`.
     pub name: &'static str,
-    /// Where its settings come from.
+    /// The settings.
     pub settings: Settings,
-    /// The time of day.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What `/metrics` shows.
+    /// Served at `/metrics`.
     pub metrics: Metrics,
-    /// What `/readyz` shows.
+    /// Served at `/readyz`.
     pub health: Health,
-    /// What `/status` shows.
+    /// Served at `/status`.
     pub status: StatusBoard,
-    /// When to end.
+    /// The shutdown signal.
     pub shutdown: Shutdown,
 }
 
 /// Why a process could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Logs or traces could not be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// An address could not be listened on.
+    /// Listening on an address failed.
     #[error("failed to listen on {setting}={address}")]
     Listen {
         /// The setting that holds the address.
@@ -61,7 +61,7 @@ pub enum ProcessError {
 /// Listens on the address in this setting.
 ///
 /// # Errors
-/// When the setting is no address, or the address can't be listened on.
+/// When the setting is not an address, or listening on the address fails.
 pub async fn listen(
     settings: &Settings,
     setting: &'static str,
@@ -71,19 +71,20 @@ pub async fn listen(
     bind(address).map_err(|source| ProcessError::Listen { setting, address, source })
 }
 
-/// With room for many connections that are not accepted yet: past it, the kernel resets connections whose client believes them
-/// established. The kernel's own bound (`net.core.somaxconn`, 4,096 by default) applies too.
+/// Listens with a long backlog: when the backlog is full, the kernel resets connections that the client considers established.
+/// The kernel's own limit (`net.core.somaxconn`, 4,096 by default) applies too.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    const NOT_ACCEPTED_YET: u32 = 4_096;
+    const BACKLOG: u32 = 4_096;
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(NOT_ACCEPTED_YET)
+    socket.listen(BACKLOG)
 }
 
-/// Runs a service: settings from the environment, telemetry, the admin port, signals, and at the end a flush.
+/// Runs a service: reads settings from the environment, starts telemetry and the admin port, handles signals, and flushes
+/// telemetry at the end.
 ///
-/// The exit code is 0 when `body` returns `Ok`, else 1, with the error logged.
+/// The exit code is 0 when `body` returns `Ok`; otherwise the error is logged and the exit code is 1.
 pub fn run<F, Fut, E>(name: &'static str, version: &'static str, body: F) -> ExitCode
 where
     F: FnOnce(Process) -> Fut,
@@ -103,7 +104,7 @@ where
         raise_file_limit();
         let outcome = start(name, settings, body).await;
         if let Err(reason) = &outcome {
-            tracing::error!(reason, "{name} can't go on");
+            tracing::error!(reason, "process failed");
         }
         telemetry.flush().await;
         if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -125,32 +126,33 @@ where
         shutdown: Shutdown::default(),
         settings,
     };
-    surroundings(&process).await.map_err(|error| chain(&error))?;
-    tracing::info!("{name} starts");
+    serve_admin_and_signals(&process).await.map_err(|error| chain(&error))?;
+    tracing::info!("process starting");
     body(process).await.map_err(|error| chain(&error))?;
-    tracing::info!("{name} has ended");
+    tracing::info!("process stopped");
     Ok(())
 }
 
-/// Opens the admin port and listens for signals, both until the process ends.
-async fn surroundings(process: &Process) -> Result<(), ProcessError> {
+/// Starts the admin port and the signal handlers, which run until the process exits.
+async fn serve_admin_and_signals(process: &Process) -> Result<(), ProcessError> {
     let Process { settings, health, metrics, status, shutdown, .. } = process.clone();
     let drain = Drain::from_settings(&settings)?;
     let listener = listen(&settings, "WEFT_ADMIN_ADDR", SocketAddr::from(([0, 0, 0, 0], 9090))).await?;
     let router = admin::router(Admin { health: health.clone(), metrics, status });
     tokio::spawn(async move {
-        // It answers to the very end of the process.
+        // Not stopped by the shutdown: probes and metrics are needed until the process exits.
         http::serve(listener, router, http::Bounds::default(), Shutdown::default()).await;
     });
     tokio::spawn(async move {
         if let Err(error) = lifecycle::listen(shutdown, health, drain).await {
-            tracing::error!(error = chain(&error), "signals can't be listened to");
+            tracing::error!(error = chain(&error), "failed to install the signal handlers");
         }
     });
     Ok(())
 }
 
-/// A connection is an open file. Some surroundings allow 1,024 of them and leave it to the process to ask for more.
+/// Raises the soft limit of open files to the hard limit, because each connection is an open file. Some environments start
+/// processes with a soft limit of 1,024.
 fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
@@ -159,7 +161,7 @@ fn raise_file_limit() {
     }
 }
 
-/// Before telemetry stands there is only standard error.
+/// Reports an error on standard error, because logging is not set up yet.
 fn refuse(name: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {
     eprintln!("{name}: {}", chain(error));
     ExitCode::FAILURE

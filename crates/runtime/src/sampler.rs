@@ -1,6 +1,6 @@
-//! Which new traces are kept: a share of them, and no more than so many each second.
+//! Samples new traces: a share of them, up to a rate limit.
 //!
-//! A trace that was begun elsewhere keeps the answer that it came with.
+//! A trace that was started elsewhere keeps its sampling decision.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::config::{ConfigError, Settings};
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 
-/// Keeps a share, up to a limit.
+/// Sampler for new traces.
 #[derive(Debug, Clone)]
 struct New {
     share: Sampler,
@@ -26,8 +26,7 @@ struct New {
 
 /// Reads `OTEL_TRACES_SAMPLER_ARG` and `WEFT_TRACES_PER_SECOND`.
 pub(crate) fn from_settings(settings: &Settings) -> Result<Sampler, ConfigError> {
-    let per_second =
-        settings.or("WEFT_TRACES_PER_SECOND", "a whole number of traces, 0 for no limit", 500)?;
+    let per_second = settings.or("WEFT_TRACES_PER_SECOND", "a whole number, 0 for no limit", 500)?;
     let limiter = NonZeroU32::new(per_second)
         .map(|rate| Arc::new(RateLimiter::direct_with_clock(Quota::per_second(rate), MonotonicClock)));
     let share = Sampler::TraceIdRatioBased(share(settings)?);
@@ -49,7 +48,7 @@ impl ShouldSample for New {
         links: &[Link],
     ) -> SamplingResult {
         let mut result = self.share.should_sample(parent, trace, name, kind, attributes, links);
-        // Only what would be kept counts against the limit.
+        // Only traces that would be kept count against the rate limit.
         let keep = result.decision == SamplingDecision::RecordAndSample;
         if keep && self.limiter.as_ref().is_some_and(|limiter| limiter.check().is_err()) {
             result.decision = SamplingDecision::Drop;
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_limit_new_traces_are_left_out_and_those_begun_elsewhere_are_not() {
+    fn limits_new_traces_but_not_those_started_elsewhere() {
         let sampler = sampler([("WEFT_TRACES_PER_SECOND", "3")]);
         assert_eq!((0..10).filter(|_| kept(&sampler, None)).count(), 3);
         let trace = TraceId::from(7_u128);
@@ -87,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_and_no_share() {
+    fn zero_disables_the_limit_and_a_zero_share_keeps_nothing() {
         let every = sampler([("WEFT_TRACES_PER_SECOND", "0")]);
         assert!((0..10_000).all(|_| kept(&every, None)));
         assert!(!kept(&sampler([("OTEL_TRACES_SAMPLER_ARG", "0")]), None));
     }
 
     #[test]
-    fn a_share_outside_0_to_1_is_refused() {
+    fn rejects_a_share_outside_0_to_1() {
         let read = |value| share(&Settings::new(Fixed::new([("OTEL_TRACES_SAMPLER_ARG", value)])));
         assert!((read("0.25").unwrap() - 0.25).abs() < f64::EPSILON);
         assert!(read("1.5").unwrap_err().to_string().contains("0 to 1"));

@@ -1,7 +1,7 @@
-//! Bounds on what is exported of spans: a client can choose a path, and so an attribute, of any length.
+//! Size limits for exported spans: a client can choose a path, and so an attribute, of any length.
 //!
-//! The SDK bounds how many attributes a span has, and not how long they are. Without these bounds a few long ones make a batch
-//! larger than a collector takes (4 MiB), and all spans of the batch are lost.
+//! The SDK limits the number of a span's attributes but not their length. Without these limits a few long attributes make a
+//! batch larger than a collector accepts (4 MiB), and all spans of the batch are lost.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
-/// The longest text in a span: a name, or an attribute's value.
-const MOST_TEXT_BYTES: usize = 1_024;
-/// What one request to a collector carries, estimated; well below gRPC's usual limit of 4 MiB.
-const MOST_REQUEST_BYTES: usize = 1 << 20;
-/// The parts of a span whose size does not vary.
+/// Maximum length of a text in a span: its name, or the value of an attribute.
+const MAX_TEXT_BYTES: usize = 1_024;
+/// Estimated maximum size of a request to the collector, well below gRPC's default limit of 4 MiB.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// Size of the fixed parts of a span.
 const FIXED_BYTES: usize = 256;
 
-/// Cuts texts before spans are queued, since the queue is bounded by number.
+/// Truncates texts before spans are queued, because the queue limits only the number of spans.
 #[derive(Debug)]
 pub(crate) struct ShortValues<P>(pub(crate) P);
 
@@ -45,7 +45,7 @@ impl<P: SpanProcessor> SpanProcessor for ShortValues<P> {
     }
 }
 
-/// Sends a batch in requests that a collector takes.
+/// Splits a batch into requests that a collector accepts.
 #[derive(Debug)]
 pub(crate) struct SmallRequests<E>(pub(crate) E);
 
@@ -53,7 +53,7 @@ impl<E: SpanExporter> SpanExporter for SmallRequests<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let mut outcome = Ok(());
         for request in split(batch) {
-            // What fails must not cost the others their place.
+            // A failed request must not prevent the others.
             outcome = outcome.and(self.0.export(request).await);
         }
         outcome
@@ -76,7 +76,7 @@ fn split(batch: Vec<SpanData>) -> Vec<Vec<SpanData>> {
     let (mut requests, mut request, mut bytes) = (Vec::new(), Vec::new(), 0);
     for span in batch {
         let weight = weight(&span);
-        if bytes + weight > MOST_REQUEST_BYTES && !request.is_empty() {
+        if bytes + weight > MAX_REQUEST_BYTES && !request.is_empty() {
             requests.push(std::mem::take(&mut request));
             bytes = 0;
         }
@@ -109,8 +109,8 @@ fn text_bytes(value: &Value) -> usize {
 }
 
 fn shorten(span: &mut SpanData) {
-    if span.name.len() > MOST_TEXT_BYTES {
-        span.name = Cow::Owned(cut(&span.name).to_owned());
+    if span.name.len() > MAX_TEXT_BYTES {
+        span.name = Cow::Owned(truncate(&span.name).to_owned());
     }
     let events = span.events.events.iter_mut().map(|event| &mut event.attributes);
     let links = span.links.links.iter_mut().map(|link| &mut link.attributes);
@@ -121,8 +121,8 @@ fn shorten(span: &mut SpanData) {
 
 fn shorten_value(value: &mut Value) {
     let shorten = |text: &mut StringValue| {
-        if text.as_str().len() > MOST_TEXT_BYTES {
-            *text = cut(text.as_str()).to_owned().into();
+        if text.as_str().len() > MAX_TEXT_BYTES {
+            *text = truncate(text.as_str()).to_owned().into();
         }
     };
     match value {
@@ -132,7 +132,7 @@ fn shorten_value(value: &mut Value) {
     }
 }
 
-/// The beginning of a text, in whole characters.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MOST_TEXT_BYTES)]
+/// Truncates a text at a character boundary.
+fn truncate(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }

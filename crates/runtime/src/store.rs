@@ -1,4 +1,4 @@
-//! A store that a service owns: why it did not do what it was asked, and what is told of it at `/readyz` and `/status`.
+//! Errors of a store that a service owns, and how its state is reported at `/readyz` and `/status`.
 
 use std::error::Error;
 use std::fmt;
@@ -11,35 +11,35 @@ use crate::health::{Condition, Health};
 use crate::status::{StatusBoard, StoreStatus};
 use crate::telemetry::chain;
 
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A pod waits for this before it becomes ready, so it is short.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Refused credentials stay refused until someone changes them, and each attempt costs the store a hash and a log line. Jitter
-/// can double a pause.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause after a failed check. Short, because it delays the readiness of the pod.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// Pauses while the store refuses the credentials: only a change of credentials helps, and each attempt costs the store a
+/// password hash and a log line. Jitter can double a pause.
 const REFUSED_FIRST: Duration = Duration::from_secs(1);
 const REFUSED_LONGEST: Duration = Duration::from_secs(15);
-/// The pause does not grow after this many.
+/// Number of refusals after which the pause no longer grows.
 const REFUSALS_COUNTED: usize = 8;
 
-/// Why a store did not do what it was asked.
+/// Why a call to a store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It can't be reached, or can't take this kind of call now.
+    /// The store can't be reached, or can't serve this kind of call now.
     #[error("the store can't be reached")]
     Unavailable(#[source] Cause),
-    /// It did not answer in time.
+    /// The store did not answer in time.
     #[error("the store did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// It does not know our credentials, or they have not the rights. The setting that has them comes first.
+    /// The store refuses the credentials, or they lack rights. The first field is the setting that holds the credentials.
     #[error("the store refuses the credentials in {0}")]
     Unauthorized(&'static str, #[source] Cause),
-    /// It refused what it was asked.
+    /// The store rejected the call.
     #[error("the store failed")]
     Failed(#[source] Cause),
 }
 
 impl StoreError {
-    /// A name of the kind, for metrics and spans.
+    /// Name of the variant, for metrics and spans.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
@@ -50,12 +50,12 @@ impl StoreError {
     }
 }
 
-/// What lies behind an error, shared by all calls that it met.
+/// The underlying error, shared by all calls that failed with it.
 #[derive(Debug, Clone)]
 pub struct Cause(Arc<dyn Error + Send + Sync>);
 
 impl Cause {
-    /// A cause from any error or text.
+    /// Wraps an error or a text.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Arc::from(error.into()))
     }
@@ -73,19 +73,19 @@ impl Error for Cause {
     }
 }
 
-/// Tells how one store stands, each time that its owner has looked at it.
+/// Reports the state of one store after each check.
 #[derive(Debug, Clone)]
 pub struct StoreWatch {
     name: &'static str,
     ready: Condition,
     status: StatusBoard,
-    /// The kind of the last failure, none after a success; logged when it changes.
+    /// Result of the last check: kind of the failure, or `None` after a success. A change is logged.
     last: Option<Option<&'static str>>,
-    /// How often in a row the store has refused the credentials.
+    /// Number of consecutive refusals of the credentials.
     refusals: usize,
 }
 
-/// Pauses that grow to half a minute, for a store that refuses the credentials.
+/// Pauses between attempts while a store refuses the credentials; they grow up to 30 s.
 pub fn pauses_while_refused() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(REFUSED_FIRST)
@@ -96,35 +96,35 @@ pub fn pauses_while_refused() -> ExponentialBackoff {
 }
 
 impl StoreWatch {
-    /// Of the store of this name. The process is not ready before the first look has found it well.
+    /// Watches the store of this name. The process is not ready until the first check has succeeded.
     pub fn new(name: &'static str, health: &Health, status: StatusBoard) -> Self {
         let ready = health.condition(name);
         Self { name, ready, status, last: None, refusals: 0 }
     }
 
-    /// Its schema is being changed, which may take its time.
+    /// Reports that the schema is being migrated; the process is not ready.
     pub fn migrating(&self, version: &str, message: &str) {
         self.ready.missing(message);
         self.answers(false, version, Some(message));
     }
 
-    /// It can be used while its schema is still being changed. Returns when to look again.
+    /// Reports that the store can be used while its schema is still being migrated. Returns the time until the next check.
     pub fn usable(&mut self, version: &str, message: &str) -> Duration {
         if self.last.replace(None) != Some(None) {
             tracing::info!(
                 store = self.name,
                 version,
                 reason = message,
-                "the store is ready, but not migrated"
+                "the store is ready, migration pending"
             );
         }
         self.refusals = 0;
         self.ready.fulfilled();
         self.answers(false, version, Some(message));
-        LOOK_EVERY
+        CHECK_INTERVAL
     }
 
-    /// A look found it well, of this version. Returns when to look again.
+    /// Reports a successful check. Returns the time until the next check.
     pub fn well(&mut self, version: &str) -> Duration {
         if self.last.replace(None) != Some(None) {
             tracing::info!(store = self.name, version, "the store is ready");
@@ -132,7 +132,7 @@ impl StoreWatch {
         self.refusals = 0;
         self.ready.fulfilled();
         self.answers(true, version, None);
-        LOOK_EVERY
+        CHECK_INTERVAL
     }
 
     /// The store answers, and accepts the credentials.
@@ -142,7 +142,7 @@ impl StoreWatch {
         self.status.set(self.name, status);
     }
 
-    /// A look failed: for the store's own error, where there is one behind it. Returns when to look again.
+    /// Reports a failed check. `of_store` is the store's error, if that is the cause. Returns the time until the next check.
     pub fn failed(
         &mut self,
         error: &(dyn Error + 'static),
@@ -170,7 +170,7 @@ impl StoreWatch {
             return pause.unwrap_or(REFUSED_LONGEST);
         }
         self.refusals = 0;
-        LOOK_AGAIN
+        RETRY_INTERVAL
     }
 }
 
@@ -179,25 +179,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_look_finds_is_told_and_the_version_is_kept() {
+    fn reports_each_check_and_keeps_the_version() {
         let (health, board) = (Health::default(), StatusBoard::default());
         let mut watch = StoreWatch::new("mongodb", &health, board.clone());
         assert!(!health.is_ready());
         watch.migrating("7.0", "indexes are being made");
         assert!(health.missing()[0].contains("indexes are being made"));
-        assert_eq!(watch.usable("7.0", "an index is still being built"), LOOK_EVERY);
+        assert_eq!(watch.usable("7.0", "an index is still being built"), CHECK_INTERVAL);
         assert!(health.is_ready());
         let status = board.all()["mongodb"].clone();
         assert_eq!(
             (status.migrated, status.message.as_deref()),
             (false, Some("an index is still being built"))
         );
-        assert_eq!(watch.well("7.0"), LOOK_EVERY);
+        assert_eq!(watch.well("7.0"), CHECK_INTERVAL);
         assert!(health.is_ready());
         assert!(board.all()["mongodb"].migrated);
 
         let away = StoreError::Unavailable(Cause::new("connection refused"));
-        assert_eq!(watch.failed(&away, Some(&away), true), LOOK_AGAIN);
+        assert_eq!(watch.failed(&away, Some(&away), true), RETRY_INTERVAL);
         assert_eq!(health.missing(), ["mongodb: the store can't be reached: connection refused"]);
         let status = board.all()["mongodb"].clone();
         assert_eq!((status.reachable, status.version.as_deref()), (false, Some("7.0")));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_refuses_the_credentials_is_asked_less_and_less_often() {
+    fn checks_less_often_while_the_credentials_are_refused() {
         let mut watch = StoreWatch::new("postgres", &Health::default(), StatusBoard::default());
         let refused = StoreError::Unauthorized("DATABASE_URL", Cause::new("no"));
         let pauses: Vec<_> = (0..20).map(|_| watch.failed(&refused, Some(&refused), false)).collect();
@@ -222,7 +222,7 @@ mod tests {
         assert!(pauses.iter().skip(4).all(|pause| settled.contains(pause)), "{pauses:?}");
 
         let away = StoreError::Unavailable(Cause::new("connection refused"));
-        assert_eq!(watch.failed(&away, Some(&away), false), LOOK_AGAIN);
+        assert_eq!(watch.failed(&away, Some(&away), false), RETRY_INTERVAL);
         assert!(
             watch.failed(&refused, Some(&refused), false) <= REFUSED_FIRST * 2,
             "a new refusal starts again"
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_logged_when_the_reason_changes_and_not_for_each_attempt() {
+    fn logs_once_for_each_change_of_the_reason() {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_stores_fault_leaves_it_reachable() {
+    fn stays_reachable_when_the_store_is_not_the_cause() {
         let board = StatusBoard::default();
         let mut watch = StoreWatch::new("postgres", &Health::default(), board.clone());
         watch.failed(&fmt::Error, None, false);

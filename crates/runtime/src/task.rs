@@ -1,16 +1,16 @@
-//! Work that is finished even when its caller stops waiting.
+//! Runs work to completion even when the caller stops waiting.
 
 use std::panic::resume_unwind;
 
 use tracing::Instrument as _;
 
-/// Starts `work` as a task of its own, in the current span, and returns a future that waits for it.
+/// Spawns `work` as a task, in the current span, and returns a future that waits for the task.
 ///
-/// Drivers of stores and brokers keep state between an `await` and the next: a connection whose future was dropped in the middle
-/// of an exchange may be reused in a state that nobody expects. Such work runs here.
+/// Drivers of stores and brokers keep state between two `await`s. If a future is dropped in the middle of an exchange, its
+/// connection may be reused in an unexpected state. Run such calls here.
 ///
 /// # Cancellation
-/// Dropping the returned future drops only the wait. So `work` must end by itself: give it a time limit.
+/// Dropping the returned future does not cancel `work`, so `work` needs a timeout of its own.
 ///
 /// # Panics
 /// When `work` panics. Must be called on a Tokio runtime.
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_ends_although_its_caller_has_stopped_waiting() {
+    async fn completes_after_the_caller_stops_waiting() {
         let (begin, begun) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         drop(finish(async move {
@@ -52,7 +52,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "of the work")]
-    async fn a_panic_reaches_the_caller() {
+    async fn propagates_a_panic_to_the_caller() {
         finish(async { panic!("of the work") }).await
     }
 }

@@ -1,4 +1,4 @@
-//! Logs to standard output, spans to an OTLP endpoint.
+//! Writes logs to standard output and exports spans to an OTLP endpoint.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -21,46 +21,46 @@ use crate::log_line::{JsonLine, NoSpanFields};
 use crate::sampler;
 use crate::spans::{ShortValues, SmallRequests};
 
-/// Spans wait at most this long before they leave: a trace is to be read seconds after its request.
+/// Interval between exports. Short, so that a trace can be read seconds after its request.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
-/// Spans kept while they wait; past it new ones are dropped and the loss is logged, never the request.
+/// Maximum queued spans. When the queue is full, new spans are dropped and the loss is logged; requests are not affected.
 const QUEUED_SPANS: usize = 8_192;
-/// How long the end of the process waits for the last spans.
+/// How long the process waits for the last export before it exits.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// For one request to the collector, and for one batch. Each is shorter than what encloses it, so that the reason that is
-/// logged is the innermost one.
+/// Timeouts of a request to the collector and of a batch. Each is shorter than the enclosing one, so that the innermost reason
+/// is logged.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const BATCH_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What can go wrong before the first log line.
+/// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The exporter does not take its endpoint.
+    /// The exporter rejects the endpoint.
     #[error("failed to build the OTLP exporter for OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}")]
     Exporter {
-        /// As it was set.
+        /// The value of the setting.
         endpoint: String,
         /// Why.
         #[source]
         source: opentelemetry_otlp::ExporterBuildError,
     },
-    /// Telemetry was set up before in this process.
+    /// A log subscriber is already installed in this process.
     #[error("failed to install the log subscriber")]
     Installed(#[from] TryInitError),
 }
 
-/// Holds the exporter until the end of the process.
+/// Owns the span exporter; flush before the process exits.
 #[derive(Debug)]
 pub struct Telemetry(Option<SdkTracerProvider>);
 
 impl Telemetry {
-    /// Starts logging and, where an OTLP endpoint is set, tracing. Needs a Tokio runtime.
+    /// Starts logging and, if an OTLP endpoint is set, the export of spans. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// When a setting is wrong, or telemetry stands already.
+    /// When a setting is invalid, or telemetry is already set up.
     pub fn start(
         service: &'static str,
         version: &'static str,
@@ -74,7 +74,7 @@ impl Telemetry {
             .event_format(JsonLine { service, clock: SystemClock });
         let provider = provider(service, version, settings)?;
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-        // Without an endpoint the spans still have ids: logs, `traceresponse` and errors name them all the same.
+        // Without an endpoint spans still need ids, for logs, `traceresponse` and errors.
         let traced = provider.as_ref().map_or_else(|| SdkTracerProvider::builder().build(), Clone::clone);
         let traces = tracing_opentelemetry::layer()
             .with_tracer(traced.tracer("weft"))
@@ -90,16 +90,19 @@ impl Telemetry {
         Ok(Self(provider))
     }
 
-    /// Sends what is still queued and ends the exporter. Waits at most 5 s.
+    /// Exports queued spans and shuts the exporter down. Waits at most 5 s.
     pub async fn flush(self) {
         let Some(provider) = self.0 else { return };
-        // The provider's shutdown blocks its thread until the exporter, a task of this runtime, is done.
+        // Shutdown blocks its thread until the exporter, a task of this runtime, has finished.
         let ended = tokio::task::spawn_blocking(move || provider.shutdown());
         match tokio::time::timeout(FLUSH_TIMEOUT, ended).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(error = chain(&error), "failed to send the last spans"),
-            Ok(Err(error)) => tracing::warn!(error = chain(&error), "failed to end the span exporter"),
-            Err(_) => tracing::warn!("gave up sending the last spans after {} s", FLUSH_TIMEOUT.as_secs()),
+            Ok(Ok(Err(error))) => tracing::warn!(error = chain(&error), "failed to export the last spans"),
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "failed to shut down the span exporter"),
+            Err(_) => tracing::warn!(
+                timeout_ms = FLUSH_TIMEOUT.as_millis(),
+                "timed out while exporting the last spans"
+            ),
         }
     }
 }
@@ -155,19 +158,19 @@ fn resource_attributes(settings: &Settings) -> Result<Vec<KeyValue>, ConfigError
             _ => Err(ConfigError::Invalid {
                 name: NAME.to_owned(),
                 value: value.clone(),
-                wanted: "key=value pairs with commas between them",
-                reason: format!("`{pair}` is no such pair"),
+                wanted: "comma-separated key=value pairs",
+                reason: format!("`{pair}` is not such a pair"),
             }),
         })
         .collect()
 }
 
-/// An error with all its causes, `what: because: because`.
+/// Formats an error with all its sources: `error: source: source`.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // Some libraries repeat their cause in their own text.
+        // Some libraries repeat the source in their own text.
         let inner = error.to_string();
         if !text.ends_with(&inner) {
             let _ = write!(text, ": {inner}");
@@ -195,14 +198,14 @@ mod tests {
     use crate::config::Fixed;
 
     #[test]
-    fn resource_attributes_are_pairs() {
+    fn parses_resource_attributes() {
         let read =
             |value| resource_attributes(&Settings::new(Fixed::new([("OTEL_RESOURCE_ATTRIBUTES", value)])));
         assert_eq!(read("a=b, c=d=e").unwrap(), [KeyValue::new("a", "b"), KeyValue::new("c", "d=e")]);
         assert!(read("nothing").is_err());
     }
 
-    /// What a collector was sent, with gRPC's usual limit of 4 MiB for a message.
+    /// A collector with gRPC's default message limit of 4 MiB.
     #[derive(Clone, Default)]
     struct Collector(Arc<Mutex<Vec<Span>>>);
 
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn long_values_cost_no_other_span_its_place() {
+    async fn exports_all_spans_despite_long_values() {
         let collector = Collector::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

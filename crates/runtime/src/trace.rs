@@ -1,4 +1,4 @@
-//! The trace that a span belongs to, and how it crosses a process's border.
+//! The trace ids of a span, and their propagation between processes.
 
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::Extractor;
@@ -8,25 +8,25 @@ use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Name of the header that tells a caller which trace its request became (W3C Trace Context, level 2).
+/// Response header with the trace id of the request (W3C Trace Context, level 2).
 pub const TRACE_RESPONSE: &str = "traceresponse";
 
 const TRACE_STATE: &str = "tracestate";
-/// What W3C Trace Context asks everybody to carry on.
-const MOST_TRACE_STATE_BYTES: usize = 512;
+/// Length of `tracestate` that W3C Trace Context requires to propagate.
+const MAX_TRACE_STATE_BYTES: usize = 512;
 
-/// The ids of a span; nothing when it has none, as in a test without telemetry.
+/// The ids of a span; `None` when it has none, as in a test without telemetry.
 pub fn span_context(span: &Span) -> Option<SpanContext> {
     let context = span.context().span().span_context().clone();
     context.is_valid().then_some(context)
 }
 
-/// The present trace's id: 32 lower-case hexadecimal digits.
+/// The current trace id: 32 lower-case hexadecimal digits.
 pub fn current_trace_id() -> Option<String> {
     span_context(&Span::current()).map(|context| context.trace_id().to_string())
 }
 
-/// The value of [`TRACE_RESPONSE`] for a request that this span stands for.
+/// The value of [`TRACE_RESPONSE`] for the request of this span.
 pub fn response_header(span: &Span) -> Option<HeaderValue> {
     let context = span_context(span)?;
     let (trace, id, flags) = (context.trace_id(), context.span_id(), context.trace_flags().to_u8());
@@ -41,8 +41,8 @@ pub fn inject(span: &Span, headers: &mut HeaderMap) {
     });
 }
 
-/// Reads `traceparent` and `tracestate`: the context that a peer sent, empty when it sent none. A `tracestate` of more than
-/// 512 bytes, which nobody has to carry on, is left out: it would be exported with each span.
+/// Reads the context of the peer from `traceparent` and `tracestate`; empty when there is none. A `tracestate` of more than 512
+/// bytes is dropped: it need not be propagated, and it would be exported with each span.
 pub fn extract(headers: &HeaderMap) -> Context {
     let headers = Bounded(HeaderExtractor(headers));
     global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), &headers))
@@ -52,7 +52,7 @@ struct Bounded<'a>(HeaderExtractor<'a>);
 
 impl Extractor for Bounded<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).filter(|value| key != TRACE_STATE || value.len() <= MOST_TRACE_STATE_BYTES)
+        self.0.get(key).filter(|value| key != TRACE_STATE || value.len() <= MAX_TRACE_STATE_BYTES)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -60,15 +60,15 @@ impl Extractor for Bounded<'_> {
     }
 }
 
-/// The ids in a context that [`extract`] read; nothing when it has none.
+/// The ids in a context that [`extract`] read; `None` when it has none.
 pub fn of_context(context: &Context) -> Option<SpanContext> {
     let found = context.span().span_context().clone();
     found.is_valid().then_some(found)
 }
 
-/// Puts a span, which nothing has entered yet, below a context that [`extract`] read.
+/// Sets a context that [`extract`] read as the parent of a span that has not been entered yet.
 pub fn adopt(span: &Span, parent: Context) {
-    // It fails only for a span that has begun to be exported.
+    // Fails only for a span whose context is already in use.
     let _ = span.set_parent(parent);
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_state_that_is_too_long_is_left_out_and_the_trace_stays() {
+    fn drops_a_long_trace_state_and_keeps_the_trace() {
         global::set_text_map_propagator(TraceContextPropagator::new());
         let read = |state: String| {
             let mut headers = HeaderMap::new();

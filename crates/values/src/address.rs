@@ -1,17 +1,17 @@
-//! Email addresses that SMTP can carry (RFC 5321, with RFC 6531's other scripts).
+//! Email addresses that SMTP can carry (RFC 5321, internationalized as in RFC 6531).
 
 use email_address::EmailAddress;
 
 use crate::{Invalid, text};
 
-/// Maximum length in octets: what fits SMTP's path with its angle brackets (RFC 5321, 4.5.3.1.3).
+/// Maximum length in octets: an SMTP path has 256, including the angle brackets (RFC 5321, 4.5.3.1.3).
 pub const MAX_OCTETS: usize = 254;
 /// Maximum length of the part before the @, in octets (RFC 5321, 4.5.3.1.1).
 pub const MAX_LOCAL_OCTETS: usize = 64;
 /// Maximum length of a label of the domain, in octets (RFC 1035, 2.3.4).
 pub const MAX_LABEL_OCTETS: usize = 63;
 
-/// One address, without a display name. Other scripts are valid on both sides of the @.
+/// One address, without a display name. Non-ASCII letters are valid on both sides of the @.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     local: String,
@@ -19,7 +19,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address, in NFC whatever its form here. Quoted local parts and addresses of hosts in brackets are not accepted.
+    /// Parses an address and converts it to NFC. Quoted local parts and address literals in brackets are not accepted.
     ///
     /// # Errors
     /// When the text is not exactly one address, or has a part that is too long for SMTP or DNS.
@@ -47,7 +47,7 @@ impl Address {
         &self.local
     }
 
-    /// The domain in its ASCII form, which every server and resolver takes.
+    /// The domain in its ASCII form, which every server and resolver accepts.
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
@@ -69,12 +69,12 @@ fn check_local(local: &str) -> Result<(), Invalid> {
 }
 
 fn check_domain(domain: &str) -> Result<String, Invalid> {
-    const WRONG: Invalid =
+    const INVALID: Invalid =
         Invalid("invalid email address: the domain is not valid; expected one such as example.com");
     let ascii = if domain.is_ascii() {
         domain.to_owned()
     } else {
-        idna::domain_to_ascii(domain).map_err(|_| WRONG)?
+        idna::domain_to_ascii(domain).map_err(|_| INVALID)?
     };
     for label in ascii.split('.') {
         if label.len() > MAX_LABEL_OCTETS {
@@ -84,7 +84,7 @@ fn check_domain(domain: &str) -> Result<String, Invalid> {
         }
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if label.is_empty() || label.starts_with('-') || label.ends_with('-') || !label.bytes().all(valid) {
-            return Err(WRONG);
+            return Err(INVALID);
         }
     }
     Ok(ascii)
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts_addresses_of_every_script() {
+    fn accepts_addresses_in_every_script() {
         for text in [
             "me@example.com",
             "a.b+c_d-e@mail-1.example.com",
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_read_in_nfc() {
+    fn converts_to_nfc() {
         let address = Address::parse("zoe\u{308}@bu\u{308}cher.example").unwrap();
         assert_eq!((address.local(), address.domain()), ("zo\u{eb}", "xn--bcher-kva.example"));
         // 96 octets as given, 64 in NFC.
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_in_octets_and_of_the_ascii_form() {
+    fn limits_lengths_in_octets_of_the_ascii_form() {
         let label = |letters: usize| format!("a@{}.de", "x".repeat(letters));
         assert!(Address::parse(&format!("{}@b.de", "ü".repeat(32))).is_ok());
         assert!(rejected(&format!("{}@b.de", "ü".repeat(33))).contains("64 octets"));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_not_exactly_one_address() {
+    fn rejects_everything_but_exactly_one_address() {
         for text in [
             "",
             "me",

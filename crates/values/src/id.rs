@@ -1,10 +1,10 @@
-//! Ids that callers make.
+//! Ids that clients generate.
 
 use uuid::Uuid;
 
 use crate::Invalid;
 
-/// Reads a UUID that is not the nil UUID.
+/// Parses a UUID that is not the nil UUID.
 ///
 /// # Errors
 /// When the text is empty, not a UUID, or the nil UUID.
@@ -17,7 +17,7 @@ pub fn parse(text: &str) -> Result<Uuid, Invalid> {
     }
 }
 
-/// Checks a UUID that has been read already.
+/// Checks that a UUID is not the nil UUID.
 ///
 /// # Errors
 /// When the UUID is the nil UUID.
@@ -25,14 +25,14 @@ pub fn check(id: Uuid) -> Result<Uuid, Invalid> {
     if id.is_nil() { Err(NIL) } else { Ok(id) }
 }
 
-const NIL: Invalid = Invalid("the nil UUID is not allowed; expected a UUID that was made for this one item");
+const NIL: Invalid = Invalid("the nil UUID is not allowed; expected a UUID that is unique to this item");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn rejects_everything_but_a_uuid_that_is_not_nil() {
+    fn rejects_the_nil_uuid_and_other_text() {
         assert_eq!(parse("0191D4B0-7d2a-7c3e-8f00-000000000001").unwrap().get_version_num(), 7);
         for (text, part) in [
             ("", "missing"),

@@ -1,8 +1,8 @@
-//! Idempotency keys, and the id that a key stands for.
+//! Idempotency keys, and the ids derived from them.
 //!
-//! A key belongs to one caller and one operation. The id is a SHA-256 over both, the key and, where no store can compare
-//! a repeat with what it has, the content. Each part goes in with its length before it, so that no two lists of parts are
-//! the same bytes.
+//! A key belongs to one caller and one operation. The id is a SHA-256 over caller, operation, key and, if the store cannot
+//! compare a repeat with the stored content, the content. Each part is prefixed with its length, so that different lists of
+//! parts are different bytes.
 
 use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
@@ -13,15 +13,15 @@ use crate::id;
 /// Maximum length of a key, in characters.
 pub const MAX_CHARS: usize = 256;
 
-/// Separates these hashes from all others; never changes.
+/// Domain separator of these hashes. Must never change.
 const DOMAIN: &str = "weft idempotency 1";
 
-/// An idempotency key, as a client gave it.
+/// An idempotency key, as the client sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
 impl Key {
-    /// Reads a key.
+    /// Parses a key.
     ///
     /// # Errors
     /// When the text is empty, too long, not printable ASCII, or the nil UUID.
@@ -43,17 +43,17 @@ impl Key {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text.
+    /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What a key is used for. The same key for another operation is another key.
+/// The operation that a key is used for. Operations do not share keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// An entry by gRPC.
+    /// A log entry that is written by gRPC.
     Log,
     /// An event.
     Event,
@@ -74,27 +74,27 @@ impl Operation {
     }
 }
 
-/// Who uses a key, and for what.
+/// What an id is derived from: a key with its caller and operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
-    /// The caller's user id; `None` for one who is not signed in.
+    /// The caller's user id; `None` when not signed in.
     pub caller: Option<&'a str>,
-    /// What is asked for.
+    /// The operation.
     pub operation: Operation,
     /// The key.
     pub key: &'a str,
-    /// The place in a batch whose only key is that of the request.
+    /// Index of the item in a batch that has one key for the whole request.
     pub index: Option<usize>,
 }
 
 impl Scope<'_> {
-    /// The id for a store that compares content: a repeat with other content has the same id.
+    /// The id for a store that compares content. Does not depend on the content.
     #[must_use]
     pub fn id(&self) -> Uuid {
         self.derive(None)
     }
 
-    /// The id for a store that cannot compare: other content has another id.
+    /// The id for a store that cannot compare content. Different content has a different id.
     #[must_use]
     pub fn id_of_content(&self, content: &[&str]) -> Uuid {
         self.derive(Some(digest(content)))
@@ -152,12 +152,12 @@ mod tests {
     fn the_same_scope_and_content_have_the_same_id() {
         assert_eq!(SCOPE.id(), SCOPE.id());
         assert_eq!(SCOPE.id_of_content(&["a", "b"]), SCOPE.id_of_content(&["a", "b"]));
-        // Stored ids must not change with the code.
+        // Stored ids must not change between versions.
         assert_eq!(SCOPE.id().to_string(), "679161c2-1f87-80fc-8701-42539da54d81");
     }
 
     #[test]
-    fn whatever_differs_makes_another_id() {
+    fn any_difference_changes_the_id() {
         let scopes = [
             SCOPE,
             Scope { caller: None, ..SCOPE },

@@ -1,4 +1,4 @@
-//! Texts with bounds, counted in characters.
+//! Texts with length limits in characters.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub const PERSON_NAME: usize = 128;
 /// Maximum length of a mail's subject, in characters.
 pub const SUBJECT: usize = 512;
 
-/// Checks the name of a log entry. Control characters are data like any other, but do not make a name by themselves.
+/// Checks the name of a log entry. Control characters are allowed, but at least one other character is required.
 ///
 /// # Errors
 /// When the name is blank or too long.
@@ -52,7 +52,7 @@ pub fn subject(text: &str) -> Result<(), Invalid> {
     at_most(text, SUBJECT, "the subject is too long; expected at most 512 characters")
 }
 
-/// Checks that a text cannot end the line that it is written on, nor hide anything in it.
+/// Checks that a text is one line without control characters, so that it cannot inject a header or hide text.
 ///
 /// # Errors
 /// When the text has a control character or a line separator.
@@ -69,10 +69,10 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
     if is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
 }
 
-fn at_most(text: &str, characters: usize, otherwise: &'static str) -> Result<(), Invalid> {
-    // A character has at least one byte: only longer texts need to be counted.
+fn at_most(text: &str, characters: usize, reason: &'static str) -> Result<(), Invalid> {
+    // A character has at least one byte, so shorter texts need not be counted.
     if text.len() > characters && text.chars().count() > characters {
-        return Err(Invalid(otherwise));
+        return Err(Invalid(reason));
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_in_characters() {
+    fn limits_lengths_in_characters() {
         for (check, longest) in [
             (entry_name as fn(&str) -> Result<(), Invalid>, ENTRY_NAME),
             (service_name, SERVICE_NAME),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_and_names_of_persons_have_one_line() {
+    fn rejects_line_breaks_in_subjects_and_person_names() {
         for text in ["a\r\nBcc: x@y.z", "a\nb", "a\rb", "a\0b", "a\u{85}b", "a\u{2028}b", "a\u{2029}b"] {
             assert!(subject(text).is_err() && person_name(text).is_err(), "{text:?}");
         }

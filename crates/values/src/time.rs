@@ -1,4 +1,4 @@
-//! Times, and protobuf's form of them.
+//! Times, and their protobuf form.
 
 use std::ops::RangeInclusive;
 
@@ -6,10 +6,10 @@ use prost_types::Timestamp;
 
 use crate::Invalid;
 
-/// First and last valid time, in milliseconds since 1970: years 1 to 9999.
+/// Valid times in milliseconds since 1970: years 1 to 9999.
 pub const RANGE_MS: RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
-/// A time as protobuf writes it. Protobuf's nanoseconds count forward also before 1970, where jiff's are negative.
+/// Converts a time to protobuf. Before 1970 protobuf's nanoseconds still count forward, whereas jiff's are negative.
 #[must_use]
 pub fn to_proto(time: jiff::Timestamp) -> Timestamp {
     let nanos = time.as_nanosecond();
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_time_of_jiff_in_range_is_valid_in_protobuf_s_form() {
+    fn converts_every_time_in_range_to_a_valid_protobuf_time() {
         for text in [
             "0001-01-01T00:00:00Z",
             "1969-12-31T23:59:59.5Z",

@@ -1,6 +1,6 @@
-//! The stores as processes: they serve, keep their data and port through a kill, and leave nothing behind.
+//! The stores as processes: they keep data and port through a kill, and leave no process behind.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod helpers;
 mod stores;

@@ -1,9 +1,9 @@
-//! A client and a server of `weft.log.v1`, and the spans that both made.
+//! A client and a server of `weft.log.v1`, and the spans that both create.
 
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "helpers of tests; clippy knows only test functions as such"
+    reason = "helpers of tests; clippy recognises only test functions"
 )]
 
 use std::net::SocketAddr;
@@ -117,32 +117,32 @@ impl Pair {
         pair
     }
 
-    /// One whose address neither accepts nor refuses until the listener is served: its queue of connections is full.
+    /// A pair whose address neither accepts nor refuses connections until the listener is served, because the backlog is full.
     pub(crate) async fn silent() -> (Self, TcpListener) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let listener = socket.listen(1).unwrap();
         let pair = Self::unserved(&listener);
         let mut queued = Vec::new();
-        let moment = Duration::from_millis(300);
-        while let Ok(stream) = tokio::time::timeout(moment, TcpStream::connect(pair.address)).await {
+        let timeout = Duration::from_millis(300);
+        while let Ok(stream) = tokio::time::timeout(timeout, TcpStream::connect(pair.address)).await {
             queued.push(stream.unwrap());
         }
         (pair, listener)
     }
 
-    /// One whose first connection ends in the moment of its first call, as that of a pod that drains: GOAWAY says that no call
-    /// was processed. The server answers from the second connection on.
+    /// A pair whose first connection ends at the first call, as with a pod that drains: GOAWAY says that no call was processed.
+    /// The server answers from the second connection on.
     pub(crate) async fn draining() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut pair = Self::unserved(&listener);
         let mut client = pair.client();
         let call = tokio::spawn(async move { client.write(request()).await });
         let (mut connection, _) = listener.accept().await.unwrap();
-        goes_away(&mut connection).await;
+        send_goaway(&mut connection).await;
         drop(connection);
         pair.serve(listener, Behaviour::Answer);
-        call.await.unwrap().expect("sent again");
+        call.await.unwrap().expect("the call was not retried");
         pair
     }
 
@@ -177,7 +177,7 @@ impl Pair {
         let serving = self.serving.take().unwrap();
         tokio::time::timeout(Duration::from_secs(60), serving)
             .await
-            .expect("the server did not end")
+            .expect("the server did not stop")
             .unwrap();
     }
 
@@ -211,9 +211,8 @@ impl Pair {
     }
 }
 
-/// Reads frames up to the first HEADERS, then says GOAWAY, NO_ERROR, with 0 as the last stream that was processed
-/// (RFC 9113, 4.1, 6.8).
-async fn goes_away(connection: &mut TcpStream) {
+/// Reads frames up to the first HEADERS, then sends GOAWAY, NO_ERROR, with 0 as the last processed stream (RFC 9113, 4.1, 6.8).
+async fn send_goaway(connection: &mut TcpStream) {
     const PREFACE: usize = 24;
     const HEADERS: u8 = 1;
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -236,22 +235,22 @@ pub(crate) fn request() -> WriteRequest {
     WriteRequest::default()
 }
 
-/// The spans that the mesh made in this trace, once there are this many.
+/// Waits for this many spans of the mesh in this trace.
 pub(crate) async fn spans_of(trace: TraceId, count: usize) -> Vec<SpanData> {
     let collect = async {
         loop {
             let spans = SPANS.get_finished_spans().unwrap();
-            let ours: Vec<_> = spans
+            let found: Vec<_> = spans
                 .into_iter()
                 .filter(|span| span.span_context.trace_id() == trace && span.span_kind != SpanKind::Internal)
                 .collect();
-            if ours.len() >= count {
-                return ours;
+            if found.len() >= count {
+                return found;
             }
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), collect).await.expect("the spans did not come")
+    tokio::time::timeout(Duration::from_secs(60), collect).await.expect("timed out waiting for the spans")
 }
 
 pub(crate) fn attribute(span: &SpanData, key: &str) -> String {

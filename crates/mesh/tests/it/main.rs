@@ -1,4 +1,4 @@
-//! Two services on loopback, the way every service of ours speaks to another.
+//! A client and a server on loopback, connected as Weft's services are.
 
 mod helpers;
 
@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 use weft_mesh::Deadline;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_one_trace_on_both_sides() {
+async fn continues_the_trace_on_the_server() {
     let pair = Pair::start(Behaviour::Answer).await;
     let root = tracing::info_span!(target: "weft_test", "root");
     let reply = pair.client().write(helpers::request()).instrument(root.clone()).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_call_is_one_trace_on_both_sides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_an_error_to_the_client_and_none_to_the_server() {
+async fn a_rejected_call_is_an_error_only_on_the_client() {
     let pair = Pair::start(Behaviour::Refuse).await;
     let root = tracing::info_span!(target: "weft_test", "root");
     let status = pair.client().write(helpers::request()).instrument(root.clone()).await.unwrap_err();
@@ -47,7 +47,7 @@ async fn a_refusal_is_an_error_to_the_client_and_none_to_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_callers_deadline_is_carried_and_ends_the_call_on_both_sides() {
+async fn propagates_the_deadline_and_ends_the_call_on_both_sides() {
     let pair = Pair::start(Behaviour::Hang).await;
     let call = async { pair.client().write(helpers::request()).await };
     // Long enough to reach the handler on a busy machine.
@@ -60,7 +60,7 @@ async fn the_callers_deadline_is_carried_and_ends_the_call_on_both_sides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_away_is_unavailable_and_comes_back_by_itself() {
+async fn reports_unavailable_and_reconnects() {
     let mut pair = Pair::start(Behaviour::Answer).await;
     pair.client().write(helpers::request()).await.unwrap();
     pair.stop_server().await;
@@ -72,29 +72,33 @@ async fn a_service_that_is_away_is_unavailable_and_comes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_does_not_get_the_failure_of_an_attempt_to_connect_that_an_earlier_call_left_behind() {
+async fn ignores_the_failed_connection_attempt_of_an_earlier_call() {
     let (mut pair, listener) = Pair::silent().await;
     let call = async { pair.client().write(helpers::request()).await };
     let status = Deadline::within(Duration::from_millis(100)).scope(call).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    // Longer than an attempt may take: it has failed, and nobody was there to hear it.
+    // Longer than the timeout of an attempt: it has failed while no call waited for it.
     tokio::time::sleep(Duration::from_millis(2_200)).await;
     pair.serve(listener, Behaviour::Answer);
     pair.client().write(helpers::request()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handlers_panic_fails_its_own_call_only() {
+async fn a_panic_fails_only_its_own_call() {
     let pair = Pair::start(Behaviour::Panic).await;
     for _ in 0..3 {
         let status = pair.client().write(helpers::request()).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal);
-        assert!(!status.message().contains("on purpose"), "the panic's text got out: {}", status.message());
+        assert!(
+            !status.message().contains("on purpose"),
+            "the panic message was sent to the client: {}",
+            status.message()
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_in_flight_ends_before_the_server_does() {
+async fn finishes_calls_in_flight_on_shutdown() {
     let mut pair = Pair::start(Behaviour::AnswerWhenTold).await;
     let mut client = pair.client();
     let call = tokio::spawn(async move { client.write(helpers::request()).await });
@@ -106,7 +110,7 @@ async fn a_call_in_flight_ends_before_the_server_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_never_ends_is_cut_when_the_drain_time_has_passed() {
+async fn aborts_calls_after_the_drain_timeout() {
     let mut pair = Pair::start(Behaviour::Hang).await;
     let mut client = pair.client();
     let call = tokio::spawn(async move { client.write(helpers::request()).await });
@@ -117,13 +121,13 @@ async fn what_never_ends_is_cut_when_the_drain_time_has_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_are_given_up_at_once_end_no_other_call_on_the_connection() {
+async fn cancelled_calls_do_not_fail_others_on_the_connection() {
     let pair = Pair::start(Behaviour::AnswerWhenTold).await;
     let mut client = pair.client();
     let kept = tokio::spawn(async move { client.write(helpers::request()).await });
     pair.handler_entered().await;
     for round in 0..20 {
-        let given_up: Vec<_> = (0..200)
+        let cancelled: Vec<_> = (0..200)
             .map(|_| {
                 let mut client = pair.client();
                 let within = Duration::from_micros(200 * round);
@@ -132,8 +136,8 @@ async fn calls_that_are_given_up_at_once_end_no_other_call_on_the_connection() {
                 )
             })
             .collect();
-        for call in given_up {
-            // Given up, or answered in the place of another: both are fine.
+        for call in cancelled {
+            // Cancelled, or answered instead of the first call: both are fine.
             let _ = call.await.unwrap();
         }
     }
@@ -145,6 +149,6 @@ async fn calls_that_are_given_up_at_once_end_no_other_call_on_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_a_draining_server_has_not_processed_is_sent_again() {
+async fn retries_a_call_that_a_draining_server_has_not_processed() {
     Pair::draining().await;
 }

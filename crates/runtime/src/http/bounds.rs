@@ -1,4 +1,4 @@
-//! How many connections are served, and what one of them may hold.
+//! Limits on the connections of a listener.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,19 +11,19 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::budget::{Budget, Charge, Exceeded};
 use crate::config::{ConfigError, Settings};
 
-/// About 50 KiB each at the very most: a header that is not complete yet, and replies that wait.
+/// Each uses at most about 50 KiB: an incomplete header, and replies that are not read yet.
 const CONNECTIONS: usize = 3_072;
 const CONNECTIONS_PER_ADDRESS: usize = 512;
 const SEND_TIMEOUT: Duration = Duration::from_secs(15);
-/// File descriptors for everything but clients' connections.
+/// File descriptors reserved for everything except client connections.
 const OTHER_FILES: usize = 256;
 
-/// Bounds on the connections of one listener; the crate's front page lists the settings.
+/// Limits on the connections of one listener. The settings are listed in the crate's README.
 #[derive(Clone)]
 pub struct Bounds {
     connections: Budget,
     pub(super) send_timeout: Duration,
-    /// Whose connections are those of many clients.
+    /// Addresses that have many clients behind them.
     is_proxy: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
 }
 
@@ -31,7 +31,7 @@ impl Bounds {
     /// Reads the settings.
     ///
     /// # Errors
-    /// When one is wrong.
+    /// When a setting is invalid.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let number = |name, default: usize| {
             let default = NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN);
@@ -45,7 +45,7 @@ impl Bounds {
         Ok(bounds)
     }
 
-    /// At most this many connections in total, and of one address.
+    /// Limits connections in total and per address.
     pub fn new(connections: usize, per_address: usize) -> Self {
         let connections = within_file_limit(connections);
         Self {
@@ -55,14 +55,14 @@ impl Bounds {
         }
     }
 
-    /// An address for which this holds is a proxy's: of the connections it may have all.
+    /// For addresses that match, only the total limit applies, because they are proxies with many clients.
     #[must_use]
     pub fn with_proxies(mut self, is_proxy: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         self.is_proxy = Arc::new(is_proxy);
         self
     }
 
-    /// The same with another time in which a client has to take something of its replies.
+    /// Sets how long a client may read nothing of its replies before it is disconnected.
     #[must_use]
     pub fn with_send_timeout(mut self, send_timeout: Duration) -> Self {
         self.send_timeout = send_timeout;
@@ -95,7 +95,7 @@ impl fmt::Debug for Bounds {
     }
 }
 
-/// Without a file descriptor left, nobody's connection could be accepted.
+/// Reduces the limit to what the open-file limit allows: without a free file descriptor no connection can be accepted.
 fn within_file_limit(connections: usize) -> usize {
     let Ok((files, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return connections };
     let most = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES).max(OTHER_FILES);
@@ -103,7 +103,7 @@ fn within_file_limit(connections: usize) -> usize {
         tracing::warn!(
             connections,
             most,
-            "the limit of open files allows fewer connections than the setting"
+            "the limit of open files allows fewer connections than WEFT_HTTP_CONNECTIONS"
         );
     }
     connections.min(most)

@@ -1,4 +1,4 @@
-//! Connections past the bounds: answered, where that costs little, and closed.
+//! Refuses connections over the limits. They are answered while that is cheap, and closed.
 
 use std::io;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::budget::Exceeded;
 
-/// Answers under way at once; past it connections are closed without one.
+/// Maximum concurrent answers; above it connections are closed without an answer.
 const ANSWERS: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// A flood must not fill the log.
+/// Rate limit of the log line, so that a flood does not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Refuses connections.
+/// Answers and counts refused connections.
 pub(super) struct Refused {
     answers: Arc<Semaphore>,
     since_logged: u64,
@@ -31,12 +31,12 @@ impl Default for Refused {
 }
 
 impl Refused {
-    /// Tells a client why its connection is not served.
+    /// Answers why the connection is refused, and closes it.
     pub(super) fn tell(&mut self, stream: TcpStream, exceeded: Exceeded) {
         self.log(exceeded);
         let Ok(place) = Arc::clone(&self.answers).try_acquire_owned() else { return };
         tokio::spawn(async move {
-            // A client that is already gone needs no answer.
+            // Fails when the client is gone already.
             let _ = timeout(ANSWER_WITHIN, answer(stream, exceeded)).await;
             drop(place);
         });
@@ -62,7 +62,7 @@ async fn answer(mut stream: TcpStream, exceeded: Exceeded) -> io::Result<()> {
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
-    // Closed with something unread, the connection would be reset, and the answer with it.
+    // Closing a socket with unread input resets the connection, and the client would lose the answer.
     let mut rest = [0; 4096];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())

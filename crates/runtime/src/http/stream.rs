@@ -1,4 +1,4 @@
-//! A connection's bytes, with a bound on a client that does not read.
+//! A client connection that fails when the client does not read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,17 +12,17 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-/// A TCP connection that fails when its client has taken nothing for some time.
+/// A TCP connection whose writes time out when the client reads nothing.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     inner: TcpStream,
     send_timeout: Duration,
-    /// Runs while the client takes nothing.
+    /// The send timeout; set while a write is blocked.
     waiting: Option<Pin<Box<Sleep>>>,
     backlog: Arc<Backlog>,
 }
 
-/// Whether replies wait for the client to take them.
+/// Whether a write is blocked because the client does not read.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     waiting: AtomicBool,
@@ -30,8 +30,8 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Returns when nothing waits for the client. A connection whose client pipelines requests and reads no reply must not
-    /// go on with the next one: hyper itself puts no bound on heads that it has not sent.
+    /// Returns when no write is blocked. If a client pipelines requests and reads no reply, its next request must wait here:
+    /// hyper does not limit response heads that it has not sent.
     pub(super) async fn clear(&self) {
         loop {
             let cleared = self.cleared.notified();
@@ -58,7 +58,7 @@ impl ClientStream {
         Arc::clone(&self.backlog)
     }
 
-    /// Any progress ends the wait and starts the next one.
+    /// Applies the send timeout to a write. Any progress resets the timeout.
     fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;
@@ -71,7 +71,7 @@ impl ClientStream {
         if waiting.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        // What the kernel still has for this client goes at once, too.
+        // Discard what the kernel still buffers for this client.
         let _ = self.inner.set_zero_linger();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its replies")))
     }
