@@ -1,10 +1,10 @@
-//! New credentials of RabbitMQ: `listener credentials grant` and `credentials retire`, as a Job runs them. AMQP knows no users,
-//! so this goes through the management plugin's HTTP API.
+//! Rotation of RabbitMQ's credentials: `listener credentials grant` and `listener credentials retire`, run by a Job. AMQP has no
+//! commands for users, so this uses the HTTP API of the management plugin.
 //!
 //! | setting | default | |
 //! |---|---|---|
-//! | `AMQP_URI`, `AMQP_URI_FILE` | none, required | who we are |
-//! | `RABBITMQ_MANAGEMENT_URL` | `http://<host of AMQP_URI>:15672` | where the plugin listens |
+//! | `AMQP_URI`, `AMQP_URI_FILE` | none, required | address, current user and password |
+//! | `RABBITMQ_MANAGEMENT_URL` | `http://<host of AMQP_URI>:15672` | address of the management API |
 
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -17,44 +17,44 @@ const MANAGEMENT_PORT: u16 = 15_672;
 const SETTING: &str = "RABBITMQ_MANAGEMENT_URL";
 const WANTED: &str = "a URL such as http://rabbitmq:15672";
 
-/// Why the users of RabbitMQ could not be changed.
+/// Why RabbitMQ's users were not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// It has no management API, or none that can be reached.
+    /// The management API is unreachable or not enabled.
     #[error(
-        "failed to reach RabbitMQ's management API at {url} (a store that an older operator started has none until it is \
-         restarted: spec.stores.rabbitmq.managed.restartedAt)"
+        "failed to reach RabbitMQ's management API at {url} (if an older operator started this store, restart it to enable the \
+         API: set spec.stores.rabbitmq.managed.restartedAt)"
     )]
     Unreachable {
-        /// Where.
+        /// Address of the API.
         url: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: reqwest::Error,
     },
-    /// It does not take our user and password.
+    /// RabbitMQ refuses the user or password.
     #[error("RabbitMQ refuses the credentials in AMQP_URI")]
     Unauthorized,
-    /// It refused what it was asked.
+    /// RabbitMQ refused a request.
     #[error("RabbitMQ refused to {what}: {answer}")]
     Refused {
-        /// What.
+        /// What was requested.
         what: &'static str,
-        /// In its own words.
+        /// RabbitMQ's answer.
         answer: String,
     },
-    /// It is the user that we are.
-    #[error("{0} is the user that AMQP_URI names")]
-    Ourselves(String),
+    /// The user to delete is the one of `AMQP_URI`.
+    #[error("can't retire {0}: AMQP_URI uses this user")]
+    CurrentUser(String),
 }
 
-/// Does it, once.
+/// Grants or retires a user. Idempotent.
 ///
 /// # Errors
-/// When a setting is wrong, or RabbitMQ can't be reached or refuses. It may be repeated.
+/// When a setting is missing or invalid, or RabbitMQ is unreachable or refuses.
 pub async fn change(settings: Settings, change: Change) -> Result<(), CredentialsError> {
     let management = Management::from_settings(&settings)?;
     match change {
@@ -83,28 +83,28 @@ impl Management {
         Ok(Self { client: Client::new(), url, amqp })
     }
 
-    /// The new user gets the tags and permissions of ours.
+    /// Creates a user with the tags and permissions of the current one.
     async fn grant(&self, username: &str, password: &str) -> Result<(), CredentialsError> {
         let me = self.amqp.username();
-        let ours: Value = self.get("read our own user", &["users", me]).await?;
+        let current: Value = self.get("read the current user", &["users", me]).await?;
         let permissions: Vec<Value> =
-            self.get("read our own permissions", &["users", me, "permissions"]).await?;
-        let user = json!({ "password": password, "tags": tags(&ours["tags"]) });
-        self.send(Method::PUT, "make a user", &["users", username], Some(user)).await?;
+            self.get("read the current user's permissions", &["users", me, "permissions"]).await?;
+        let user = json!({ "password": password, "tags": tags(&current["tags"]) });
+        self.send(Method::PUT, "create a user", &["users", username], Some(user)).await?;
         for permission in permissions {
             let [vhost, configure, write, read] = ["vhost", "configure", "write", "read"]
                 .map(|key| permission[key].as_str().unwrap_or_default());
             let body = json!({ "configure": configure, "write": write, "read": read });
             let path = ["permissions", vhost, username];
-            self.send(Method::PUT, "give permissions to a user", &path, Some(body)).await?;
+            self.send(Method::PUT, "set a user's permissions", &path, Some(body)).await?;
         }
         Ok(())
     }
 
-    /// RabbitMQ ends the connections that the user still has.
+    /// Deletes a user. RabbitMQ closes the user's connections.
     async fn retire(&self, username: &str) -> Result<(), CredentialsError> {
         if self.amqp.username() == username {
-            return Err(CredentialsError::Ourselves(username.to_owned()));
+            return Err(CredentialsError::CurrentUser(username.to_owned()));
         }
         self.send(Method::DELETE, "delete a user", &["users", username], None).await.map(drop)
     }
@@ -130,8 +130,8 @@ impl Management {
             url: self.url.to_string(),
             source: source.without_url(),
         };
-        let gone = method == Method::DELETE;
-        let request = self.client.request(method, self.at(path));
+        let may_be_missing = method == Method::DELETE;
+        let request = self.client.request(method, self.url_of(path));
         let request = request.basic_auth(self.amqp.username(), Some(self.amqp.password()));
         let request = match body {
             Some(body) => request.json(&body),
@@ -142,14 +142,14 @@ impl Management {
         let text = answer.text().await.map_err(unreachable)?;
         match status {
             StatusCode::UNAUTHORIZED => Err(CredentialsError::Unauthorized),
-            StatusCode::NOT_FOUND if gone => Ok(String::new()),
+            StatusCode::NOT_FOUND if may_be_missing => Ok(String::new()),
             status if status.is_success() => Ok(text),
             status => Err(CredentialsError::Refused { what, answer: format!("{status}: {text}") }),
         }
     }
 
-    /// Each segment is escaped: a vhost may be `/`.
-    fn at(&self, path: &[&str]) -> Url {
+    /// Escapes each segment, because a vhost may be `/`.
+    fn url_of(&self, path: &[&str]) -> Url {
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("api").extend(path);
@@ -158,7 +158,7 @@ impl Management {
     }
 }
 
-/// A list or words between commas, by the version; all take the latter.
+/// Depending on its version, RabbitMQ returns a list or comma-separated text. All versions accept the latter.
 fn tags(tags: &Value) -> String {
     match tags {
         Value::String(tags) => tags.clone(),
@@ -181,25 +181,25 @@ mod tests {
     }
 
     #[test]
-    fn it_is_asked_where_rabbitmq_is_and_segments_are_escaped() {
-        let at = |url: &str, path: &[&str]| management(url).at(path).to_string();
-        assert_eq!(at("", &["users", "weft"]), "http://rabbit:15672/api/users/weft");
+    fn derives_the_url_from_the_amqp_host_and_escapes_segments() {
+        let url_of = |url: &str, path: &[&str]| management(url).url_of(path).to_string();
+        assert_eq!(url_of("", &["users", "weft"]), "http://rabbit:15672/api/users/weft");
         assert_eq!(
-            at("http://a:1/b/", &["permissions", "/", "a?b#c/%"]),
+            url_of("http://a:1/b/", &["permissions", "/", "a?b#c/%"]),
             "http://a:1/b/api/permissions/%2F/a%3Fb%23c%2F%25"
         );
     }
 
     #[test]
-    fn tags_are_passed_on_however_they_are_told() {
+    fn reads_tags_as_a_list_or_as_text() {
         assert_eq!(tags(&json!(["administrator", "monitoring"])), "administrator,monitoring");
         assert_eq!(tags(&json!("administrator")), "administrator");
         assert_eq!(tags(&Value::Null), "");
     }
 
     #[tokio::test]
-    async fn who_we_are_is_not_taken_away() {
-        let refused = management("http://127.0.0.1:1").retire("us").await.unwrap_err().to_string();
-        assert_eq!(refused, "us is the user that AMQP_URI names");
+    async fn refuses_to_retire_the_current_user() {
+        let error = management("http://127.0.0.1:1").retire("us").await.unwrap_err().to_string();
+        assert_eq!(error, "can't retire us: AMQP_URI uses this user");
     }
 }

@@ -1,4 +1,4 @@
-//! New credentials of a real RabbitMQ, by the very command that a Job runs.
+//! Rotates the credentials of a real RabbitMQ with the command that a Job runs.
 
 use std::process::{Command, Output};
 
@@ -8,7 +8,7 @@ use weft_runtime::metrics::Metrics;
 
 use crate::helpers::event;
 
-/// Whatever escaping could trip over, in a path and in JSON.
+/// Characters that need escaping in a path or in JSON.
 const HOSTILE: &str = "we/ft?#%2f \"é";
 const PASSWORD: &str = "p@ss:/word%\"\\";
 
@@ -51,7 +51,7 @@ impl Node {
         let mut uri = reqwest::Url::parse(self.rabbitmq.uri()).unwrap();
         uri.set_username(username).unwrap();
         uri.set_password(Some(password)).unwrap();
-        // What a URL leaves alone in user and password, and a `%` that is one.
+        // Escapes reserved characters in user and password.
         uri.to_string()
     }
 
@@ -70,7 +70,7 @@ async fn publish(uri: &str) -> Result<(), PublishError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_follow_one_another_with_all_rights() {
+async fn grants_and_retires_users_with_all_permissions() {
     let node = Node::start().await;
     let first = node.rabbitmq.uri().to_owned();
     node.done("grant", &first, "weft_2", "another");
@@ -82,24 +82,28 @@ async fn users_follow_one_another_with_all_rights() {
         node.done("retire", &second, "weft", "");
     }
     publish(&second).await.unwrap();
-    assert_eq!(node.users().trim(), "weft_2\t[administrator]", "the first is gone, and its tag passed on");
-    let said = node.refused("grant", &first, "weft_3");
-    assert!(said.contains("refuses the credentials in AMQP_URI") && !said.contains("hunter"), "{said}");
+    assert_eq!(
+        node.users().trim(),
+        "weft_2\t[administrator]",
+        "the first user is deleted, the second has its tag"
+    );
+    let error = node.refused("grant", &first, "weft_3");
+    assert!(error.contains("refuses the credentials in AMQP_URI") && !error.contains("hunter"), "{error}");
     node.done("grant", &second, HOSTILE, "x");
     assert!(node.users().contains(HOSTILE), "{}", node.users());
     node.done("retire", &second, HOSTILE, "");
     assert_eq!(node.users().lines().count(), 1);
-    let said = node.refused("retire", &second, "weft_2");
-    assert!(said.contains("weft_2 is the user that AMQP_URI names"), "{said}");
+    let error = node.refused("retire", &second, "weft_2");
+    assert!(error.contains("can't retire weft_2: AMQP_URI uses this user"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_without_the_management_api_is_told_of_with_what_to_do() {
+async fn reports_a_missing_management_api_and_what_to_do() {
     let node = Node::start().await;
     node.rabbitmq.stop().await.unwrap();
-    let said = node.refused("grant", node.rabbitmq.uri(), "weft_2");
+    let error = node.refused("grant", node.rabbitmq.uri(), "weft_2");
     assert!(
-        said.contains("management API") && said.contains("restartedAt") && !said.contains("hunter"),
-        "{said}"
+        error.contains("management API") && error.contains("restartedAt") && !error.contains("hunter"),
+        "{error}"
     );
 }
