@@ -1,4 +1,4 @@
-//! The logger as a process, against a real FerretDB.
+//! Tests of the logger process with a real FerretDB.
 
 mod archive;
 mod dead_letters;

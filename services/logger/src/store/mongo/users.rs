@@ -1,7 +1,7 @@
-//! Who may sign in to MongoDB itself.
+//! Creates and deletes MongoDB users.
 //!
-//! A new user gets the role that the image gives the first one. Less would be no protection: who makes users that may write
-//! entries may give any role to anybody, and to itself.
+//! A new user gets the role `root`, like the image's first user. A smaller role would not protect anything: a user that may create
+//! users with write access can grant any role to any user, including itself.
 
 use mongodb::bson::{Document, doc};
 use mongodb::options::ClientOptions;
@@ -13,19 +13,19 @@ use super::options;
 use crate::config::StoreConfig;
 use crate::store::{Cause, StoreError};
 
-/// Where users live, and the `authSource` of the operator's URIs.
+/// The database of users, and the `authSource` in the operator's URIs.
 const DATABASE: &str = "admin";
-const ALREADY_THERE: i32 = 51_003;
-const NOT_THERE: i32 = 11;
+const USER_ALREADY_EXISTS: i32 = 51_003;
+const USER_NOT_FOUND: i32 = 11;
 
-/// Makes a user who may do what we may, or gives the one that is there this password.
+/// Creates a user with the role of the current one, or sets the password of an existing user.
 ///
 /// # Errors
-/// When MongoDB can't be reached or refuses.
+/// When MongoDB is unreachable or refuses.
 pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString) -> Result<(), StoreError> {
     let database = admin(&parse(config).await?)?;
     match database.run_command(user("createUser", username, password)).await {
-        Err(error) if code(&error) == Some(ALREADY_THERE) => {
+        Err(error) if code(&error) == Some(USER_ALREADY_EXISTS) => {
             database.run_command(user("updateUser", username, password)).await.map_err(classify)?;
         }
         done => drop(done.map_err(classify)?),
@@ -33,17 +33,19 @@ pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString
     Ok(())
 }
 
-/// Takes a user away. A connection that it still has may do nothing more.
+/// Deletes a user. Its open connections lose their permissions.
 ///
 /// # Errors
-/// When MongoDB can't be reached or refuses, or it is the user that we are.
+/// When MongoDB is unreachable or refuses, or `username` is the current user.
 pub async fn retire(config: &StoreConfig, username: &str) -> Result<(), StoreError> {
     let options = parse(config).await?;
     if options.credential.as_ref().and_then(|credential| credential.username.as_deref()) == Some(username) {
-        return Err(StoreError::Failed(Cause::new(format!("{username} is the user that MONGODB_URI names"))));
+        return Err(StoreError::Failed(Cause::new(format!(
+            "can't retire {username}: MONGODB_URI uses this user"
+        ))));
     }
-    match admin(&options)?.run_command(gone(username)).await {
-        Err(error) if code(&error) == Some(NOT_THERE) => Ok(()),
+    match admin(&options)?.run_command(drop_user(username)).await {
+        Err(error) if code(&error) == Some(USER_NOT_FOUND) => Ok(()),
         done => done.map(drop).map_err(classify),
     }
 }
@@ -57,7 +59,7 @@ fn user(command: &str, username: &str, password: &SecretString) -> Document {
     }
 }
 
-fn gone(username: &str) -> Document {
+fn drop_user(username: &str) -> Document {
     doc! { "dropUser": username, "writeConcern": { "w": "majority" } }
 }
 
@@ -74,29 +76,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_passwords_are_values_whatever_is_in_them() {
+    fn names_and_passwords_are_values() {
         let hostile = "$where: '\"}, { role: \u{0}";
-        let made = user("createUser", hostile, &hostile.to_owned().into());
-        // The server takes the first key for the command.
-        assert_eq!(made.keys().next().map(String::as_str), Some("createUser"));
-        assert_eq!(made.get_str("createUser").unwrap(), hostile);
-        assert_eq!(made.get_str("pwd").unwrap(), hostile);
-        let roles = made.get_array("roles").unwrap();
+        let command = user("createUser", hostile, &hostile.to_owned().into());
+        // The server takes the first key as the command.
+        assert_eq!(command.keys().next().map(String::as_str), Some("createUser"));
+        assert_eq!(command.get_str("createUser").unwrap(), hostile);
+        assert_eq!(command.get_str("pwd").unwrap(), hostile);
+        let roles = command.get_array("roles").unwrap();
         assert_eq!(roles.as_slice(), [doc! { "role": "root", "db": "admin" }.into()]);
         assert_eq!(user("updateUser", "a", &"b".to_owned().into()).keys().next().unwrap(), "updateUser");
-        assert_eq!(gone(hostile).keys().next().map(String::as_str), Some("dropUser"));
-        assert_eq!(gone(hostile).get_str("dropUser").unwrap(), hostile);
+        assert_eq!(drop_user(hostile).keys().next().map(String::as_str), Some("dropUser"));
+        assert_eq!(drop_user(hostile).get_str("dropUser").unwrap(), hostile);
     }
 
     #[tokio::test]
-    async fn who_we_are_is_not_taken_away() {
+    async fn refuses_to_retire_the_current_user() {
         let settings = weft_runtime::config::Fixed::new([(
             "MONGODB_URI",
             "mongodb://we%40ft:hunter2@127.0.0.1:1/?authSource=admin",
         )]);
         let settings = weft_runtime::config::Settings::new(settings);
         let config = StoreConfig::from_settings(&settings).unwrap();
-        let refused = weft_runtime::telemetry::chain(&retire(&config, "we@ft").await.unwrap_err());
-        assert!(refused.contains("we@ft is the user") && !refused.contains("hunter2"), "{refused}");
+        let error = weft_runtime::telemetry::chain(&retire(&config, "we@ft").await.unwrap_err());
+        assert!(error.contains("can't retire we@ft") && !error.contains("hunter2"), "{error}");
     }
 }
