@@ -11,12 +11,12 @@ use lapin::{BasicProperties, options::BasicPublishOptions};
 use tokio::sync::Semaphore;
 use weft_events::{ConsumerOptions, Handler, Handlers, Outcome, Queue, Received};
 
-use crate::helpers::{Place, doing, event, next, soon};
+use crate::helpers::{Place, event, handler_fn, next, soon};
 
 #[tokio::test]
 async fn handles_an_event_unchanged_and_acknowledges_it() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.WARNING");
     running.publisher.publish(&sent, soon()).await.unwrap();
@@ -32,7 +32,7 @@ async fn handles_an_event_unchanged_and_acknowledges_it() {
 async fn handles_a_message_of_the_go_original_and_keeps_its_generated_id() {
     let place = Place::new().await;
     let (handler, mut seen) =
-        doing(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     // What the Go original publishes: no id, no headers, text/plain, not persistent.
     let properties = BasicProperties::default().with_content_type("text/plain".into());
@@ -61,7 +61,7 @@ async fn handles_a_message_of_the_go_original_and_keeps_its_generated_id() {
 #[tokio::test]
 async fn dispatches_by_type_and_dead_letters_an_unknown_type() {
     let place = Place::new().await;
-    let (errors, mut of_errors) = doing(|_| Outcome::Done);
+    let (errors, mut of_errors) = handler_fn(|_| Outcome::Done);
     let handlers = Handlers::default().on("log.ERROR", errors);
     let running = place.consume(ConsumerOptions::default(), handlers).consuming().await;
     running.publisher.publish(&event("log.INFO"), soon()).await.unwrap();
@@ -117,7 +117,7 @@ async fn takes_no_more_messages_than_the_prefetch() {
 #[tokio::test]
 async fn a_panicking_or_hanging_handler_affects_only_its_own_event() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|event| match (event.kind.as_str(), event.attempts) {
+    let (handler, mut seen) = handler_fn(|event| match (event.kind.as_str(), event.attempts) {
         ("log.ERROR", 0) => panic!("the test panics"),
         _ => Outcome::Done,
     });

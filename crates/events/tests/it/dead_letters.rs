@@ -7,7 +7,7 @@ use lapin::{
 use tokio::time::Instant;
 use weft_events::{ConsumerOptions, MAX_BODY_BYTES, Outcome, Queue};
 
-use crate::helpers::{Place, Raw, doing, event, header, next, soon};
+use crate::helpers::{Place, Raw, event, handler_fn, header, next, soon};
 
 async fn publish(raw: &Raw, body: &[u8], properties: BasicProperties) {
     let options = BasicPublishOptions::default();
@@ -22,7 +22,7 @@ async fn dead(raw: &Raw) -> (String, Delivery) {
 #[tokio::test]
 async fn a_rejected_event_becomes_a_dead_letter_with_its_reason() {
     let place = Place::new().await;
-    let (handler, _seen) = doing(|_| Outcome::Rejected("the field `name` is empty".into()));
+    let (handler, _seen) = handler_fn(|_| Outcome::Rejected("the field `name` is empty".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     running.publisher.publish(&sent, soon()).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_rejected_event_becomes_a_dead_letter_with_its_reason() {
 #[tokio::test]
 async fn an_invalid_message_becomes_a_dead_letter_and_blocks_no_others() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let plain = BasicProperties::default;

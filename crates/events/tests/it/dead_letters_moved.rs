@@ -11,7 +11,7 @@ use lapin::{
 use tokio::time::Instant;
 use weft_events::{ConsumerOptions, DeadLetter, MAX_BODY_BYTES, Outcome, Publisher, Queue};
 
-use crate::helpers::{Answer, Kept, Place, Raw, doing, event, next, soon};
+use crate::helpers::{Answer, Kept, Place, Raw, event, handler_fn, next, soon};
 
 const LOG: Queue = Queue::Log;
 
@@ -79,7 +79,7 @@ impl Random {
 #[tokio::test]
 async fn moves_a_letter_with_its_details_and_replays_it_as_a_first_attempt() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|event| match event.attempts {
+    let (handler, mut seen) = handler_fn(|event| match event.attempts {
         0 if event.kind == "log.ERROR" => Outcome::Rejected("the field `name` is empty".into()),
         _ => Outcome::Done,
     });
@@ -265,7 +265,7 @@ async fn moves_and_replays_a_message_that_crashed_its_consumer() {
     assert_eq!((letter.kind.as_str(), letter.attempts, &letter.body[..]), ("log.INFO", 21, &body[..]));
     assert!(letter.reason.as_ref().unwrap().contains("crashed"), "{letter:?}");
 
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     replay(&running.publisher, &letter).await;
     let handled = next(&mut seen).await.event;

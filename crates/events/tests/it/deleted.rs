@@ -10,7 +10,7 @@ use lapin::{
 use tokio::time::{Instant, sleep};
 use weft_events::{ConsumerOptions, Outcome, PublishError, Queue};
 
-use crate::helpers::{Place, doing, event, next, soon};
+use crate::helpers::{Place, event, handler_fn, next, soon};
 
 const LOG: Queue = Queue::Log;
 /// Deadline for a publication, as in a request.
@@ -51,7 +51,7 @@ async fn a_publisher_declares_deleted_objects_again_within_its_deadline() {
 #[tokio::test]
 async fn a_consumer_consumes_again_after_its_queue_was_deleted() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     for _ in 0..2 {
         delete_queue(&place.channel().await.channel, LOG.name().into()).await;
@@ -65,7 +65,7 @@ async fn a_consumer_consumes_again_after_its_queue_was_deleted() {
 #[tokio::test]
 async fn declares_deleted_retry_and_dead_letter_queues_again() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|event| match event.kind.as_str() {
+    let (handler, mut seen) = handler_fn(|event| match event.kind.as_str() {
         "log.ERROR" => Outcome::Rejected("no".into()),
         _ if event.attempts == 0 => Outcome::Retry("once".into()),
         _ => Outcome::Done,
@@ -96,7 +96,7 @@ async fn declares_deleted_retry_and_dead_letter_queues_again() {
 #[tokio::test]
 async fn declares_the_exchange_of_the_go_original_again() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     for what in ["the exchange", "the binding"] {
         let channel = place.channel().await.channel;

@@ -178,7 +178,7 @@ impl Running {
 }
 
 /// A handler that calls a function, and sends each event to the test.
-pub(crate) struct Doing<F>(F, mpsc::UnboundedSender<Seen>);
+pub(crate) struct HandlerFn<F>(F, mpsc::UnboundedSender<Seen>);
 
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -186,16 +186,16 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
 }
 
-pub(crate) fn doing<F>(act: F) -> (Doing<F>, mpsc::UnboundedReceiver<Seen>)
+pub(crate) fn handler_fn<F>(act: F) -> (HandlerFn<F>, mpsc::UnboundedReceiver<Seen>)
 where
     F: Fn(&Received) -> Outcome + Send + Sync + 'static,
 {
     let (tell, seen) = mpsc::unbounded_channel();
-    (Doing(act, tell), seen)
+    (HandlerFn(act, tell), seen)
 }
 
 #[async_trait]
-impl<F: Fn(&Received) -> Outcome + Send + Sync + 'static> Handler for Doing<F> {
+impl<F: Fn(&Received) -> Outcome + Send + Sync + 'static> Handler for HandlerFn<F> {
     async fn handle(&self, event: &Received) -> Outcome {
         let _ = self.1.send(Seen { event: event.clone(), at: Instant::now() });
         (self.0)(event)

@@ -10,7 +10,7 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use weft_events::{ConsumerOptions, Outcome, PublishError, Publisher, Queue};
 
-use crate::helpers::{Place, doing, event, next, soon};
+use crate::helpers::{Place, event, handler_fn, next, soon};
 
 const PUBLISHERS: usize = 8;
 const KILLS: usize = 3;
@@ -34,7 +34,7 @@ async fn loses_no_confirmed_event_when_rabbitmq_is_killed() {
     let place = Place::own().await;
     let handled: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let counts = handled.clone();
-    let (handler, _seen) = doing(move |event| {
+    let (handler, _seen) = handler_fn(move |event| {
         *counts.lock().unwrap().entry(event.id.clone()).or_default() += 1;
         Outcome::Done
     });
@@ -92,7 +92,7 @@ async fn loses_no_confirmed_event_when_rabbitmq_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn detects_a_hung_rabbitmq_and_recovers() {
     let place = Place::own().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let mut running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     running.publisher.publish(&event("log.INFO"), soon()).await.unwrap();
     next(&mut seen).await;
@@ -121,7 +121,7 @@ async fn detects_a_hung_rabbitmq_and_recovers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_memory_alarm_blocks_publishing_but_not_acknowledgements() {
     let place = Place::own().await;
-    let (handler, mut seen) = doing(|event| {
+    let (handler, mut seen) = handler_fn(|event| {
         // The event is still in hand when the alarm is raised.
         std::thread::sleep(Duration::from_millis(if event.kind == "log.WARNING" { 500 } else { 0 }));
         Outcome::Done

@@ -9,13 +9,13 @@ use lapin::{
 use weft_events::{ConsumerOptions, Outcome, Queue};
 use weft_runtime::clock::{Clock, SystemClock};
 
-use crate::helpers::{Place, Raw, doing, event, header, next, soon};
+use crate::helpers::{Place, Raw, event, handler_fn, header, next, soon};
 
 #[tokio::test]
 async fn retries_a_failed_event_after_1_and_5_seconds() {
     let place = Place::new().await;
     let (handler, mut seen) =
-        doing(|event| if event.attempts < 2 { Outcome::Retry("not yet".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts < 2 { Outcome::Retry("not yet".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     running.publisher.publish(&sent, soon()).await.unwrap();
@@ -52,7 +52,7 @@ async fn publish_with_history(raw: &Raw, attempts: i64, failures: i64, first: Ti
 #[tokio::test]
 async fn failures_wait_15_and_60_seconds_and_the_fifth_is_a_dead_letter() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Retry("never".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Retry("never".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let first = SystemClock.now();
@@ -76,7 +76,7 @@ async fn failures_wait_15_and_60_seconds_and_the_fifth_is_a_dead_letter() {
 #[tokio::test]
 async fn an_unavailable_outcome_is_retried_for_three_days() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Unavailable("away".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Unavailable("away".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let ago = |hours| SystemClock.now() - SignedDuration::from_hours(hours);
@@ -96,7 +96,7 @@ async fn an_unavailable_outcome_is_retried_for_three_days() {
 #[tokio::test]
 async fn a_message_stays_unacknowledged_when_its_retry_can_not_be_published() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Retry("not yet".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Retry("not yet".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let tier = Queue::Log.retry(Duration::from_secs(1));
@@ -109,7 +109,7 @@ async fn a_message_stays_unacknowledged_when_its_retry_can_not_be_published() {
 
     // The next consumer declares the missing queue again.
     let (handler, mut seen) =
-        doing(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     assert_eq!(next(&mut seen).await.event.id, sent.id);
     assert_eq!(next(&mut seen).await.event.id, sent.id);
@@ -120,7 +120,7 @@ async fn a_message_stays_unacknowledged_when_its_retry_can_not_be_published() {
 #[tokio::test]
 async fn an_unknown_outcome_waits_10_minutes_1_hour_and_6_hours() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Unknown("no reply".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Unknown("no reply".into()));
     let running = place.consume_from(Queue::Mail, ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let publish = async |unknowns: i64| {

@@ -3,7 +3,7 @@ use tokio::time::timeout;
 use weft_events::{ConsumerOptions, Consumers, EventMetrics, Outcome, Queue};
 use weft_runtime::{clock, lifecycle::Shutdown, metrics::Metrics};
 
-use crate::helpers::{Place, SOON, doing, event, next, soon};
+use crate::helpers::{Place, SOON, event, handler_fn, next, soon};
 
 #[tokio::test]
 async fn consumers_share_a_connection_and_survive_a_deleted_queue() {
@@ -12,8 +12,8 @@ async fn consumers_share_a_connection_and_survive_a_deleted_queue() {
     let metrics = EventMetrics::register(&Metrics::default());
     let consumers = Consumers::start(publisher.clone(), clock::system(), metrics);
     let shutdown = Shutdown::default();
-    let (of_log, mut logs) = doing(|_| Outcome::Done);
-    let (of_mail, mut mails) = doing(|_| Outcome::Done);
+    let (of_log, mut logs) = handler_fn(|_| Outcome::Done);
+    let (of_mail, mut mails) = handler_fn(|_| Outcome::Done);
     let log = consumers.of(Queue::Log, ConsumerOptions::default(), of_log);
     let mail = consumers.of(Queue::Mail, ConsumerOptions::default(), of_mail);
     let (log_status, mut mail_status) = (log.watch(), mail.watch());

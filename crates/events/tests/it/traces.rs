@@ -13,7 +13,7 @@ use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 use weft_events::{ConsumerOptions, Outcome, Queue};
 
-use crate::helpers::{Kept, Place, doing, event, next, soon};
+use crate::helpers::{Kept, Place, event, handler_fn, next, soon};
 
 /// Spans of the whole test run; each test finds its own by message id.
 fn exporter() -> &'static InMemorySpanExporter {
@@ -54,7 +54,7 @@ async fn one_trace_contains_the_publication_and_every_attempt() {
     exporter();
     let place = Place::new().await;
     let (handler, mut seen) =
-        doing(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     let request = tracing::info_span!("request");
@@ -118,7 +118,7 @@ async fn one_trace_contains_the_publication_and_every_attempt() {
 async fn a_replay_joins_the_event_trace_and_links_to_its_request() {
     exporter();
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Rejected("no".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Rejected("no".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     let request = tracing::info_span!("request");

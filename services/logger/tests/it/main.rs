@@ -3,8 +3,8 @@
 mod archive;
 mod dead_letters;
 mod helpers;
+mod invalid_requests;
 mod query;
-mod rubbish;
 mod status;
-mod store_away;
+mod store_outages;
 mod write;
