@@ -1,4 +1,4 @@
-//! Where RabbitMQ is and who we are to it.
+//! Address and credentials of RabbitMQ.
 
 use std::fmt;
 
@@ -8,37 +8,38 @@ use weft_runtime::config::{ConfigError, Settings};
 
 const NAME: &str = "AMQP_URI";
 const WANTED: &str = "amqp://user:password@host:5672/vhost (amqps: for TLS; the vhost / is written %2f)";
-/// A peer that is silent for twice this long counts as gone. The protocol's usual 60 s is too long to hang for.
+/// Heartbeat interval. A peer that sends nothing for twice this time is considered dead. The protocol's default of 60 s would
+/// detect a hung peer too late.
 const HEARTBEAT_S: u16 = 10;
-/// lapin keeps 64 frames of memory for each connection: 8 MiB with the protocol's usual size. A connection that only
-/// publishes does with less. All headers of a message must fit one frame.
+/// lapin allocates 64 frames for each connection: 8 MiB with the default frame size. A connection that only publishes needs
+/// less. All headers of a message must fit into one frame.
 pub(crate) const PUBLISHER_FRAME_BYTES: u32 = 32 * 1024;
-/// The largest frame that RabbitMQ takes from anybody. A consumer must be able to get it: headers that do not fit would end
-/// its connection, again and again.
+/// The largest frame that RabbitMQ accepts from a client. Consumers must accept it too: otherwise a message with larger headers
+/// would close the connection on every delivery.
 pub(crate) const CONSUMER_FRAME_BYTES: u32 = 128 * 1024;
 
-/// An address with credentials; its text never shows the password.
+/// Address with credentials. `Debug` does not print the password.
 #[derive(Clone)]
 pub struct Amqp(pub(crate) AMQPUri);
 
 impl Amqp {
-    /// Reads `AMQP_URI` or the file that `AMQP_URI_FILE` names.
+    /// Reads `AMQP_URI`, or the file named by `AMQP_URI_FILE`.
     ///
     /// # Errors
-    /// When neither is set or the value is no AMQP URI.
+    /// When neither is set, or the value is not a valid AMQP URI.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         Self::parse(&settings.required_secret(NAME, WANTED)?)
     }
 
-    /// Reads a URI.
+    /// Parses a URI.
     ///
     /// # Errors
-    /// When it is no AMQP URI.
+    /// When `uri` is not a valid AMQP URI.
     pub fn parse(uri: &SecretString) -> Result<Self, ConfigError> {
         let invalid = |_| ConfigError::InvalidSecret { name: NAME.to_owned(), wanted: WANTED };
         let mut uri: AMQPUri = uri.expose_secret().parse().map_err(invalid)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        // RabbitMQ's own operator writes `amqp://…:5672/` and means the default vhost, which nobody can name otherwise.
+        // RabbitMQ's Cluster Operator writes `amqp://…:5672/` for the default vhost. No vhost has an empty name.
         if uri.vhost.is_empty() {
             "/".clone_into(&mut uri.vhost);
         }
@@ -50,17 +51,17 @@ impl Amqp {
         self
     }
 
-    /// The host's name or address.
+    /// Host name or IP address.
     pub fn host(&self) -> &str {
         &self.0.authority.host
     }
 
-    /// Who we are.
+    /// User name.
     pub fn username(&self) -> &str {
         &self.0.authority.userinfo.username
     }
 
-    /// What proves it. Not to be shown.
+    /// Password. Must not be logged.
     pub fn password(&self) -> &str {
         &self.0.authority.userinfo.password
     }
@@ -88,7 +89,7 @@ mod tests {
     use super::Amqp;
 
     #[test]
-    fn the_password_is_never_shown_and_the_heartbeat_is_ours() {
+    fn hides_the_password_and_sets_the_heartbeat() {
         let settings = Settings::new(Fixed::new([("AMQP_URI", "amqp://me:hunter2@rabbit:5673/%2f")]));
         let amqp = Amqp::from_settings(&settings).unwrap();
         assert_eq!(format!("{amqp:?}"), "RabbitMQ at rabbit:5673, vhost /");
@@ -96,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn no_vhost_is_the_default_one() {
+    fn uses_the_default_vhost_when_none_is_given() {
         for uri in ["amqp://me:hunter2@rabbit:5672", "amqp://me:hunter2@rabbit:5672/"] {
             assert_eq!(Amqp::parse(&uri.into()).unwrap().vhost(), "/", "{uri}");
         }
     }
 
     #[test]
-    fn a_wrong_uri_is_refused_without_being_shown() {
+    fn rejects_an_invalid_uri_without_printing_it() {
         let settings = Settings::new(Fixed::new([("AMQP_URI", "http://me:hunter2@rabbit")]));
         let error = Amqp::from_settings(&settings).unwrap_err().to_string();
         assert!(error.contains("AMQP_URI") && !error.contains("hunter2"), "{error}");

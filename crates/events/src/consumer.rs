@@ -1,4 +1,5 @@
-//! Takes messages from a queue, hands them to a handler, and acknowledges each only when it is stored elsewhere.
+//! Consumes a queue: passes each message to a handler, and acknowledges it only after its effect, or the message itself, is
+//! stored elsewhere.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -31,7 +32,7 @@ use crate::{
     topology::DEAD_EXCHANGE,
 };
 
-/// How long one try to store a failed message elsewhere may take.
+/// Timeout of one attempt to publish a failed message to another queue.
 const MOVE_WITHIN: Duration = Duration::from_secs(10);
 const ACK_WITHIN: Duration = Duration::from_secs(10);
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -39,12 +40,12 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// What may differ between consumers.
+/// Options of a consumer.
 #[derive(Debug, Clone, Copy)]
 pub struct ConsumerOptions {
-    /// Messages in hand at once.
+    /// Maximum number of unacknowledged messages.
     pub prefetch: u16,
-    /// How long a handler may take.
+    /// Timeout of the handler.
     pub handle_within: Duration,
 }
 
@@ -54,12 +55,12 @@ impl Default for ConsumerOptions {
     }
 }
 
-/// What a consumer knows of its queue.
+/// Status of a consumer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsumerStatus {
-    /// RabbitMQ, as the consumer's connection sees it.
+    /// State of the consumer's connection to RabbitMQ.
     pub store: StoreStatus,
-    /// It takes messages.
+    /// Whether the consumer receives messages.
     pub consuming: bool,
 }
 
@@ -70,7 +71,7 @@ pub struct Consumer {
     status: watch::Sender<ConsumerStatus>,
 }
 
-/// What every message in hand shares.
+/// State shared by all messages being handled.
 pub(crate) struct Worker {
     pub(crate) amqp: Amqp,
     pub(crate) queue: Queue,
@@ -86,14 +87,14 @@ impl Consumer {
         Self { link, worker: Arc::new(worker), status: watch::Sender::default() }
     }
 
-    /// Its status, now and when it changes.
+    /// Current status, and its changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<ConsumerStatus> {
         self.status.subscribe()
     }
 
-    /// Consumes until `shutdown` is requested; then takes nothing new, and returns when what is in hand is done or the
-    /// shutdown is cut. What was not acknowledged goes back to the queue.
+    /// Consumes until `shutdown` is requested. After that it takes no new messages, and returns when the messages in hand are
+    /// handled or the shutdown is cut. Unacknowledged messages return to the queue.
     pub async fn run(self, shutdown: Shutdown) {
         let slots = Arc::new(Semaphore::new(self.worker.options.prefetch.into()));
         let in_hand = TaskTracker::new();
@@ -107,9 +108,9 @@ impl Consumer {
             let consumed = self.consume(&session, &slots, &in_hand, &shutdown, &mut pauses).await;
             self.report(false);
             if let Err(error) = consumed {
-                tracing::warn!(queue = self.worker.queue.name(), error = %error, "consuming is interrupted");
-                // A RabbitMQ that is just starting may leave a connection without answers for good. Where it still answers, one
-                // queue does not, and the other consumers go on.
+                tracing::warn!(queue = self.worker.queue.name(), error = %error, "consuming interrupted");
+                // A RabbitMQ that is starting may never answer on a connection: close it. If the connection still answers,
+                // only this queue is affected, and the other consumers keep the connection.
                 if matches!(error, ConsumeError::NoAnswer) && !session.answers().await {
                     session.close().await;
                 } else if error.is_deleted_queue() {
@@ -122,7 +123,7 @@ impl Consumer {
         in_hand.close();
         tokio::select! {
             () = in_hand.wait() => {}
-            () = shutdown.cut() => tracing::warn!(left = in_hand.len(), "messages in hand go back to the queue"),
+            () = shutdown.cut() => tracing::warn!(left = in_hand.len(), "shutdown cut: unacknowledged messages return to the queue"),
         }
     }
 
@@ -134,7 +135,7 @@ impl Consumer {
                 return session.clone();
             }
             if state.changed().await.is_err() {
-                // The link was closed: only the shutdown is left.
+                // The link is closed: wait for the shutdown.
                 std::future::pending::<()>().await;
             }
         }
@@ -169,13 +170,13 @@ impl Consumer {
             };
             in_hand.spawn(self.worker.clone().process(delivery, slot));
         }
-        // Whether RabbitMQ hears it or not: the channel is closed next.
+        // Errors are ignored because the channel is closed next.
         let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
         let _ = timeout(ACK_WITHIN, cancel).await;
         in_hand.close();
         tokio::select! { () = in_hand.wait() => {}, () = shutdown.cut() => {} }
-        // What was not acknowledged goes back with it.
-        let _ = timeout(CLOSE_WITHIN, channel.close(200, "not needed any more".into())).await;
+        // Closing the channel returns unacknowledged messages to the queue.
+        let _ = timeout(CLOSE_WITHIN, channel.close(200, "no longer needed".into())).await;
         Ok(())
     }
 
@@ -214,16 +215,16 @@ impl std::fmt::Debug for Consumer {
 enum ConsumeError {
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
-    #[error("RabbitMQ has cancelled the consumer")]
+    #[error("RabbitMQ cancelled the consumer")]
     Cancelled,
-    #[error("the connection is lost")]
+    #[error("the connection was lost")]
     Lost,
-    #[error("RabbitMQ gave no answer in {} s", OPEN_WITHIN.as_secs())]
+    #[error("RabbitMQ did not answer within {} s", OPEN_WITHIN.as_secs())]
     NoAnswer,
 }
 
 impl ConsumeError {
-    /// The queue may have been deleted.
+    /// Whether the queue may have been deleted.
     fn is_deleted_queue(&self) -> bool {
         match self {
             Self::Cancelled => true,
@@ -260,14 +261,14 @@ impl Worker {
         self.metrics.handle_time.get_or_create(&OfQueue { queue }).observe(start.elapsed().as_secs_f64());
         match handled {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Outcome::Retry(format!("the handler panicked: {}", words_of(panic.as_ref()))),
-            Err(_) => {
-                Outcome::Unavailable(format!("the handler gave no answer in {} s", within.as_secs_f64()))
+            Ok(Err(panic)) => {
+                Outcome::Retry(format!("the handler panicked: {}", panic_message(panic.as_ref())))
             }
+            Err(_) => Outcome::Unavailable(format!("the handler timed out after {} s", within.as_secs_f64())),
         }
     }
 
-    /// Acknowledges the message once it has had its effect or is stored elsewhere.
+    /// Acknowledges the message after its effect, or the message itself, is stored elsewhere.
     async fn settle(&self, delivery: &Delivery, event: &Received, headers: Headers, outcome: Outcome) {
         let label = label(&outcome);
         self.metrics.handled.get_or_create(&Handled { queue: self.queue.name(), outcome: label }).inc();
@@ -283,7 +284,7 @@ impl Worker {
                     attempts = counts.attempts,
                     reason,
                     delay_s = delay.as_secs(),
-                    "the event is tried again"
+                    "event failed: it will be retried"
                 );
                 let mut headers = carried(event, headers, counts);
                 headers.set_reason(headers::REASON, &reason);
@@ -291,7 +292,7 @@ impl Worker {
             }
             Step::Bury { reason, counts } => {
                 let attempts = counts.attempts;
-                tracing::error!(event = event.id, attempts, reason, "the event becomes a dead letter");
+                tracing::error!(event = event.id, attempts, reason, "event failed: it becomes a dead letter");
                 let mut headers = carried(event, headers, counts);
                 headers.set_reason(headers::DEAD_REASON, &reason);
                 headers.set_text(headers::DEAD_QUEUE, self.queue.name());
@@ -304,8 +305,8 @@ impl Worker {
         }
     }
 
-    /// Stores the message in another queue; tries until it is there, or until the delivery is no longer ours and
-    /// RabbitMQ gives the message out again.
+    /// Publishes the message to another queue. Retries until RabbitMQ confirms it (`true`), or until the delivery's channel is
+    /// closed (`false`) and RabbitMQ delivers the message again.
     async fn move_to(
         &self,
         exchange: &'static str,
@@ -323,7 +324,7 @@ impl Worker {
                 self.publisher.send(&message, Instant::now() + MOVE_WITHIN).instrument(span.clone()).await;
             let Err(error) = sent else { return true };
             spans::failed(&span, Some((error.label(), error.to_string())));
-            tracing::warn!(event = event.id, %error, to = key, "failed to store the message elsewhere: it stays unacknowledged");
+            tracing::warn!(event = event.id, %error, to = key, "failed to move the event to another queue: it stays unacknowledged");
             sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
         }
         false
@@ -333,11 +334,11 @@ impl Worker {
 async fn acknowledge(delivery: &Delivery, event: &Received) {
     let error = match timeout(ACK_WITHIN, delivery.acker.ack(BasicAckOptions::default())).await {
         Ok(Ok(true)) => return,
-        Ok(Ok(false)) => "its channel has ended".to_owned(),
+        Ok(Ok(false)) => "the channel is closed".to_owned(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer in {} s", ACK_WITHIN.as_secs()),
+        Err(_) => format!("timed out after {} s", ACK_WITHIN.as_secs()),
     };
-    tracing::info!(event = event.id, error, "failed to acknowledge the event: it comes again");
+    tracing::info!(event = event.id, error, "failed to acknowledge the event: it will be delivered again");
 }
 
 fn label(outcome: &Outcome) -> &'static str {
@@ -350,9 +351,9 @@ fn label(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 fn pauses() -> ExponentialBackoff {

@@ -1,4 +1,4 @@
-//! What the consumers of a process share.
+//! The connection that the consumers of a process share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,22 +12,22 @@ use crate::{
     link::{Link, up},
 };
 
-/// How soon an exchange or a binding is back that was deleted while nothing was published to it.
+/// How often the topology is declared again. Bounds how long a deleted exchange or binding that nobody publishes to is missing.
 const DECLARE_EVERY: Duration = Duration::from_secs(5);
 
-/// Makes consumers that share one connection; each has a channel of its own. The connection is closed by
-/// [`Consumers::close`], or with the last clone and the last consumer.
+/// Creates consumers that share one connection, with one channel each. The connection is closed by [`Consumers::close`], or
+/// when the last clone and the last consumer are dropped.
 #[derive(Debug, Clone)]
 pub struct Consumers {
     link: Arc<Link>,
-    /// On another connection: RabbitMQ blocks connections that publish, and acknowledgements must go on.
+    /// Uses another connection: RabbitMQ may block connections that publish, and acknowledgements must continue.
     publisher: Publisher,
     clock: Arc<dyn Clock>,
     metrics: EventMetrics,
 }
 
 impl Consumers {
-    /// Starts connecting in the background, to where the publisher does. What fails is stored elsewhere by the publisher.
+    /// Connects in the background to the publisher's RabbitMQ. Failed messages are moved to other queues by `publisher`.
     #[must_use]
     pub fn start(publisher: Publisher, clock: Arc<dyn Clock>, metrics: EventMetrics) -> Self {
         let amqp = publisher.amqp().clone().with_frame(CONSUMER_FRAME_BYTES);
@@ -35,7 +35,7 @@ impl Consumers {
         Self { link, publisher, clock, metrics }
     }
 
-    /// A consumer of this queue. It takes no message before [`Consumer::run`].
+    /// Creates a consumer of `queue`. It receives no messages before [`Consumer::run`].
     pub fn of(&self, queue: Queue, options: ConsumerOptions, handler: impl Handler) -> Consumer {
         let Self { link, publisher, clock, metrics } = self.clone();
         let amqp = publisher.amqp().clone();
@@ -43,9 +43,9 @@ impl Consumers {
         Consumer::new(link, worker)
     }
 
-    /// Declares exchanges, queues and bindings again every few seconds, until the connection is closed. Publishers and consumers
-    /// notice by themselves that what they use was deleted; nobody else would notice it of what only others use, such as the
-    /// binding of the Go original's exchange.
+    /// Declares exchanges, queues and bindings again every 5 s, until the connection is closed. Publishers and consumers detect
+    /// by themselves that what they use was deleted. This covers what only other programs use, such as the binding of the Go
+    /// original's exchange.
     pub async fn keep_topology(&self) {
         let mut state = self.link.watch();
         while let Some(session) = up(&mut state).await {
@@ -54,7 +54,7 @@ impl Consumers {
         }
     }
 
-    /// Closes the connection. Whoever still consumes takes nothing more.
+    /// Closes the connection. Running consumers receive no more messages.
     pub async fn close(&self) {
         self.link.close().await;
     }

@@ -1,6 +1,6 @@
-//! Dead letters: read from the queue `<queue>.dead`, moved into a store, and published again.
+//! Dead letters: read from the queue `<queue>.dead`, moved to a store, and published again.
 //!
-//! The store is behind [`LetterStore`], because this crate speaks AMQP and nothing else.
+//! The store is accessed through [`LetterStore`], because this crate speaks AMQP only.
 
 mod death;
 mod letter;
@@ -17,17 +17,17 @@ use async_trait::async_trait;
 /// Where dead letters are kept.
 #[async_trait]
 pub trait LetterStore: Send + Sync + 'static {
-    /// Stores a letter durably. A letter whose id is already stored is not stored again.
+    /// Stores a letter durably. Idempotent: a letter whose id already exists is not stored again.
     ///
     /// # Errors
-    /// Then the letter stays in RabbitMQ. It may be stored all the same.
+    /// When it is not known whether the letter was stored. The letter then stays in RabbitMQ.
     async fn store(&self, letter: DeadLetter) -> Result<(), LetterStoreError>;
 }
 
 /// Why a letter was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LetterStoreError {
-    /// The store can't be reached, or did not answer in time.
+    /// The store is unreachable or timed out.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// The store does not accept this letter.

@@ -1,4 +1,4 @@
-//! From a delivery to an event, tolerant of plain messages: the Go original's have neither id nor headers.
+//! Decodes a delivery into an event. Messages without id and headers, as the Go original publishes, are accepted.
 
 use jiff::Timestamp;
 use lapin::{BasicProperties, message::Delivery, types::ShortString};
@@ -6,29 +6,29 @@ use weft_runtime::clock::Clock;
 
 use crate::{MAX_BODY_BYTES, Received, headers, headers::Headers};
 
-/// What a publisher can write as an id or a type too. A longer one would not fit a frame when it is sent on.
+/// Maximum length of id and type, the same as for publishers. A longer one might not fit into a frame when it is published again.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
 
 /// Why a message can never be handled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    #[error("the body has {0} bytes: at most {MAX_BODY_BYTES} are taken")]
+    #[error("the body has {0} bytes; the maximum is {MAX_BODY_BYTES}")]
     TooLarge(usize),
-    #[error("the body is encoded as `{0}`: only plain JSON is taken")]
+    #[error("unsupported content encoding `{0}`: expected plain JSON")]
     Encoded(String),
-    #[error("the body is no JSON: {0}")]
+    #[error("the body is not valid JSON: {0}")]
     NotJson(String),
-    #[error("the header {0} is no UTF-8 text")]
+    #[error("header {0}: expected UTF-8 text")]
     NotText(&'static str),
-    #[error("the header {name} has {bytes} bytes: at most {MAX_NAME_BYTES} are taken")]
+    #[error("header {name}: has {bytes} bytes; the maximum is {MAX_NAME_BYTES}")]
     TooLong { name: &'static str, bytes: usize },
-    #[error("the header {name} is no time as RFC 3339 writes it: {reason}")]
+    #[error("header {name}: invalid time, expected RFC 3339: {reason}")]
     NotTime { name: &'static str, reason: String },
-    #[error("the header cloudEvents:specversion is `{0}`: only 1.0 is known")]
+    #[error("header cloudEvents:specversion: unsupported version `{0}`, expected 1.0")]
     SpecVersion(String),
 }
 
-/// A message, decoded as far as it goes: one with a fault still needs id and headers as a dead letter.
+/// A message, decoded as far as possible: one with a fault still needs id and headers to become a dead letter.
 #[derive(Debug)]
 pub(crate) struct Decoded {
     pub(crate) received: Received,
@@ -50,7 +50,7 @@ pub(crate) fn decode(delivery: &mut Delivery, clock: &dyn Clock) -> Decoded {
         attempts: headers.count(headers::ATTEMPTS),
         failures: headers.count(headers::FAILURES),
         unknowns: headers.count(headers::UNKNOWNS),
-        // A first attempt in the future, which only others write, would be repeated until then.
+        // A time in the future, which only other publishers write, would extend the retries until then.
         first_attempt: time(&headers, headers::FIRST_ATTEMPT)
             .ok()
             .flatten()
@@ -59,19 +59,19 @@ pub(crate) fn decode(delivery: &mut Delivery, clock: &dyn Clock) -> Decoded {
     Decoded { received, headers, fault }
 }
 
-/// The id that the message has.
+/// The message's id: from the header, otherwise from the property `message_id`.
 pub(crate) fn id_of(properties: &BasicProperties, headers: &Headers) -> Option<String> {
     let property =
         || properties.message_id().as_ref().map(ShortString::to_string).filter(|id| !id.is_empty());
     name(headers, headers::ID).or_else(property)
 }
 
-/// The type that the message has.
+/// The message's type, from the header.
 pub(crate) fn kind_of(headers: &Headers) -> Option<String> {
     name(headers, headers::TYPE)
 }
 
-/// When it happened, by the header or by the property `timestamp`, in seconds, that some publishers write.
+/// The event's time: from the header, otherwise from the property `timestamp` (in seconds).
 pub(crate) fn time_of(properties: &BasicProperties, headers: &Headers) -> Option<Timestamp> {
     let property = || Timestamp::from_second(i64::try_from((*properties.timestamp())?).ok()?).ok();
     time(headers, headers::TIME).ok().flatten().or_else(property)
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_message_gets_an_id_its_routing_key_as_type_and_the_time_of_its_first_attempt() {
+    fn gives_a_plain_message_an_id_a_type_and_a_time() {
         let decoded = decode(&mut delivery(b"{}", &[]), &FixedClock(NOW));
         assert_eq!(decoded.fault, None);
         assert_eq!(decoded.received.kind, "log.INFO");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_win_over_properties_and_routing_key() {
+    fn prefers_headers_over_properties_and_routing_key() {
         let headers = [
             (headers::ID, "7"),
             (headers::TYPE, "log.ERROR"),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_timestamp_property_counts_where_no_header_says_more() {
+    fn reads_the_timestamp_property_when_the_header_is_missing() {
         let mut delivery = delivery(b"{}", &[]);
         delivery.properties = BasicProperties::default().with_timestamp(86_400);
         let received = decode(&mut delivery, &FixedClock(NOW)).received;
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_attempt_in_the_future_counts_as_now() {
+    fn replaces_a_first_attempt_in_the_future_by_now() {
         let first = |text| decode(&mut delivery(b"{}", &[(headers::FIRST_ATTEMPT, text)]), &FixedClock(NOW));
         assert_eq!(first("2999-01-01T00:00:00Z").received.first_attempt, NOW);
         assert_eq!(first("1969-12-31T00:00:00Z").received.first_attempt.to_string(), "1969-12-31T00:00:00Z");
@@ -187,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_be_handled_has_a_fault_that_says_why() {
-        assert!(fault(delivery(b"", &[])).contains("no JSON"));
-        assert!(fault(delivery(b"{", &[])).contains("no JSON"));
-        assert!(fault(delivery(b"\xff\xfe", &[])).contains("no JSON"));
-        assert!(fault(delivery(b"{}{}", &[])).contains("no JSON"));
+    fn reports_why_a_message_is_invalid() {
+        assert!(fault(delivery(b"", &[])).contains("not valid JSON"));
+        assert!(fault(delivery(b"{", &[])).contains("not valid JSON"));
+        assert!(fault(delivery(b"\xff\xfe", &[])).contains("not valid JSON"));
+        assert!(fault(delivery(b"{}{}", &[])).contains("not valid JSON"));
         assert!(fault(delivery(&vec![b' '; MAX_BODY_BYTES + 1], &[])).contains("1048577 bytes"));
         assert!(fault(delivery(b"{}", &[(headers::TIME, "yesterday")])).contains("cloudEvents:time"));
-        assert!(fault(delivery(b"{}", &[(headers::SPEC_VERSION, "0.3")])).contains("only 1.0"));
+        assert!(fault(delivery(b"{}", &[(headers::SPEC_VERSION, "0.3")])).contains("expected 1.0"));
         let long = "x".repeat(256);
         assert!(fault(delivery(b"{}", &[(headers::ID, long.as_str())])).contains("has 256 bytes"));
         let mut encoded = delivery(b"{}", &[]);
@@ -204,6 +204,6 @@ mod tests {
         let mut table = FieldTable::default();
         table.insert(headers::TYPE.into(), AMQPValue::LongLongInt(5));
         typed.properties = BasicProperties::default().with_headers(table);
-        assert!(fault(typed).contains("cloudEvents:type is no UTF-8 text"));
+        assert!(fault(typed).contains("cloudEvents:type: expected UTF-8 text"));
     }
 }

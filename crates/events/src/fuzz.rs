@@ -1,4 +1,4 @@
-//! The AMQP envelope under fire: properties and body as they come over the wire.
+//! Fuzz target: properties and body as they arrive over the wire.
 
 use std::sync::OnceLock;
 
@@ -25,7 +25,7 @@ use crate::{
 mod driver;
 
 const CLOCK: FixedClock = FixedClock(Timestamp::UNIX_EPOCH);
-/// What a frame with properties has beside them: the frame's own seven and one, class, weight and size of the body.
+/// Bytes of a header frame besides the properties: frame header (7), frame end (1), class, weight and body size.
 const FRAME_OVERHEAD_BYTES: usize = 7 + 1 + 2 + 2 + 8;
 
 #[test]
@@ -47,7 +47,7 @@ fn fuzz_the_amqp_envelope() {
 fn envelope(input: &[u8]) {
     let Some((length, rest)) = input.split_first_chunk() else { return };
     let (properties, body) = rest.split_at(rest.len().min(u16::from_be_bytes(*length).into()));
-    // What is no AMQP at all is lapin's to refuse.
+    // lapin refuses bytes that are not AMQP.
     let Ok((_, properties)) = parse_properties(properties) else { return };
     let delivery = || {
         let mut delivery = Delivery::mock(1, "events".into(), "log.INFO".into(), false, body.to_vec());
@@ -57,7 +57,10 @@ fn envelope(input: &[u8]) {
     let decoded = decode(&mut delivery(), &CLOCK);
     assert!((1..=255).contains(&decoded.received.id.len()) && decoded.received.kind.len() <= 255);
     let is_json = serde_json::from_slice::<serde_json::Value>(body).is_ok();
-    assert!(decoded.fault.is_some() || is_json || has_deep_or_large_numbers(body), "no JSON and no fault");
+    assert!(
+        decoded.fault.is_some() || is_json || has_deep_or_large_numbers(body),
+        "invalid JSON without a fault"
+    );
     retried(&properties, decoded, body);
     let replayed = dead_letter(delivery());
     assert!(size(&replayed) <= PUBLISHER_FRAME_BYTES as usize, "a replay does not fit a frame");
@@ -65,12 +68,12 @@ fn envelope(input: &[u8]) {
     assert_eq!((again.attempts, again.failures), (0, 0));
 }
 
-/// A `Value` has limits that reading past a value has not.
+/// `Value` has limits for depth and numbers that `IgnoredAny` does not have.
 fn has_deep_or_large_numbers(body: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
-/// The next attempt gets the same event.
+/// Checks that the next attempt gets the same event.
 fn retried(properties: &BasicProperties, decoded: Decoded, body: &[u8]) {
     let Decoded { received, headers, fault } = decoded;
     let reason = "x".repeat(2_000);
@@ -78,13 +81,13 @@ fn retried(properties: &BasicProperties, decoded: Decoded, body: &[u8]) {
     let (Step::Wait { reason, counts, .. } | Step::Bury { reason, counts }) =
         retry::next(Queue::Log, outcome, &received, CLOCK.0)
     else {
-        panic!("neither waits nor is buried")
+        panic!("expected Wait or Bury")
     };
     let mut headers = carried(&received, headers, counts);
     headers.set_reason(headers::REASON, &reason);
     headers.set_reason(headers::DEAD_REASON, &reason);
     let sent = republished(properties, headers);
-    assert!(size(&sent) <= PUBLISHER_FRAME_BYTES as usize, "it does not fit a frame");
+    assert!(size(&sent) <= PUBLISHER_FRAME_BYTES as usize, "a retry does not fit a frame");
     let next = decode(&mut with(sent, body), &CLOCK).received;
     assert_eq!((&next.id, &next.kind, next.time), (&received.id, &received.kind, received.time));
     let Counts { attempts, failures, unknowns } = counts;
@@ -92,11 +95,11 @@ fn retried(properties: &BasicProperties, decoded: Decoded, body: &[u8]) {
     assert_eq!(next.first_attempt, received.first_attempt);
 }
 
-/// Over the wire and back.
+/// A delivery with these properties, encoded and decoded again.
 fn with(properties: BasicProperties, body: &[u8]) -> Delivery {
     let wire = wire(&properties);
     let (rest, read) = parse_properties(wire.as_slice()).unwrap();
-    assert!(rest.is_empty() && wire == self::wire(&read), "what is sent is not what is read");
+    assert!(rest.is_empty() && wire == self::wire(&read), "decoding changed the properties");
     let mut delivery = Delivery::mock(1, "".into(), Queue::Log.name().into(), false, body.to_vec());
     delivery.properties = read;
     delivery
@@ -130,7 +133,7 @@ fn examples() -> Vec<Vec<u8>> {
         let tables = |headers: FieldTable| BasicProperties::default().with_headers(headers);
         vec![
             example(&event.properties(traced).unwrap(), &event.data),
-            // As the Go original publishes.
+            // What the Go original publishes.
             example(
                 &BasicProperties::default().with_content_type("text/plain".into()),
                 br#"{"name":"n","data":"d"}"#,
@@ -140,7 +143,7 @@ fn examples() -> Vec<Vec<u8>> {
                 &BasicProperties::default().with_message_id("7".into()).with_timestamp(u64::MAX),
                 b"null",
             ),
-            // Thousands of small headers, of which only the names and types count; then an id that fills the frame.
+            // Thousands of headers with empty values; then an id that fills the frame.
             example(
                 &tables(
                     (0..6_000)

@@ -1,4 +1,4 @@
-//! What a service does with an event, and what became of it.
+//! Event handlers and their outcomes.
 
 use std::{fmt, sync::Arc};
 
@@ -6,37 +6,38 @@ use async_trait::async_trait;
 
 use crate::Received;
 
-/// What became of an event.
+/// Result of handling an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its effect is stored.
+    /// The effect is stored.
     Done,
-    /// It failed and may work later.
+    /// Failed; a later attempt may succeed.
     Retry(String),
-    /// What it needs can't be reached, or gave no answer in time.
+    /// A dependency is unreachable or timed out.
     Unavailable(String),
-    /// It may have had its effect or not, and a repeat may have that effect a second time.
+    /// The effect may or may not have happened, and a repeat may cause it a second time.
     Unknown(String),
-    /// It can never work.
+    /// Can never succeed.
     Rejected(String),
 }
 
-/// Handles events. The same event may come twice.
+/// Handles events. The same event may be delivered twice.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one event; returns only when its effect is stored or has failed.
+    /// Handles one event. Returns when its effect is stored or has failed.
     ///
     /// # Cancellation
-    /// Dropped when it takes longer than the consumer waits, and when the process is cut.
+    /// The future is dropped after [`ConsumerOptions::handle_within`](crate::ConsumerOptions::handle_within), and when the shutdown is
+    /// cut.
     async fn handle(&self, event: &Received) -> Outcome;
 }
 
-/// Chooses the handler by the event's type.
+/// Dispatches by event type.
 #[derive(Clone, Default)]
 pub struct Handlers(Vec<(&'static str, Arc<dyn Handler>)>);
 
 impl Handlers {
-    /// Adds a handler for the types that match, as in a topic binding: words between dots, `*` for any one word.
+    /// Adds a handler for the types that match `pattern`. As in a topic binding: words separated by dots, `*` for exactly one word.
     #[must_use]
     pub fn on(mut self, pattern: &'static str, handler: impl Handler) -> Self {
         self.0.push((pattern, Arc::new(handler)));
@@ -59,9 +60,10 @@ impl Handler for Handlers {
     async fn handle(&self, event: &Received) -> Outcome {
         match self.find(&event.kind) {
             Some(handler) => handler.handle(event).await,
-            None => {
-                Outcome::Rejected(format!("no handler for the type `{}`: known are {self:?}", event.kind))
-            }
+            None => Outcome::Rejected(format!(
+                "no handler for event type `{}`; known types: {self:?}",
+                event.kind
+            )),
         }
     }
 }
@@ -69,7 +71,7 @@ impl Handler for Handlers {
 fn matches(pattern: &str, kind: &str) -> bool {
     let (pattern, kind): (Vec<_>, Vec<_>) = (pattern.split('.').collect(), kind.split('.').collect());
     pattern.len() == kind.len()
-        && pattern.iter().zip(&kind).all(|(wanted, word)| *wanted == "*" || wanted == word)
+        && pattern.iter().zip(&kind).all(|(expected, word)| *expected == "*" || expected == word)
 }
 
 #[cfg(test)]
@@ -77,7 +79,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn a_star_is_one_word() {
+    fn a_star_matches_one_word() {
         assert!(matches("log.*", "log.INFO"));
         assert!(matches("mail.send", "mail.send"));
         for other in ["log", "log.INFO.x", "logs.INFO", "mail.send"] {

@@ -11,11 +11,11 @@ pub(crate) const SOURCE: &str = "cloudEvents:source";
 pub(crate) const SPEC_VERSION: &str = "cloudEvents:specversion";
 pub(crate) const TIME: &str = "cloudEvents:time";
 
-/// How often the message was tried without success.
+/// Number of failed attempts.
 pub(crate) const ATTEMPTS: &str = "weft-attempts";
-/// How many of these attempts failed although everything could be reached.
+/// How many of them failed although every dependency was reachable.
 pub(crate) const FAILURES: &str = "weft-failures";
-/// How many of these attempts ended with an unknown outcome.
+/// How many of them ended with an unknown outcome.
 pub(crate) const UNKNOWNS: &str = "weft-unknowns";
 pub(crate) const FIRST_ATTEMPT: &str = "weft-first-attempt";
 /// Why the last attempt failed.
@@ -23,12 +23,12 @@ pub(crate) const REASON: &str = "weft-reason";
 pub(crate) const DEAD_REASON: &str = "weft-dead-reason";
 pub(crate) const DEAD_AT: &str = "weft-dead-at";
 pub(crate) const DEAD_QUEUE: &str = "weft-dead-queue";
-/// Set when foreign headers were too large to be carried on.
+/// Set when headers of other publishers were dropped because they were too large.
 const DROPPED: &str = "weft-headers-dropped";
 
-/// All headers of a message must fit one frame; half of it is for ours.
+/// Limit for headers that are carried over. All headers of a message must fit into one frame; the other half is for ours.
 const MAX_FOREIGN_BYTES: usize = crate::amqp::PUBLISHER_FRAME_BYTES as usize / 2;
-/// A reason is for a person to read; the log has all of it.
+/// Longer reasons are truncated; the log has the full text.
 const MAX_REASON_BYTES: usize = 1024;
 
 /// A message's headers.
@@ -48,7 +48,7 @@ impl Headers {
         self.0.get(name)
     }
 
-    /// The text of a header; `None` when it is missing or no text.
+    /// The text of a header; `None` if it is missing or not UTF-8 text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name)? {
             AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
@@ -57,7 +57,7 @@ impl Headers {
         }
     }
 
-    /// The count in a header; 0 when it is missing or no count.
+    /// The count in a header; 0 if it is missing or not a valid count.
     pub(crate) fn count(&self, name: &str) -> u32 {
         let value = match self.0.get(name) {
             Some(AMQPValue::LongLongInt(value)) => *value,
@@ -81,8 +81,8 @@ impl Headers {
         self.set_text(name, reason.get(..end).unwrap_or_default());
     }
 
-    /// Leaves out what would make a message behave differently when it is published again: RabbitMQ's own account of
-    /// its deaths and deliveries, and `CC` and `BCC`, which send copies to other queues.
+    /// The headers to publish a message with again. Removes those that would change its routing: RabbitMQ's `x-` headers about
+    /// deaths and deliveries, and `CC` and `BCC`, which send copies to other queues.
     pub(crate) fn carried_on(mut self) -> Self {
         self.0.retain(|name, _| !name.as_str().starts_with("x-") && !matches!(name.as_str(), "CC" | "BCC"));
         if self.0.iter().map(size).sum::<usize>() > MAX_FOREIGN_BYTES {
@@ -92,7 +92,7 @@ impl Headers {
                 left = fits.unwrap_or(left);
                 fits.is_some()
             });
-            self.set_text(DROPPED, "they did not fit a frame");
+            self.set_text(DROPPED, "too large for a frame");
         }
         self
     }
@@ -113,12 +113,12 @@ fn is_known(name: &str) -> bool {
         || matches!(name, "traceparent" | "tracestate")
 }
 
-/// A name with its length, a type, a value.
+/// Encoded size of a header: length and text of the name, type, value.
 fn size((name, value): (&ShortString, &AMQPValue)) -> usize {
     1 + name.as_str().len() + 1 + size_of(value)
 }
 
-/// What a value takes on the wire, at most.
+/// Upper bound of a value's encoded size.
 fn size_of(value: &AMQPValue) -> usize {
     const LENGTH: usize = 4;
     match value {
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_change_a_messages_way_is_left_out() {
+    fn removes_headers_that_change_routing() {
         let mut headers = Headers::default();
         for name in ["x-death", "x-delivery-count", "CC", "BCC", "tenant", TYPE] {
             headers.set_text(name, "v");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_fill_a_frame_give_way_to_ours() {
+    fn drops_foreign_headers_that_fill_a_frame() {
         let mut headers = Headers::default();
         headers.set_text("tenant", &"x".repeat(MAX_FOREIGN_BYTES));
         headers.set_text(ID, "1");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn known_headers_that_fill_a_frame_are_kept_as_far_as_they_fit() {
+    fn keeps_known_headers_up_to_the_limit() {
         let mut headers = Headers::default();
         for number in 0..40 {
             headers.set_text(&format!("cloudEvents:x{number:02}"), &"x".repeat(1_000));
@@ -184,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_between_characters() {
+    fn truncates_a_long_reason_between_characters() {
         let mut headers = Headers::default();
         headers.set_reason(REASON, &"é".repeat(MAX_REASON_BYTES));
         assert_eq!(headers.text(REASON).unwrap().len(), MAX_REASON_BYTES);
     }
 
     #[test]
-    fn a_count_of_another_type_is_no_count() {
+    fn ignores_a_count_of_another_type() {
         let mut headers = Headers::default();
         headers.set_text(ATTEMPTS, "3");
         assert_eq!(headers.count(ATTEMPTS), 0);

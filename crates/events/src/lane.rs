@@ -1,7 +1,7 @@
-//! Channels for publications, one message in flight on each.
+//! A pool of channels for publishing, with one message in flight on each.
 //!
-//! lapin hands a returned message to whichever confirmation comes next on its channel: with one message at a time there
-//! is only one it can belong to.
+//! lapin attaches a returned message to the next confirmation on its channel. With one message in flight, that confirmation is
+//! the right one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ use lapin::{
 
 use crate::link::Session;
 
-/// A message as it goes over the wire.
+/// A message to publish.
 #[derive(Debug)]
 pub(crate) struct Message<'a> {
     pub(crate) exchange: &'static str,
@@ -22,7 +22,7 @@ pub(crate) struct Message<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// Channels of the present connection that have nothing in flight.
+/// Idle channels of the current connection.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes(Mutex<Idle>);
 
@@ -33,10 +33,10 @@ struct Idle {
 }
 
 impl Lanes {
-    /// Publishes and waits for the confirmation.
+    /// Publishes a message and waits for its confirmation.
     ///
     /// # Cancellation
-    /// A channel whose publication was given up is closed: what comes back on it belongs to nobody.
+    /// Dropping the future closes the channel, so that a late confirmation is not attached to another message.
     pub(crate) async fn publish(
         &self,
         session: &Arc<Session>,
@@ -75,7 +75,7 @@ impl Lanes {
         }
     }
 
-    /// The idle channels of this session, or `None` when a later one has replaced it.
+    /// The idle channels of `session`, or `None` if a later session has replaced it.
     fn idle(&self, session: u64) -> Option<MutexGuard<'_, Idle>> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.session < session {

@@ -31,5 +31,5 @@ pub use metrics::EventMetrics;
 pub use publisher::{PublishError, Publisher};
 pub use topology::{Queue, UnknownQueue};
 
-/// The largest body that is published or handled.
+/// Maximum body size of published and handled events.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;

@@ -1,4 +1,4 @@
-//! A connection to RabbitMQ that is made again whenever it is lost.
+//! A connection to RabbitMQ that reconnects whenever it is lost.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,26 +18,26 @@ use weft_runtime::{net, status::StoreStatus, store::pauses_while_refused};
 
 use crate::{Amqp, metrics, topology, version};
 
-/// An attempt that RabbitMQ leaves without an answer this long has failed.
+/// Timeout of one attempt to connect, and of declaring the topology.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
-/// How long all addresses of RabbitMQ's name have together to accept a connection.
+/// Timeout for a TCP connection, over all addresses of RabbitMQ's name.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// lapin tells of most ends of a connection by an event; this finds the others.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Between two declarations on one connection, so that a RabbitMQ that loses what is declared is not flooded.
+/// lapin reports most lost connections by an event. Polling finds the others.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Minimum interval between two declarations on one connection, so that deletions in a loop do not flood RabbitMQ.
 const DECLARE_EVERY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The present connection, or why there is none.
+/// The current connection, or why there is none.
 #[derive(Debug, Clone)]
 pub(crate) enum State {
     Up(Arc<Session>),
     Down(Outage),
 }
 
-/// What is known while there is no connection.
+/// Status while there is no connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Outage {
     pub(crate) reachable: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Outage {
     pub(crate) reason: String,
 }
 
-/// The connection, once there is one; `None` when there will be none any more.
+/// Waits for a connection. Returns `None` when the link is closed.
 pub(crate) async fn up(state: &mut watch::Receiver<State>) -> Option<Arc<Session>> {
     match &*state.wait_for(|state| matches!(state, State::Up(_))).await.ok()? {
         State::Up(session) => Some(session.clone()),
@@ -53,18 +53,18 @@ pub(crate) async fn up(state: &mut watch::Receiver<State>) -> Option<Arc<Session
     }
 }
 
-/// One connection, from its start to its loss.
+/// One connection.
 pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) connection: Connection,
     version: Option<String>,
-    /// Why RabbitMQ takes no publications now.
+    /// Why RabbitMQ blocks publishing, if it does.
     blocked: watch::Sender<Option<String>>,
-    /// When the last declaration began.
+    /// Start of the last declaration.
     declared: Mutex<Instant>,
 }
 
-/// Ends its connection when it is dropped.
+/// Keeps a connection open. Dropping the link closes the connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     state: watch::Receiver<State>,
@@ -73,23 +73,19 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// `tells_version`: whether its status has RabbitMQ's version, which costs a line in RabbitMQ's log.
+    /// `reads_version`: whether the status includes RabbitMQ's version, which costs a line in RabbitMQ's log.
     pub(crate) fn start(
         amqp: Amqp,
         name: &'static str,
-        tells_version: bool,
+        reads_version: bool,
         metrics: &metrics::EventMetrics,
     ) -> Self {
-        let starting = Outage {
-            reachable: false,
-            authenticated: false,
-            reason: "the first connection is being made".into(),
-        };
+        let starting = Outage { reachable: false, authenticated: false, reason: "not connected yet".into() };
         let (tell, state) = watch::channel(State::Down(starting));
         let end = CancellationToken::new();
         let connected = metrics.connected.get_or_create_owned(&metrics::Connection { connection: name });
         connected.set(0);
-        let supervisor = Supervisor { amqp, name, tells_version, tell, end: end.clone(), connected };
+        let supervisor = Supervisor { amqp, name, reads_version, tell, end: end.clone(), connected };
         tokio::spawn(supervisor.run());
         Self { state, _end: end.clone().drop_guard(), end }
     }
@@ -105,7 +101,7 @@ impl Link {
                 authenticated: true,
                 migrated: true,
                 version: session.version.clone(),
-                message: session.blocked().map(|reason| format!("RabbitMQ takes no publications: {reason}")),
+                message: session.blocked().map(|reason| format!("RabbitMQ blocks publishing: {reason}")),
             },
             State::Down(outage) => StoreStatus {
                 reachable: outage.reachable,
@@ -117,11 +113,11 @@ impl Link {
         }
     }
 
-    /// Closes the connection, and makes no more.
+    /// Closes the connection and does not reconnect.
     pub(crate) async fn close(&self) {
         self.end.cancel();
         let mut state = self.state.clone();
-        // An error means that the supervisor has ended, and with it the connection.
+        // An error means that the supervisor, and with it the connection, has ended.
         let _ = timeout(2 * CLOSE_WITHIN, state.wait_for(|state| matches!(state, State::Down(_)))).await;
     }
 }
@@ -131,14 +127,14 @@ impl Session {
         self.blocked.borrow().clone()
     }
 
-    /// Returns when RabbitMQ takes publications.
+    /// Returns when RabbitMQ does not block publishing.
     pub(crate) async fn unblocked(&self) {
-        // The sender is in this very value.
+        // Can't fail: `self` owns the sender.
         let _ = self.blocked.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// Declares everything again, unless that has been done since `since`. Callers that come at the same time share one
-    /// declaration, and there is at most one a second.
+    /// Declares the topology again, unless that was done after `since`. Concurrent callers share one declaration, and there is at
+    /// most one a second.
     pub(crate) async fn redeclare(&self, since: Instant) -> lapin::Result<()> {
         let mut declared = self.declared.lock().await;
         if *declared > since {
@@ -149,7 +145,7 @@ impl Session {
         self.declare().await
     }
 
-    /// As [`Session::redeclare`], for callers that try again anyway.
+    /// As [`Session::redeclare`], but only logs errors, for callers that retry anyway.
     pub(crate) async fn redeclare_or_warn(&self, since: Instant) {
         let declared = timeout(OPEN_WITHIN, self.redeclare(since)).await;
         if let Ok(Err(error)) = declared {
@@ -157,7 +153,7 @@ impl Session {
         }
     }
 
-    /// Declares every exchange, queue and binding. What exists stays as it is.
+    /// Declares every exchange, queue and binding. Idempotent.
     async fn declare(&self) -> lapin::Result<()> {
         let channel = self.connection.create_channel().await?;
         topology::declare(&channel).await?;
@@ -169,16 +165,16 @@ impl Session {
         let mut events = self.connection.events_listener();
         let mut reason = None;
         while self.connection.status().connected() {
-            match timeout(LOOK_EVERY, events.next()).await {
+            match timeout(POLL_EVERY, events.next()).await {
                 Ok(Some(ConnectionEvent::ConnectionBlocked(why))) => {
-                    tracing::warn!(reason = why, "RabbitMQ takes no publications");
+                    tracing::warn!(reason = why, "RabbitMQ blocks publishing");
                     self.blocked.send_replace(Some(why));
                 }
                 Ok(Some(ConnectionEvent::ConnectionUnblocked)) => {
-                    tracing::info!("RabbitMQ takes publications again");
+                    tracing::info!("RabbitMQ no longer blocks publishing");
                     self.blocked.send_replace(None);
                 }
-                // Also what ended one channel only: the next look at the connection tells them apart.
+                // May concern one channel only: the loop checks whether the connection is still open.
                 Ok(Some(ConnectionEvent::Error(error))) => reason = Some(error.to_string()),
                 Ok(Some(_)) | Err(_) => {}
                 Ok(None) => break,
@@ -187,16 +183,16 @@ impl Session {
         reason.unwrap_or_else(|| "the connection was closed".into())
     }
 
-    /// Whether RabbitMQ still opens channels on it. Waits at most a moment.
+    /// Whether RabbitMQ still opens channels on this connection. Waits at most 2 s.
     pub(crate) async fn answers(&self) -> bool {
         matches!(timeout(CLOSE_WITHIN, self.connection.create_channel()).await, Ok(Ok(_)))
     }
 
-    /// Ends the connection; the link opens another, unless it is closed too. Waits at most a moment.
+    /// Closes the connection. The link opens another one unless it is closed too. Waits at most 2 s.
     pub(crate) async fn close(&self) {
-        let closed = timeout(CLOSE_WITHIN, self.connection.close(200, "not needed any more".into())).await;
+        let closed = timeout(CLOSE_WITHIN, self.connection.close(200, "no longer needed".into())).await;
         if let Ok(Err(error)) = closed {
-            tracing::debug!(%error, "the connection to RabbitMQ was not closed in order");
+            tracing::debug!(%error, "failed to close the connection to RabbitMQ");
         }
     }
 }
@@ -210,7 +206,7 @@ impl fmt::Debug for Session {
 struct Supervisor {
     amqp: Amqp,
     name: &'static str,
-    tells_version: bool,
+    reads_version: bool,
     tell: watch::Sender<State>,
     end: CancellationToken,
     connected: Gauge,
@@ -237,9 +233,9 @@ impl Supervisor {
             if logged.as_ref() != Some(&outage.reason) {
                 tracing::warn!(
                     connection = self.name,
+                    server = ?self.amqp,
                     reason = outage.reason,
-                    "no connection to {:?}",
-                    self.amqp
+                    "not connected to RabbitMQ"
                 );
                 logged = Some(outage.reason.clone());
             }
@@ -249,14 +245,14 @@ impl Supervisor {
                 break;
             }
         }
-        let reason = "the process ends".into();
+        let reason = "the connection was closed".into();
         self.tell.send_replace(State::Down(Outage { reachable: false, authenticated: false, reason }));
     }
 
-    /// Keeps a connection until it is lost, or `None` when it is no longer wanted.
+    /// Keeps a connection until it is lost. Returns `None` when the link was closed.
     async fn hold(&self, session: Session) -> Option<Outage> {
         let session = Arc::new(session);
-        tracing::info!(connection = self.name, "connected to {:?}", self.amqp);
+        tracing::info!(connection = self.name, server = ?self.amqp, "connected to RabbitMQ");
         self.connected.set(1);
         self.tell.send_replace(State::Up(session.clone()));
         let lost = self.end.run_until_cancelled(session.lost()).await;
@@ -277,7 +273,7 @@ impl Supervisor {
                 reachable: false,
                 authenticated: false,
                 reason: format!(
-                    "RabbitMQ accepts the connection and gives no answer in {} s",
+                    "RabbitMQ accepted the connection but did not answer within {} s",
                     OPEN_WITHIN.as_secs()
                 ),
             }),
@@ -285,12 +281,12 @@ impl Supervisor {
     }
 
     async fn connect(&self, number: u64) -> Result<Session, Outage> {
-        // lapin gets its buffers before it connects, and clears them where memory is used again: megabytes for every try while
-        // RabbitMQ is away, which then stay. So it is asked only when somebody listens.
+        // Checked before lapin connects: lapin first allocates its buffers, megabytes for each attempt, and that memory would stay
+        // in use while RabbitMQ is away.
         let (host, port) = (self.amqp.host(), self.amqp.port());
         let stream = net::connect_within(host, port, CONNECT_WITHIN).await.map_err(unreachable)?;
         let address = stream.peer_addr().map_err(unreachable)?;
-        let version = if self.tells_version {
+        let version = if self.reads_version {
             version::of(&self.amqp, stream).await
         } else {
             drop(stream);
@@ -308,7 +304,7 @@ impl Supervisor {
                     authenticated: true,
                     reason: format!(
                         "failed to declare exchanges and queues: {error} (a queue that exists with other arguments must be \
-                         emptied and deleted; a user needs the permissions configure, write and read)"
+                         emptied and deleted; the user needs configure, write and read permissions)"
                     ),
                 })
             }
@@ -317,8 +313,8 @@ impl Supervisor {
 }
 
 impl Supervisor {
-    /// Connects to this very address: by the name, lapin would wait for the kernel to give up on an address that does not
-    /// answer before it tries the next one.
+    /// Connects to `address`. Given the name, lapin would try the next address only after the kernel's timeout for one that does
+    /// not answer.
     async fn handshake(&self, address: SocketAddr) -> lapin::Result<Connection> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
         let runtime = runtime::default_runtime()?;
@@ -340,7 +336,7 @@ impl Supervisor {
     }
 }
 
-/// Whether RabbitMQ has no such queue or exchange.
+/// Whether RabbitMQ answered that the queue or exchange does not exist.
 pub(crate) fn is_not_found(error: &lapin::Error) -> bool {
     const NOT_FOUND: u16 = 404;
     matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
@@ -367,7 +363,7 @@ fn refused(error: &lapin::Error) -> Outage {
     }
 }
 
-/// Pauses between attempts: short while RabbitMQ is away, long while it refuses the credentials.
+/// Pauses between attempts to connect: short while RabbitMQ is unreachable, long while it refuses the credentials.
 struct Pauses {
     away: ExponentialBackoff,
     refused: ExponentialBackoff,
@@ -397,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rabbitmq_that_refuses_the_credentials_is_asked_less_often_than_one_that_is_away() {
+    fn pauses_longer_when_the_credentials_are_refused() {
         let outage = |reachable| Outage { reachable, authenticated: false, reason: String::new() };
         let mut pauses = Pauses::new();
         let away: Vec<_> = (0..20).map(|_| pauses.after(&outage(false))).collect();

@@ -1,4 +1,4 @@
-//! What `/metrics` says about events.
+//! Metrics about events.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 use weft_runtime::metrics::{DURATION_BUCKETS_S, Metrics};
 
-/// Counts publications, attempts and connections. Made once a process, shared by its publisher and consumers.
+/// Metrics of publisher, consumers and connections. Registered once a process and shared.
 #[derive(Debug, Clone)]
 pub struct EventMetrics {
     pub(crate) published: Family<Outcome, Counter>,
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
 }
 
 impl EventMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     #[must_use]
     pub fn register(metrics: &Metrics) -> Self {
         let own = Self {
@@ -63,7 +63,7 @@ impl EventMetrics {
         };
         metrics.register(|registry| {
             let events = registry.sub_registry_with_prefix("events");
-            events.register("published", "Publications by what became of them", own.published.clone());
+            events.register("published", "Publications, by outcome", own.published.clone());
             let help = "Time from a publication's start to its confirmation or failure";
             events.register_with_unit("publish_duration", help, Unit::Seconds, own.publish_time.clone());
             events.register(
@@ -73,10 +73,14 @@ impl EventMetrics {
             );
             let help = "Time that a handler took";
             events.register_with_unit("handle_duration", help, Unit::Seconds, own.handle_time.clone());
-            events.register("in_hand", "Messages taken and not acknowledged yet", own.in_hand.clone());
-            let help = "1 while this connection to RabbitMQ stands";
+            events.register(
+                "in_hand",
+                "Unacknowledged messages being handled, by queue",
+                own.in_hand.clone(),
+            );
+            let help = "1 while the connection to RabbitMQ is open, 0 otherwise";
             registry.register("rabbitmq_connected", help, own.connected.clone());
-            let help = "Attempts to move a dead letter into the store, by queue and outcome";
+            let help = "Attempts to move a dead letter to the store, by queue and outcome";
             registry.register("dead_letters_moved", help, own.moved.clone());
             let help = "Dead letters that are still in RabbitMQ, by queue";
             registry.register("dead_letters_waiting", help, own.waiting.clone());

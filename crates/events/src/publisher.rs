@@ -1,4 +1,4 @@
-//! Publications that are confirmed, or say why not.
+//! Publishes events with confirmation.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,12 +24,12 @@ use crate::{
     topology::EXCHANGE,
 };
 
-/// Publications in flight at once; more wait for their turn. Well below the 2,047 channels that RabbitMQ allows.
+/// Maximum number of publications in flight; others wait. Well below RabbitMQ's limit of 2,047 channels.
 const IN_FLIGHT: usize = 256;
-/// How long a lost connection may take to be noticed as such before the next try.
+/// After an error: how long to wait for the link to detect a lost connection before the next attempt.
 const NOTICE_WITHIN: Duration = Duration::from_millis(200);
 
-/// Publishes events. Clones share one connection; it is closed by [`Publisher::close`] or with the last clone.
+/// Publishes events. Clones share one connection. It is closed by [`Publisher::close`], or when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Publisher(Arc<Inner>);
 
@@ -42,44 +42,44 @@ struct Inner {
     metrics: EventMetrics,
 }
 
-/// Why an event is not known to be stored.
+/// Why an event was not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// It can't be published as it is.
+    /// The event is invalid.
     #[error(transparent)]
     Invalid(#[from] EventError),
-    /// A stored dead letter whose properties can't be read.
+    /// The stored properties of a dead letter can't be decoded.
     #[error("the stored properties of the dead letter are not valid AMQP")]
     Malformed,
-    /// No queue wants it; RabbitMQ has dropped it.
+    /// No queue is bound for it; RabbitMQ dropped the event.
     #[error("no queue is bound for event type `{key}` (exchange `{exchange}`): {reason}")]
     Unroutable {
-        /// Where it was published.
+        /// The exchange.
         exchange: String,
-        /// With which key.
+        /// The routing key.
         key: String,
-        /// In RabbitMQ's words.
+        /// The reason that RabbitMQ gave.
         reason: String,
     },
-    /// RabbitMQ has not taken it.
+    /// RabbitMQ answered with a negative confirm.
     #[error("RabbitMQ refused to store the event (a negative confirm): a queue is full or has no quorum")]
     Refused,
-    /// RabbitMQ takes no publications, since it lacks memory or disk; it was not sent.
-    #[error("RabbitMQ takes no publications now: {reason}")]
+    /// RabbitMQ blocks publishing because it is short of memory or disk. The event was not sent.
+    #[error("RabbitMQ blocks publishing: {reason}")]
     Blocked {
-        /// In RabbitMQ's words.
+        /// The reason that RabbitMQ gave.
         reason: String,
     },
-    /// RabbitMQ can't be reached, or gave no confirmation in time; then it may have the event all the same.
+    /// RabbitMQ is unreachable or did not confirm in time. It may have stored the event.
     #[error("RabbitMQ did not confirm the event in time: {reason}")]
     Unavailable {
-        /// What is missing.
+        /// The cause.
         reason: String,
     },
 }
 
 impl PublishError {
-    /// True when the same publication, with the same id, may work later.
+    /// Whether publishing the same event, with the same id, may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Refused | Self::Blocked { .. } | Self::Unavailable { .. })
@@ -97,7 +97,7 @@ impl PublishError {
 }
 
 impl Publisher {
-    /// Starts connecting in the background. Needs a Tokio runtime; does not need RabbitMQ.
+    /// Connects in the background. Needs a Tokio runtime; does not wait for RabbitMQ.
     #[must_use]
     pub fn start(amqp: Amqp, metrics: EventMetrics) -> Self {
         let link = Link::start(amqp.clone().with_frame(PUBLISHER_FRAME_BYTES), "publisher", false, &metrics);
@@ -110,14 +110,14 @@ impl Publisher {
         }))
     }
 
-    /// Publishes an event and returns when RabbitMQ has it on disk in a queue.
+    /// Publishes an event. Returns when RabbitMQ has it on disk in a queue.
     ///
     /// # Errors
-    /// When that is not known at the deadline, or will never be. After [`PublishError::Unavailable`] RabbitMQ may have
-    /// the event: publish it again with the same id.
+    /// When the event is refused, or not confirmed by the deadline. After [`PublishError::Unavailable`] RabbitMQ may have the
+    /// event: publish it again with the same id.
     ///
     /// # Cancellation
-    /// When the future is dropped, it is open whether RabbitMQ has the event.
+    /// When the future is dropped, it is unknown whether RabbitMQ has the event.
     pub async fn publish(&self, event: &Event, deadline: Instant) -> Result<(), PublishError> {
         let span = spans::send(&self.0.amqp, EXCHANGE, &event.kind, &event.id, event.data.len());
         let published = async {
@@ -134,13 +134,13 @@ impl Publisher {
         published
     }
 
-    /// What is known of RabbitMQ.
+    /// State of the connection to RabbitMQ.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
         self.0.link.status()
     }
 
-    /// Closes the connection. Publications after it fail.
+    /// Closes the connection. Later publications fail.
     pub async fn close(&self) {
         self.0.link.close().await;
     }
@@ -178,17 +178,17 @@ impl Inner {
                 Err(_) => return Err(self.unconfirmed(&session)),
             };
             match confirmed {
-                Ok(confirmation) => match judge(confirmation, message) {
-                    // Its queue or binding may have been deleted.
+                Ok(confirmation) => match result_of(confirmation, message) {
+                    // The queue or binding may have been deleted.
                     Err(error @ PublishError::Unroutable { .. }) if !declared_again => {
                         declared_again = true;
                         if !declare_again(&session, began, deadline).await {
                             return Err(error);
                         }
                     }
-                    judged => return judged,
+                    result => return result,
                 },
-                Err(error) => self.after(&session, &error, began, deadline).await,
+                Err(error) => self.prepare_retry(&session, &error, began, deadline).await,
             }
             if Instant::now() >= deadline {
                 return Err(unavailable("the connection was lost before the confirmation".into()));
@@ -196,7 +196,7 @@ impl Inner {
         }
     }
 
-    /// The present connection, once it takes publications.
+    /// Waits for a connection that does not block publishing.
     async fn session(&self, deadline: Instant) -> Result<Arc<Session>, PublishError> {
         let mut state = self.link.watch();
         loop {
@@ -207,43 +207,51 @@ impl Inner {
             let Some(reason) = session.blocked() else { return Ok(session) };
             tokio::select! {
                 () = session.unblocked() => {}
-                // Lost while it was blocked: the next one may be free.
+                // The connection was lost; the next one may not be blocked.
                 _ = state.changed() => {}
                 () = tokio::time::sleep_until(deadline) => return Err(PublishError::Blocked { reason }),
             }
         }
     }
 
-    /// Before the same message is published again.
-    async fn after(&self, session: &Arc<Session>, error: &lapin::Error, began: Instant, deadline: Instant) {
+    /// Called before the same message is published again.
+    async fn prepare_retry(
+        &self,
+        session: &Arc<Session>,
+        error: &lapin::Error,
+        began: Instant,
+        deadline: Instant,
+    ) {
         tracing::debug!(%error, "publishing again after an error");
         if session.connection.status().connected() && matches!(error.kind(), ErrorKind::ProtocolError(_)) {
-            // RabbitMQ closed this channel only: most likely the exchange is gone.
+            // RabbitMQ closed only the channel: most likely the exchange does not exist.
             declare_again(session, began, deadline).await;
         }
         let mut state = self.link.watch();
         let other = state.wait_for(|state| !matches!(state, State::Up(now) if now.number == session.number));
         let until = (Instant::now() + NOTICE_WITHIN).min(deadline);
-        // Without news the old connection is tried again.
+        // If the state does not change, the same connection is used again.
         let _ = timeout_at(until, other).await;
     }
 
     fn outage(&self) -> String {
         match &*self.link.watch().borrow() {
             State::Down(outage) => outage.reason.clone(),
-            State::Up(_) => "the connection has only just been made".into(),
+            State::Up(_) => "the connection was established only now".into(),
         }
     }
 
     fn unconfirmed(&self, session: &Session) -> PublishError {
         match session.blocked() {
             Some(reason) => PublishError::Blocked { reason },
-            None => PublishError::Unavailable { reason: "it was sent and no confirmation came".into() },
+            None => {
+                PublishError::Unavailable { reason: "the event was sent, but no confirmation arrived".into() }
+            }
         }
     }
 }
 
-/// Declares exchanges, queues and bindings again, unless that was done since `since`, and returns whether they are declared now.
+/// Declares the topology again, unless that was done after `since`. Returns whether it is declared now.
 async fn declare_again(session: &Session, since: Instant, deadline: Instant) -> bool {
     match timeout_at(deadline, session.redeclare(since)).await {
         Ok(Ok(())) => true,
@@ -255,7 +263,7 @@ async fn declare_again(session: &Session, since: Instant, deadline: Instant) -> 
     }
 }
 
-fn judge(confirmation: Confirmation, message: &Message<'_>) -> Result<(), PublishError> {
+fn result_of(confirmation: Confirmation, message: &Message<'_>) -> Result<(), PublishError> {
     match confirmation {
         Confirmation::Ack(None) => Ok(()),
         Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
@@ -265,7 +273,7 @@ fn judge(confirmation: Confirmation, message: &Message<'_>) -> Result<(), Publis
                 reason: returned.reply_text.to_string(),
             })
         }
-        // `NotRequested` can't be: every lane asks for confirms. It is no success either.
+        // `NotRequested` can't happen, because every channel is in confirm mode.
         Confirmation::Nack(None) | Confirmation::NotRequested => Err(PublishError::Refused),
     }
 }

@@ -1,4 +1,4 @@
-//! Headers and properties of a message that is published again.
+//! Headers and properties for publishing a message again.
 
 use lapin::BasicProperties;
 
@@ -10,7 +10,7 @@ use crate::{
 
 const PERSISTENT: u8 = 2;
 
-/// Everything the next attempt needs, also where the message came without it.
+/// All headers that the next attempt needs, also those that the message did not have.
 pub(crate) fn carried(event: &Received, headers: Headers, counts: Counts) -> Headers {
     let mut headers = headers.carried_on();
     headers.set_text(headers::ID, &event.id);
@@ -23,7 +23,7 @@ pub(crate) fn carried(event: &Received, headers: Headers, counts: Counts) -> Hea
     headers
 }
 
-/// The properties without those that would make the message expire, or be refused from another user.
+/// The properties, without those that would make the message expire or make RabbitMQ refuse it (`user_id`).
 pub(crate) fn republished(old: &BasicProperties, headers: Headers) -> BasicProperties {
     let mut new =
         BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers.into_table());

@@ -1,4 +1,4 @@
-//! What happens to a message after an attempt. Pure: the time comes in.
+//! Decides what happens to a message after an attempt. Pure: the time is an argument.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{Outcome, Queue, Received, topology::RETRY_DELAYS};
 
-/// How long a message waits for what it needs to come back.
+/// How long a message is retried while a dependency is unavailable.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(72);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Acknowledge,
-    /// Publish it to the retry queue of this delay, then acknowledge.
+    /// Publish to the retry queue with this delay, then acknowledge.
     Wait {
         delay: Duration,
         reason: String,
         counts: Counts,
     },
-    /// Publish it to the dead letters, then acknowledge.
+    /// Publish to the dead-letter queue, then acknowledge.
     Bury {
         reason: String,
         counts: Counts,
     },
 }
 
-/// How often a message has been tried, this attempt included, and how often it failed in ways that end by their number.
+/// Number of attempts, this one included, and of those that have a maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) attempts: u32,
@@ -39,13 +39,13 @@ pub(crate) fn next(queue: Queue, outcome: Outcome, event: &Received, now: Timest
     match outcome {
         Outcome::Done => Step::Acknowledge,
         Outcome::Rejected(reason) => Step::Bury { reason, counts },
-        // An outage must not use up the attempts of a failure that comes after it.
+        // Counted separately, so that an outage does not use up these attempts.
         Outcome::Retry(reason) => {
             let counts = Counts { failures: failures.saturating_add(1), ..counts };
             match nth(&RETRY_DELAYS, failures) {
                 Some(delay) => Step::Wait { delay, reason, counts },
                 None => {
-                    let reason = format!("failed {} times, at last: {reason}", counts.failures);
+                    let reason = format!("failed {} times; last error: {reason}", counts.failures);
                     Step::Bury { reason, counts }
                 }
             }
@@ -53,7 +53,7 @@ pub(crate) fn next(queue: Queue, outcome: Outcome, event: &Received, now: Timest
         Outcome::Unavailable(reason) => {
             let waited = now.duration_since(event.first_attempt);
             if waited >= PATIENCE {
-                let reason = format!("gave up after {} h, at last: {reason}", waited.as_hours());
+                let reason = format!("gave up after {} h; last error: {reason}", waited.as_hours());
                 return Step::Bury { reason, counts };
             }
             let [.., last] = RETRY_DELAYS;
@@ -69,8 +69,8 @@ pub(crate) fn next(queue: Queue, outcome: Outcome, event: &Received, now: Timest
     }
 }
 
-fn nth(delays: &[Duration], before: u32) -> Option<Duration> {
-    delays.get(usize::try_from(before).ok()?).copied()
+fn nth(delays: &[Duration], index: u32) -> Option<Duration> {
+    delays.get(usize::try_from(index).ok()?).copied()
 }
 
 #[cfg(test)]
@@ -103,21 +103,21 @@ mod tests {
     fn buried(queue: Queue, outcome: Outcome, event: &Received) -> (String, Counts) {
         match next(queue, outcome, event, START) {
             Step::Bury { reason, counts } => (reason, counts),
-            other => panic!("it should be buried: {other:?}"),
+            other => panic!("expected Bury, not {other:?}"),
         }
     }
 
     #[test]
-    fn a_failure_goes_through_every_tier_and_then_to_the_dead_letters() {
+    fn a_failing_event_waits_each_delay_and_becomes_a_dead_letter() {
         let delays: Vec<_> =
             (0..5).map(|n| delay(Outcome::Retry("no".into()), &event(n, n), START)).collect();
         assert_eq!(delays, [Some(1), Some(5), Some(15), Some(60), None]);
         let (reason, counts) = buried(Queue::Mail, Outcome::Retry("no".into()), &event(4, 4));
-        assert_eq!((reason.as_str(), counts.attempts), ("failed 5 times, at last: no", 5));
+        assert_eq!((reason.as_str(), counts.attempts), ("failed 5 times; last error: no", 5));
     }
 
     #[test]
-    fn an_outage_repeats_the_last_tier_for_three_days() {
+    fn an_outage_repeats_the_last_delay_for_three_days() {
         let away = || Outcome::Unavailable("away".into());
         let after = |hours| START + SignedDuration::from_hours(hours);
         assert_eq!(delay(away(), &event(3, 0), START), Some(60));
@@ -126,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_uses_up_no_attempt_of_a_failure() {
+    fn an_outage_does_not_use_up_attempts() {
         assert_eq!(delay(Outcome::Retry("no".into()), &event(500, 0), START), Some(1));
     }
 
     #[test]
-    fn an_unknown_outcome_repeats_after_10_minutes_1_hour_and_6_hours_and_is_then_a_dead_letter() {
+    fn an_unknown_outcome_waits_each_delay_and_becomes_a_dead_letter() {
         let unknown = || Outcome::Unknown("no reply".into());
-        // Whatever else has happened to the event, and however long that took.
+        // Other failures and the elapsed time make no difference.
         let after = |unknowns| Received { unknowns, ..event(500, 3) };
         let late = START + SignedDuration::from_hours(100);
         let delays: Vec<_> = (0..4).map(|n| delay(unknown(), &after(n), late)).collect();
@@ -144,19 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_on_a_queue_without_a_place_to_wait_is_a_dead_letter_at_once() {
+    fn an_unknown_outcome_without_delays_is_a_dead_letter_at_once() {
         let (reason, _) = buried(Queue::Log, Outcome::Unknown("no reply".into()), &event(0, 0));
         assert_eq!(reason, "outcome unknown: no reply");
     }
 
     #[test]
-    fn what_is_rejected_is_buried_at_once() {
+    fn a_rejected_event_is_a_dead_letter_at_once() {
         let buried = buried(Queue::Mail, Outcome::Rejected("wrong".into()), &event(0, 0));
         assert_eq!(buried, ("wrong".into(), Counts { attempts: 1, failures: 0, unknowns: 0 }));
     }
 
     #[test]
-    fn what_is_done_is_acknowledged() {
+    fn a_handled_event_is_acknowledged() {
         assert_eq!(next(Queue::Mail, Outcome::Done, &event(3, 1), START), Step::Acknowledge);
     }
 }

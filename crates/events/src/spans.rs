@@ -1,4 +1,4 @@
-//! Spans by OpenTelemetry's messaging conventions (1.44).
+//! Spans that follow OpenTelemetry's semantic conventions for messaging (1.44).
 
 use opentelemetry::{Context, global, trace::TraceContextExt};
 use tracing::{Span, field::Empty, info_span};
@@ -6,7 +6,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{Amqp, Received, headers::Headers};
 
-/// A PRODUCER span, child of the present one.
+/// A PRODUCER span, child of the current span.
 pub(crate) fn send(amqp: &Amqp, exchange: &str, key: &str, id: &str, body_bytes: usize) -> Span {
     let destination = destination(exchange, key, None);
     info_span!(
@@ -28,17 +28,16 @@ pub(crate) fn send(amqp: &Amqp, exchange: &str, key: &str, id: &str, body_bytes:
     )
 }
 
-/// A PRODUCER span of a message that a person sends again: in the message's own trace, where it has one, and linked to the
-/// present span.
+/// A PRODUCER span of a replay: part of the message's trace, if it has one, and linked to the current span.
 pub(crate) fn send_again(amqp: &Amqp, queue: &str, id: &str, body_bytes: usize, headers: &Headers) -> Span {
-    let asked = Span::current().context().span().span_context().clone();
+    let request = Span::current().context().span().span_context().clone();
     let span = send(amqp, "", queue, id, body_bytes);
     let context = context(headers);
     if context.has_active_span() {
-        // It fails only where no tracing is set up.
+        // Fails only when tracing is not set up.
         let _ = span.set_parent(context);
-        if asked.is_valid() {
-            span.add_link(asked);
+        if request.is_valid() {
+            span.add_link(request);
         }
     }
     span
@@ -49,7 +48,7 @@ pub(crate) fn has_context(headers: &Headers) -> bool {
     context(headers).span().span_context().is_valid()
 }
 
-/// The message's own context, whatever the present one is.
+/// The context in the message's headers, independent of the current one.
 fn context(headers: &Headers) -> Context {
     global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), headers))
 }
@@ -62,7 +61,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) queue: &'a str,
 }
 
-/// A CONSUMER span, child of the one that published and linked to it.
+/// A CONSUMER span, child of the publisher's span and linked to it.
 pub(crate) fn process(amqp: &Amqp, origin: &Origin<'_>, event: &Received, headers: &Headers) -> Span {
     let destination = destination(origin.exchange, origin.key, Some(origin.queue));
     let span = info_span!(
@@ -88,14 +87,14 @@ pub(crate) fn process(amqp: &Amqp, origin: &Origin<'_>, event: &Received, header
     let context = context(headers);
     let producer = context.span().span_context().clone();
     if producer.is_valid() {
-        // It fails only where no tracing is set up.
+        // Fails only when tracing is not set up.
         let _ = span.set_parent(context);
         span.add_link(producer);
     }
     span
 }
 
-/// Marks a span as failed: the kind of error and a text for a person.
+/// Marks a span as failed, with the kind of error and a description.
 pub(crate) fn failed(span: &Span, error: Option<(&'static str, String)>) {
     if let Some((kind, text)) = error {
         span.record("otel.status_code", "ERROR");
@@ -104,12 +103,12 @@ pub(crate) fn failed(span: &Span, error: Option<(&'static str, String)>) {
     }
 }
 
-/// tracing-opentelemetry writes unsigned numbers as text.
+/// Signed, because tracing-opentelemetry exports unsigned numbers as text.
 fn number(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// `{exchange}:{routing key}:{queue}`, without what is empty or said already.
+/// `{exchange}:{routing key}:{queue}`, without empty and repeated parts.
 fn destination(exchange: &str, key: &str, queue: Option<&str>) -> String {
     let queue = queue.filter(|queue| *queue != key);
     let parts = [Some(exchange), Some(key), queue];
@@ -121,7 +120,7 @@ mod tests {
     use super::destination;
 
     #[test]
-    fn a_destination_leaves_out_what_is_empty_or_said_already() {
+    fn a_destination_omits_empty_and_repeated_parts() {
         assert_eq!(destination("events", "log.INFO", None), "events:log.INFO");
         assert_eq!(destination("events", "log.INFO", Some("listener.log")), "events:log.INFO:listener.log");
         assert_eq!(destination("", "listener.log", Some("listener.log")), "listener.log");

@@ -1,6 +1,6 @@
-//! Exchanges and queues, declared alike by everyone who uses them.
+//! Exchanges and queues. Publishers and consumers declare the same ones.
 //!
-//! RabbitMQ refuses (406) to declare a queue again with other arguments, so none of these ever changes. They hold for
+//! RabbitMQ refuses (406) to declare an existing queue with other arguments, so the arguments must never change. They work with
 //! RabbitMQ 3.10 and 4.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
@@ -11,27 +11,28 @@ use lapin::{
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
 
-/// Where every event is published.
+/// The exchange of all events.
 pub const EXCHANGE: &str = "events";
-/// Where dead letters are published, by RabbitMQ and by consumers.
+/// The exchange of dead letters, used by RabbitMQ and by consumers.
 pub const DEAD_EXCHANGE: &str = "events.dead";
-/// The Go original's exchange; what it gets goes on to [`EXCHANGE`].
+/// The Go original's exchange, bound to [`EXCHANGE`].
 pub const ORIGINAL_EXCHANGE: &str = "logs_topic";
-/// How long a failed message waits before its next attempt, one after the other.
+/// Delays before the next attempt of a failed message, in turn.
 pub const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 
-/// Delays, one after the other, of a message whose effect is unknown. Long enough for the outcome to become known meanwhile, and few,
-/// because each repeat may be a second copy for a person.
+/// Delays of a message whose outcome is unknown, in turn. Long, so that the outcome may become known meanwhile; few, because
+/// each repeat may send a person a second copy.
 pub const UNKNOWN_DELAYS: [Duration; 3] =
     [Duration::from_secs(600), Duration::from_secs(3_600), Duration::from_secs(21_600)];
 
-/// How often a message may crash its consumer.
+/// How often a message is delivered again without an acknowledgement before RabbitMQ dead-letters it.
 pub(crate) const DELIVERY_LIMIT: i64 = 20;
-/// A dead letter that can't be stored is delivered again and again, and RabbitMQ 4 drops a message after 20 deliveries by default.
+/// For dead-letter queues: a letter that can't be stored is delivered repeatedly, and RabbitMQ 4 drops a message after 20
+/// deliveries by default.
 const NO_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
-/// A queue that a consumer works on.
+/// A queue with a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Queue {
     /// Entries for the logger: `log.*`.
@@ -41,10 +42,10 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// All of them.
+    /// All queues.
     pub const ALL: [Self; 2] = [Self::Log, Self::Mail];
 
-    /// Its name.
+    /// Name of the queue.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -53,7 +54,7 @@ impl Queue {
         }
     }
 
-    /// The events that it gets.
+    /// Routing keys of the events that the queue receives.
     #[must_use]
     pub const fn binding(self) -> &'static str {
         match self {
@@ -62,8 +63,8 @@ impl Queue {
         }
     }
 
-    /// How long a message waits after each attempt whose outcome is unknown. Empty where a repeat does no harm, and the
-    /// outcome is therefore never unknown.
+    /// Delays after attempts whose outcome is unknown. Empty if handlers of this queue are idempotent and never report an unknown
+    /// outcome.
     #[must_use]
     pub const fn unknown_delays(self) -> &'static [Duration] {
         match self {
@@ -72,13 +73,13 @@ impl Queue {
         }
     }
 
-    /// The queue where a failed message waits this long.
+    /// Name of the retry queue with this delay.
     #[must_use]
     pub fn retry(self, delay: Duration) -> String {
         format!("{}.retry.{}s", self.name(), delay.as_secs())
     }
 
-    /// The queue that has its dead letters.
+    /// Name of the dead-letter queue.
     #[must_use]
     pub fn dead(self) -> String {
         format!("{}.dead", self.name())
@@ -99,12 +100,12 @@ impl FromStr for Queue {
     }
 }
 
-/// No queue has this name.
+/// Error for an unknown queue name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no such queue: known are {}", Queue::ALL.map(Queue::name).join(" and "))]
+#[error("unknown queue: expected {}", Queue::ALL.map(Queue::name).join(" or "))]
 pub struct UnknownQueue;
 
-/// Declares everything. Doing it again changes nothing.
+/// Declares all exchanges, queues and bindings. Idempotent.
 pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
     for exchange in [EXCHANGE, DEAD_EXCHANGE, ORIGINAL_EXCHANGE] {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -117,7 +118,7 @@ pub(crate) async fn declare(channel: &Channel) -> lapin::Result<()> {
         .exchange_bind(to, from, "#".into(), ExchangeBindOptions::default(), FieldTable::default())
         .await?;
     for queue in Queue::ALL {
-        // Dead letters first: a message must never have nowhere to go.
+        // The dead-letter queue first, so that a message always has a destination.
         declare_queue(channel, &queue.dead(), dead_arguments()).await?;
         bind(channel, &queue.dead(), DEAD_EXCHANGE, queue.name()).await?;
         for delay in RETRY_DELAYS.iter().chain(queue.unknown_delays()) {
@@ -153,7 +154,7 @@ fn retry_arguments(queue: Queue, delay: Duration) -> FieldTable {
     arguments(&[
         ("x-queue-type", text("quorum")),
         ("x-message-ttl", number(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))),
-        // The default exchange, which leads to the queue that has the routing key's name.
+        // The default exchange, which routes to the queue named by the routing key.
         ("x-dead-letter-exchange", text("")),
         ("x-dead-letter-routing-key", text(queue.name())),
         ("x-dead-letter-strategy", text("at-least-once")),

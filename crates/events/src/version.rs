@@ -1,4 +1,4 @@
-//! RabbitMQ's version, which it tells in its greeting and lapin keeps to itself.
+//! Reads RabbitMQ's version from `connection.start`, which lapin does not expose.
 
 use std::time::Duration;
 
@@ -15,25 +15,25 @@ use tokio::{
 
 use crate::Amqp;
 
-const WITHIN: Duration = Duration::from_secs(2);
-const GREETING: &[u8] = b"AMQP\x00\x00\x09\x01";
-/// A greeting has about 500 bytes.
-const LONGEST: u32 = 8 * 1024;
+const READ_WITHIN: Duration = Duration::from_secs(2);
+const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
+/// `connection.start` has about 500 bytes.
+const MAX_FRAME_BYTES: u32 = 8 * 1024;
 
-/// The version, where RabbitMQ tells it without TLS. Leaves one line in RabbitMQ's log, of a client that went at once.
+/// The version; `None` with TLS. Causes one line in RabbitMQ's log, about a client that closed the connection at once.
 pub(crate) async fn of(amqp: &Amqp, stream: TcpStream) -> Option<String> {
     if amqp.0.scheme != AMQPScheme::AMQP {
         return None;
     }
-    let frame = timeout(WITHIN, first_frame(stream)).await.ok()?.ok()?;
+    let frame = timeout(READ_WITHIN, first_frame(stream)).await.ok()?.ok()?;
     version_in(&frame)
 }
 
 async fn first_frame(mut stream: TcpStream) -> std::io::Result<Vec<u8>> {
-    stream.write_all(GREETING).await?;
+    stream.write_all(PROTOCOL_HEADER).await?;
     let _kind = stream.read_u8().await?;
     let _channel = stream.read_u16().await?;
-    let length = stream.read_u32().await?.min(LONGEST);
+    let length = stream.read_u32().await?.min(MAX_FRAME_BYTES);
     let mut payload = Vec::new();
     stream.take(length.into()).read_to_end(&mut payload).await?;
     Ok(payload)
@@ -56,7 +56,7 @@ mod tests {
     use super::version_in;
 
     #[test]
-    fn the_version_is_among_the_servers_properties() {
+    fn reads_the_version_from_the_server_properties() {
         // connection.start, AMQP 0-9, one property, then mechanisms and locales.
         let mut payload = vec![0, 10, 0, 10, 0, 9];
         let mut table = vec![7];

@@ -1,4 +1,4 @@
-//! The listener, put together.
+//! Composition root: builds and runs the listener.
 
 use futures::future::join_all;
 use weft_events::{Consumer, Consumers, DeadLetterMover, EventMetrics, Handlers, Publisher, Queue};
@@ -10,10 +10,10 @@ use weft_runtime::{Process, config::ConfigError};
 
 use crate::{config::Config, handlers, letters::Letters, status};
 
-/// Why the listener could not run.
+/// Why the listener failed to run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A service has no address.
@@ -21,10 +21,10 @@ pub enum RunError {
     Mesh(#[from] MeshError),
 }
 
-/// Consumes until it is told to end.
+/// Consumes until shutdown is requested.
 ///
 /// # Errors
-/// When a setting is wrong; never because RabbitMQ or a service is away.
+/// When a setting is missing or invalid; never because RabbitMQ or a service is unavailable.
 pub async fn run(process: Process) -> Result<(), RunError> {
     let config = Config::from_settings(&process.settings)?;
     let mesh = Mesh::new(config.mesh, &process.metrics);

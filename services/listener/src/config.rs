@@ -1,4 +1,4 @@
-//! The listener's settings; the crate's front page lists them.
+//! The listener's settings, listed in the README.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ pub(crate) struct Config {
     pub(crate) amqp: Amqp,
     pub(crate) log: ConsumerOptions,
     pub(crate) mail: ConsumerOptions,
-    /// How long mail may take for one mail.
+    /// Timeout of a call to mail.
     pub(crate) mail_within: Duration,
     pub(crate) mesh: MeshConfig,
 }
 
-/// How much longer a mail's handler has than its call, so that the call's own answer decides the outcome.
+/// How much longer the handler's timeout is than its call's, so that the call's status decides the outcome.
 const AFTER_CALL: Duration = Duration::from_secs(5);
 
 impl Config {
     pub(crate) fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
-        // To RabbitMQ, 0 means without a limit.
+        // RabbitMQ takes 0 as no limit.
         let prefetch =
             settings.in_range("LISTENER_PREFETCH", ConsumerOptions::default().prefetch, 1..=1_000)?;
         let handle_within = settings.duration("LISTENER_HANDLE_TIMEOUT", Duration::from_secs(10))?;
@@ -49,14 +49,14 @@ mod tests {
     }
 
     #[test]
-    fn a_prefetch_without_limit_is_refused() {
+    fn rejects_an_unlimited_prefetch() {
         assert!(read("LISTENER_PREFETCH", "0").unwrap_err().to_string().contains("1 to 1000"));
         assert!(read("LISTENER_PREFETCH", "70000").is_err());
         assert_eq!(read("LISTENER_PREFETCH", "7").unwrap().log.prefetch, 7);
     }
 
     #[test]
-    fn the_call_to_mail_ends_before_its_handler_does() {
+    fn a_call_to_mail_times_out_before_its_handler() {
         let config = read("LISTENER_MAIL_TIMEOUT", "2s").unwrap();
         assert_eq!(config.mail_within, Duration::from_secs(2));
         assert_eq!(config.mail.handle_within, Duration::from_secs(7));

@@ -1,4 +1,4 @@
-//! What each kind of event starts: a function of what is known of the event and of its data.
+//! One module for each kind of event: a function of the event's attributes and typed data.
 
 pub(crate) mod log;
 pub(crate) mod mail;
@@ -11,14 +11,14 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 use weft_events::{Handler, Outcome, Received};
 
-/// What is known of an event beside its data.
+/// Attributes of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct About {
-    /// The publisher's id; CloudEvents allows any text.
+    /// The publisher's id. CloudEvents allows any text.
     pub(crate) id: String,
-    /// The first routing key, such as `log.INFO`.
+    /// Event type: the routing key of the first publication, such as `log.INFO`.
     pub(crate) kind: String,
-    /// Who says so; empty in a plain message.
+    /// The publisher; empty for a message without CloudEvents headers.
     pub(crate) source: String,
     /// When it happened.
     pub(crate) time: prost_types::Timestamp,
@@ -34,8 +34,8 @@ impl About {
         }
     }
 
-    /// The id of what the event starts, always the same: a repeat is no second effect. It is the event's own where that is
-    /// valid, otherwise one that derives from the event's id and source, which together are unique.
+    /// The id of the event's effect (entry or mail). Always the same for one event, so that a repeat has no second effect. It is the
+    /// event's id if that is a valid UUID, otherwise derived from the event's id and source, which together are unique.
     pub(crate) fn effect_id(&self) -> Uuid {
         const EVENTS: Uuid = Uuid::from_u128(0x7d1b_7f2c_5d4e_4c38_9a51_6f0d_2b8e_90a3);
         weft_values::id::parse(&self.id).unwrap_or_else(|_| {
@@ -45,7 +45,7 @@ impl About {
     }
 }
 
-/// A handler that is this function. Data of another shape is rejected before it.
+/// Creates a handler from a function. Rejects events whose data is not a valid `P`.
 pub(crate) fn typed<P, F, A>(act: F) -> impl Handler
 where
     P: DeserializeOwned + Send + 'static,
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// What a service's answer means for the event.
+/// Maps the result of a call to the event's outcome.
 pub(crate) fn outcome<T>(service: &str, answer: Result<T, Status>) -> Outcome {
     let Err(status) = answer else { return Outcome::Done };
     let reason = reason(service, &status);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_no_uuid_gives_always_the_same_one() {
+    fn derives_the_same_uuid_from_other_ids() {
         let named = |id: &str, source: &str| {
             About { id: id.into(), source: source.into(), ..about("log.INFO") }.effect_id()
         };
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_before_1970_is_one_that_the_logger_takes() {
+    fn converts_a_time_before_1970() {
         let time = "1969-12-31T23:59:59.5Z".parse().unwrap();
         let about = About::of(&Received { time, ..event("log.INFO", "{}") });
         assert_eq!(weft_values::time::to_ms(&about.time), Ok(-500));
@@ -139,19 +139,19 @@ mod tests {
             if about.kind == "sum.three" && numbers.iter().sum::<u8>() == 3 {
                 Outcome::Done
             } else {
-                Outcome::Retry("no three".into())
+                Outcome::Retry("not three".into())
             }
         });
         assert_eq!(handler.handle(&event("sum.three", "[1,2]")).await, Outcome::Done);
         assert!(matches!(handler.handle(&event("sum.three", "[1]")).await, Outcome::Retry(_)));
         let Outcome::Rejected(reason) = handler.handle(&event("sum.three", r#"[1,"x"]"#)).await else {
-            panic!("data of another shape should be rejected")
+            panic!("expected Rejected")
         };
         assert!(reason.contains("`[1]`"), "{reason}");
     }
 
     #[test]
-    fn the_services_answer_decides() {
+    fn maps_each_status_to_an_outcome() {
         let of = |code| outcome::<()>("mail", Err(Status::new(code, "why")));
         assert_eq!(outcome("mail", Ok(())), Outcome::Done);
         assert!(matches!(of(Code::Unavailable), Outcome::Unavailable(_)));

@@ -1,4 +1,4 @@
-//! The store of dead letters: the logger.
+//! Stores dead letters in the logger.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use weft_proto::weft::deadletter::v1::{
     Content, Letter, StoreRequest, dead_letter_service_client::DeadLetterServiceClient,
 };
 
-/// A letter has up to 4 MiB, and its answer waits for the disks of a majority.
+/// Long, because a letter has up to 4 MiB and is answered after a majority write.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Stores letters with the logger.
+/// A [`LetterStore`] that calls the logger.
 pub(crate) struct Letters(DeadLetterServiceClient<Channel>);
 
 impl Letters {
@@ -29,7 +29,7 @@ impl LetterStore for Letters {
         let bytes = letter.content_bytes();
         if bytes > MAX_CONTENT_BYTES {
             let reason =
-                format!("properties and body have {bytes} bytes; at most {MAX_CONTENT_BYTES} are stored");
+                format!("properties and body have {bytes} bytes; the maximum is {MAX_CONTENT_BYTES}");
             return Err(LetterStoreError::Refused(reason));
         }
         self.0.clone().store(to_request(letter)).await.map(drop).map_err(|status| error(&status))
@@ -68,7 +68,7 @@ fn to_request(letter: DeadLetter) -> StoreRequest {
     StoreRequest { letter: Some(letter), content: Some(Content { properties, body }) }
 }
 
-/// Of a time before 1970 jiff's parts are both negative.
+/// Protobuf requires `nanos` not to be negative, also before 1970, where jiff's seconds and nanoseconds both are.
 fn to_proto(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.as_nanosecond();
     prost_types::Timestamp {
@@ -77,7 +77,7 @@ fn to_proto(time: Timestamp) -> prost_types::Timestamp {
     }
 }
 
-/// Only what concerns this letter alone is a refusal. A letter that fails in another way is tried again, after others.
+/// `Refused` only when the status concerns this letter alone. After any other failure the letter is retried, after others.
 fn error(status: &Status) -> LetterStoreError {
     let reason = format!("the logger answered {:?}: {}", status.code(), status.message());
     match status.code() {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_from_an_outage() {
+    fn distinguishes_a_refusal_from_an_outage() {
         for code in [Code::InvalidArgument, Code::OutOfRange] {
             assert!(matches!(error(&Status::new(code, "x")), LetterStoreError::Refused(_)), "{code:?}");
         }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_before_1970_goes_out_as_the_protocol_wants_it() {
+    fn converts_a_time_before_1970() {
         let time = to_proto(Timestamp::from_millisecond(-1).unwrap());
         assert_eq!((time.seconds, time.nanos), (-1, 999_000_000));
     }

@@ -1,4 +1,4 @@
-//! Consumes events and starts what each asks for.
+//! Consumes events from RabbitMQ and calls the service for each.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What `/readyz` and `/status` say of RabbitMQ, the listener's store.
+//! RabbitMQ's state in `/readyz` and `/status`.
 
 use futures::future::select_all;
 use tokio::sync::watch;
@@ -7,7 +7,8 @@ use weft_runtime::{health::Condition, status::StatusBoard};
 
 const STORE: &str = "rabbitmq";
 
-/// Copies the consumers' statuses until one of them ends. Ready while all consume; else the first that does not says why.
+/// Publishes the consumers' statuses until a consumer ends. Ready while all consume; otherwise with the reason of the first that
+/// does not.
 pub(crate) async fn mirror<const N: usize>(
     mut statuses: [watch::Receiver<ConsumerStatus>; N],
     ready: Condition,
@@ -20,8 +21,7 @@ pub(crate) async fn mirror<const N: usize>(
             if *consuming {
                 ready.fulfilled();
             } else {
-                ready
-                    .missing(store.message.clone().unwrap_or_else(|| "the consumer is being started".into()));
+                ready.missing(store.message.clone().unwrap_or_else(|| "the consumer is starting".into()));
             }
             board.set(STORE, store.clone());
         }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn ready_while_all_consume_and_with_the_reason_while_one_does_not() {
+    async fn is_ready_while_all_consumers_consume() {
         let ((log, of_log), (mail, of_mail)) =
             (watch::channel(ConsumerStatus::default()), watch::channel(ConsumerStatus::default()));
         let (health, board) = (Health::default(), StatusBoard::default());

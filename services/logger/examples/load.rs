@@ -1,4 +1,4 @@
-//! How many writes a running logger takes: `load http://127.0.0.1:50051 [callers] [seconds] [connections]`.
+//! Measures the write rate of a running logger: `load http://127.0.0.1:50051 [callers] [seconds] [connections]`.
 
 use std::time::{Duration, Instant};
 

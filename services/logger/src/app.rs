@@ -1,4 +1,4 @@
-//! Puts the logger together.
+//! Composition root: builds and runs the logger.
 
 use std::sync::Arc;
 
@@ -29,16 +29,16 @@ use crate::store::mongo::{self, MongoStore, StoreAddress};
 use crate::supervise::{STORE, Supervisor};
 use crate::trace::DatabaseSpans;
 
-/// Why the logger could not run.
+/// Why the logger failed to run.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Its port can't be listened on.
+    /// Listening on the port failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Its server could not go on.
+    /// The gRPC server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
@@ -54,10 +54,10 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings and opens the port. The store need not be there.
+    /// Reads the settings and opens the port. Does not wait for the store.
     ///
     /// # Errors
-    /// When a setting is wrong, or the port can't be listened on.
+    /// When a setting is missing or invalid, or listening on the port fails.
     pub async fn build(process: &Process) -> Result<Self, AppError> {
         let config = Config::from_settings(&process.settings)?;
         let address = store_address(&config)?;
@@ -93,10 +93,10 @@ impl App {
         Ok(Self { server, listener, supervisor, commits, shutdown: process.shutdown.clone() })
     }
 
-    /// Serves until shutdown is requested, then until all that was taken is written or the drain time has passed.
+    /// Serves until shutdown is requested, then until all accepted entries are written or the shutdown is cut.
     ///
     /// # Errors
-    /// When the server can't go on.
+    /// When the server fails.
     pub async fn run(self) -> Result<(), AppError> {
         let Self { server, listener, supervisor, commits, shutdown } = self;
         tokio::spawn(supervisor.run(shutdown.clone()));
@@ -110,10 +110,10 @@ impl App {
 }
 
 fn store_address(config: &Config) -> Result<StoreAddress, ConfigError> {
-    // The driver's message may quote the string, and the string has the password: only the setting is named.
-    let wrong = || ConfigError::InvalidSecret {
+    // The driver's message is left out, because it may quote the connection string with the password.
+    let invalid = || ConfigError::InvalidSecret {
         name: "MONGODB_URI".to_owned(),
         wanted: "a connection string such as mongodb://user:password@mongodb:27017/?authSource=admin",
     };
-    mongo::address(config.store.uri.expose_secret()).ok().flatten().ok_or_else(wrong)
+    mongo::address(config.store.uri.expose_secret()).ok().flatten().ok_or_else(invalid)
 }

@@ -1,5 +1,5 @@
-//! All entries in a file, and back into another store: `logger dump FILE` and `logger restore FILE`. Dead letters are in two
-//! files beside it, named after their collections.
+//! `logger dump FILE` writes all entries to a file, `logger restore FILE` inserts them into another store. Dead letters are in two
+//! more files, with the collection's name appended.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,21 +14,21 @@ use crate::config::Config;
 use crate::store::mongo::COLLECTION;
 use crate::store::mongo::archive::{self, ArchiveError, COLLECTIONS, Restored};
 
-/// Why the entries could not be copied.
+/// Why a dump or restore failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The archive could not be opened, or not be given its name.
+    /// The archive could not be opened or renamed.
     #[error("failed to open {}", .0.display())]
     Open(PathBuf, #[source] std::io::Error),
-    /// What is in it could not be copied.
+    /// The documents could not be copied.
     #[error("failed to copy {}", .0.display())]
     Copy(PathBuf, #[source] ArchiveError),
 }
 
-/// Dumps or restores where the arguments say so; nothing when they say something else.
+/// Runs `dump` or `restore`. Returns `None` for any other arguments.
 pub fn main(arguments: &[String]) -> Option<ExitCode> {
     let verb = arguments.first().filter(|verb| ["dump", "restore"].contains(&verb.as_str()))?.as_str();
     let [_, file] = arguments else {
@@ -42,10 +42,10 @@ pub fn main(arguments: &[String]) -> Option<ExitCode> {
                 .await
                 .map(|[entries, _, letters]| format!("dumped {entries} entries, {letters} dead letters")),
             _ => restore_all(file).await.map(|[entries, _, letters]| {
-                let told = |Restored { created, there }, what| {
-                    format!("{created} {what} ({there} were there already)")
+                let describe = |Restored { created, existing }, what| {
+                    format!("{created} {what} ({existing} already existed)")
                 };
-                format!("restored {}, {}", told(entries, "entries"), told(letters, "dead letters"))
+                format!("restored {}, {}", describe(entries, "entries"), describe(letters, "dead letters"))
             }),
         }
     };
@@ -54,10 +54,10 @@ pub fn main(arguments: &[String]) -> Option<ExitCode> {
         Ok(runtime) => runtime.block_on(work).map_err(|error| chain(&error)),
         Err(error) => Err(chain(&error)),
     };
-    // One plain line: Kubernetes shows a container's last lines as why it ended.
+    // One plain line: Kubernetes shows a container's last lines as its termination message.
     Some(match done {
-        Ok(told) => {
-            println!("logger {verb}: {told}");
+        Ok(summary) => {
+            println!("logger {verb}: {summary}");
             ExitCode::SUCCESS
         }
         Err(reason) => {
@@ -67,23 +67,23 @@ pub fn main(arguments: &[String]) -> Option<ExitCode> {
     })
 }
 
-/// Entries have the file itself.
+/// The file of a collection. Entries are in `file` itself.
 fn file_of(file: &Path, collection: &str) -> PathBuf {
     if collection == COLLECTION { file.to_owned() } else { file.with_added_extension(OsStr::new(collection)) }
 }
 
-/// One number for each collection.
+/// Returns the number of documents of each collection.
 async fn dump_all(file: &Path) -> Result<[u64; 3], CopyError> {
     let config = Config::from_settings(&Settings::new(Environment))?;
     let mut counts = [0; 3];
-    // Letters before their contents, entries last: the file that was asked for is there once all are.
+    // Letters before their contents, and entries last: the file named by the caller exists only when the dump is complete.
     for (count, collection) in counts.iter_mut().zip(COLLECTIONS).rev() {
         *count = dump(&config, &file_of(file, collection), collection).await?;
     }
     Ok(counts)
 }
 
-/// A file of dead letters may be missing: a logger that had none did not write it.
+/// A file of dead letters may be missing: loggers without dead letters did not write one.
 async fn restore_all(file: &Path) -> Result<[Restored; 3], CopyError> {
     let config = Config::from_settings(&Settings::new(Environment))?;
     let mut restored = [Restored::default(); 3];
@@ -96,7 +96,7 @@ async fn restore_all(file: &Path) -> Result<[Restored; 3], CopyError> {
     Ok(restored)
 }
 
-/// The file has its name once it is whole.
+/// Writes to `<file>.part`, and renames it when it is complete.
 async fn dump(config: &Config, file: &Path, collection: &str) -> Result<u64, CopyError> {
     let unfinished = file.with_added_extension("part");
     let open = |source| CopyError::Open(unfinished.clone(), source);

@@ -1,48 +1,48 @@
-//! The logger's settings, read once.
+//! The logger's settings.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use weft_runtime::config::{ConfigError, SecretString, Settings};
 
-/// Everything that can be set, with its default.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The store and how long it may take.
+    /// Store and timeouts.
     pub store: StoreConfig,
-    /// `LOG_RETENTION`, default `30d`: entries are deleted when they have been stored for so long. `0` keeps all.
+    /// `LOG_RETENTION`, default `30d`: how long entries are kept. `0` keeps all.
     pub retention: Option<Duration>,
     /// `LOGGER_DEAD_LETTERS_MAX_AGE`, default `0`: older dead letters are deleted. `0` keeps all.
     pub letters_max_age: Option<Duration>,
-    /// How writes are grouped.
+    /// Grouping of writes.
     pub group: GroupConfig,
 }
 
-/// The store and how long it may take.
+/// Store and timeouts.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     /// `MONGODB_URI` or `MONGODB_URI_FILE`, required: a `mongodb://` or `mongodb+srv://` connection string.
     pub uri: SecretString,
     /// `MONGODB_DATABASE`, default `logs`.
     pub database: String,
-    /// `MONGODB_SELECTION_TIMEOUT`, default `2s`: how long a call looks for a server that can take it.
+    /// `MONGODB_SELECTION_TIMEOUT`, default `2s`: timeout for selecting a server.
     pub selection_timeout: Duration,
-    /// `LOG_INSERT_TIMEOUT`, default `5s`: after it a write is answered, while the insert goes on.
+    /// `LOG_INSERT_TIMEOUT`, default `5s`: after it a write is answered, while the insert continues.
     pub insert_timeout: Duration,
     /// `LOG_QUERY_TIMEOUT`, default `10s`: upper bound for a query whose caller has a later deadline, or none.
     pub query_timeout: Duration,
 }
 
-/// How writes are grouped.
+/// Grouping of writes.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupConfig {
-    /// `LOG_GROUP_ENTRIES`, default 512: entries that share an insert. One call's entries stay together.
+    /// `LOG_GROUP_ENTRIES`, default 512: maximum number of entries in an insert. The entries of one call are not split.
     pub max_entries: usize,
-    /// `LOG_INSERTS_IN_FLIGHT`, default 1: inserts under way at once.
+    /// `LOG_INSERTS_IN_FLIGHT`, default 1: maximum number of concurrent inserts.
     pub in_flight: usize,
-    /// `LOG_LINGER`, default `8ms`: under load, how long at most a group waits for the callers that were just answered.
+    /// `LOG_LINGER`, default `8ms`: under load, how long a group waits at most for the callers that were just answered.
     pub linger: Duration,
-    /// `LOG_QUEUE_BYTES`, default 16 MiB: what may wait; past it a write is refused at once.
+    /// `LOG_QUEUE_BYTES`, default 16 MiB: maximum size of waiting writes. Beyond it a write is refused at once.
     pub queue_bytes: u32,
 }
 
@@ -56,7 +56,7 @@ impl Config {
     /// Reads the settings.
     ///
     /// # Errors
-    /// Names the setting that is missing or wrong, and what it wants.
+    /// When a setting is missing or invalid. The error names it and what was expected.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let retention = settings.duration("LOG_RETENTION", Duration::from_secs(30 * 86_400))?;
         let letters_max_age = settings.duration("LOGGER_DEAD_LETTERS_MAX_AGE", Duration::ZERO)?;
@@ -70,10 +70,10 @@ impl Config {
 }
 
 impl StoreConfig {
-    /// Reads the settings of the store alone.
+    /// Reads only the settings of the store.
     ///
     /// # Errors
-    /// Names the setting that is missing or wrong, and what it wants.
+    /// When a setting is missing or invalid. The error names it and what was expected.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         const WANTED: &str = "a connection string such as mongodb://mongodb:27017";
         Ok(Self {
@@ -87,7 +87,7 @@ impl StoreConfig {
 }
 
 fn group(settings: &Settings) -> Result<GroupConfig, ConfigError> {
-    /// The largest call, 4 MiB on the wire, has to find room in an empty queue.
+    /// The largest call, 4 MiB on the wire, must fit into an empty queue.
     const QUEUE_BYTES: RangeInclusive<u32> = (8 << 20)..=(1 << 30);
     let default = GroupConfig::default();
     Ok(GroupConfig {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_store_has_to_be_named() {
+    fn requires_only_the_store() {
         let config = read([URI]).unwrap();
         assert_eq!(config.store.database, "logs");
         assert_eq!(config.retention, Some(Duration::from_secs(2_592_000)));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_outside_their_bounds_are_refused_by_name() {
+    fn rejects_sizes_out_of_range() {
         for (name, value) in [
             ("LOG_GROUP_ENTRIES", "0"),
             ("LOG_INSERTS_IN_FLIGHT", "9"),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_uri_is_never_shown() {
+    fn hides_the_uri() {
         let config = read([("MONGODB_URI", "mongodb://weft:hunter2@127.0.0.1")]).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
     }

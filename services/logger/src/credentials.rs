@@ -1,4 +1,4 @@
-//! New credentials of MongoDB: `logger credentials grant` and `credentials retire`, as a Job runs them.
+//! Rotation of MongoDB's credentials: `logger credentials grant` and `logger credentials retire`, run by a Job.
 
 use weft_runtime::config::Settings;
 use weft_runtime::credentials::{Change, ChangeError};
@@ -6,10 +6,10 @@ use weft_runtime::credentials::{Change, ChangeError};
 use crate::config::StoreConfig;
 use crate::store::mongo::users;
 
-/// Does it, once.
+/// Grants or retires a user. Idempotent.
 ///
 /// # Errors
-/// When a setting is wrong, or MongoDB can't be reached or refuses. It may be repeated.
+/// When a setting is missing or invalid, or MongoDB is unreachable or refuses.
 pub async fn change(settings: Settings, change: Change) -> Result<(), ChangeError> {
     let config = StoreConfig::from_settings(&settings)?;
     match change {

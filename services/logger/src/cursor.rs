@@ -1,4 +1,4 @@
-//! A page's end as a text that fits into a URL and means nothing to its holder.
+//! Opaque cursors: the end of a page, as URL-safe text.
 //!
 //! Version 1 holds a UUID. Version 2 holds any other id: a page may end at a document that is not an entry.
 
@@ -9,13 +9,13 @@ use weft_values::time::RANGE_MS;
 
 use crate::entry::Place;
 
-/// The longest id that a cursor holds. A page never ends at a document whose id is longer.
+/// Maximum length of an id in a cursor. A page never ends at a document with a longer id.
 pub const ID_BYTES: usize = 512;
 
 const OF_UUID: u8 = 1;
 const OF_TEXT: u8 = 2;
 
-/// The text that leads back to this place.
+/// Encodes a place.
 pub fn encode(place: &Place) -> String {
     let uuid = Uuid::try_parse(&place.id).ok().filter(|uuid| uuid.to_string() == place.id);
     let (version, id) = match &uuid {
@@ -26,7 +26,7 @@ pub fn encode(place: &Place) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The place that a text from [`encode`] leads to; `None` for any other text.
+/// Decodes a cursor; `None` if it is not from [`encode`].
 pub fn decode(text: &str) -> Option<Place> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (version, rest) = bytes.split_first()?;
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_leads_back_to_its_place_and_fits_into_a_url() {
+    fn a_cursor_is_url_safe_and_decodes_to_its_place() {
         let uuid = Uuid::from_u128(u128::MAX - 7);
         for time_ms in [*RANGE_MS.start(), -1, 0, 1_764_000_000_123, *RANGE_MS.end()] {
             for id in [uuid.to_string(), uuid.to_string().to_uppercase(), String::new(), "ü".repeat(256)] {
@@ -61,15 +61,15 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_broken_cursor() {
+    fn rejects_an_invalid_cursor() {
         let good = encode(&place(5, Uuid::nil()));
         let outside = encode(&place(i64::MAX, Uuid::nil()));
         let too_long = encode(&place(5, "x".repeat(ID_BYTES + 1)));
         let longer = format!("{good}AAAA");
-        for wrong in
+        for invalid in
             ["", "x", "ä", &good[1..], &good[..33], &longer, &outside, &too_long, "%00", &format!("{good}=")]
         {
-            assert_eq!(decode(wrong), None, "{wrong:?} was taken");
+            assert_eq!(decode(invalid), None, "accepted {invalid:?}");
         }
     }
 }

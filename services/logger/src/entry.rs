@@ -1,34 +1,34 @@
-//! What the logger keeps and how it is asked for, apart from any protocol or store.
+//! Log entries and queries, independent of protocol and store.
 
 use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// One log entry, checked.
+/// A validated log entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Made by the caller; a second entry of the same id is not stored.
+    /// Chosen by the caller. A second entry with the same id is not stored.
     pub id: Uuid,
     /// When it happened, in milliseconds since 1970.
     pub time_ms: i64,
-    /// When the logger got it, in milliseconds since 1970: retention counts from here.
+    /// When the logger received it, in milliseconds since 1970. Retention counts from here.
     pub received_ms: i64,
-    /// The service that it speaks of.
+    /// The service that the entry is about.
     pub service: String,
-    /// How grave it is.
+    /// Severity.
     pub level: Level,
-    /// What happened, in a few words.
+    /// What happened, as a short text.
     pub name: String,
-    /// The rest of it.
+    /// Details.
     pub data: String,
-    /// The trace it belongs to, where there is one.
+    /// The entry's trace, if any.
     pub trace_id: Option<String>,
     /// Sorted by key, each key once.
     pub attributes: Vec<(String, String)>,
 }
 
 impl Entry {
-    /// Whether both say the same: everything that a caller who repeats an entry sends again. Time and trace may differ.
+    /// Whether both have the same content: all fields that a caller repeats. Time and trace may differ.
     pub fn same_content(&self, other: &Self) -> bool {
         let Self { id: _, time_ms: _, received_ms: _, service, level, name, data, trace_id: _, attributes } =
             self;
@@ -36,7 +36,7 @@ impl Entry {
             == (&other.service, &other.level, &other.name, &other.data, &other.attributes)
     }
 
-    /// About how much memory it takes while it waits.
+    /// Approximate memory use of a waiting entry.
     pub fn weight_bytes(&self) -> usize {
         const OWN: usize = 512;
         let attributes: usize = self.attributes.iter().map(|(key, value)| key.len() + value.len() + 64).sum();
@@ -44,25 +44,25 @@ impl Entry {
     }
 }
 
-/// How grave an entry is.
+/// Severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// The finest.
+    /// Finest level.
     Trace,
-    /// For whoever looks for a fault.
+    /// For debugging.
     Debug,
-    /// What happens in the ordinary course.
+    /// Normal operation.
     Info,
-    /// Something to look at.
+    /// May need attention.
     Warning,
     /// Something failed.
     Error,
-    /// Nothing goes on after it.
+    /// The service can't continue.
     Fatal,
 }
 
 impl Level {
-    /// As it is stored.
+    /// The stored name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trace => "TRACE",
@@ -75,9 +75,9 @@ impl Level {
     }
 }
 
-/// A text that is no level.
+/// Error for an unknown level.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no level")]
+#[error("unknown level `{0}`")]
 pub struct UnknownLevel(String);
 
 impl FromStr for Level {
@@ -96,30 +96,30 @@ impl FromStr for Level {
     }
 }
 
-/// Which entries are wanted. A filter that is `None` is off.
+/// A search for entries. A filter that is `None` is not applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Of this service.
+    /// Entries of this service.
     pub service: Option<String>,
-    /// Of this level.
+    /// Entries with this level.
     pub level: Option<Level>,
-    /// Of this trace.
+    /// Entries of this trace.
     pub trace_id: Option<String>,
-    /// With this literal part in name or data.
+    /// Entries whose name or data contains this text.
     pub text: Option<String>,
-    /// At or after this moment, in milliseconds since 1970.
+    /// Entries at or after this time, in milliseconds since 1970.
     pub from_ms: Option<i64>,
-    /// Whether `from_ms` is the start of the default time range, not the caller's.
+    /// Whether `from_ms` is the default instead of the caller's.
     pub default_range: bool,
-    /// Before this moment, in milliseconds since 1970.
+    /// Entries before this time, in milliseconds since 1970.
     pub to_ms: Option<i64>,
-    /// At most so many.
+    /// Maximum number of entries.
     pub limit: usize,
-    /// Only what comes after this place, newest first.
+    /// Entries after this place, newest first.
     pub after: Option<Place>,
 }
 
-/// A document's place in the order of a query: by time, then by id, both descending.
+/// A document's position in the order of a query: by time, then by id, both descending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The document's time, in milliseconds since 1970.
@@ -128,11 +128,11 @@ pub struct Place {
     pub id: String,
 }
 
-/// Some of what a query asked for.
+/// One page of a query's result.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Newest first.
     pub entries: Vec<Entry>,
-    /// Where to go on; `None` when there is no more.
+    /// Where the next page begins; `None` on the last page.
     pub next: Option<Place>,
 }

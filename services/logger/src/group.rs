@@ -1,10 +1,10 @@
-//! Writes that arrive together share an insert, so that the store's round trip and its flush to disk are shared.
+//! Group commit: concurrent writes share an insert, and so the store's round trip and flush to disk.
 //!
-//! One task gathers what waits into a group and hands it to the store; meanwhile the next group gathers by itself.
-//! A call alone never waits for company. Under load a group waits a moment, so that callers who were just answered and
-//! write again share it with those who came meanwhile: else two half groups take turns, at the price of two inserts.
-//! Entries of one call stay together, and calls keep their order. What may wait is bounded by memory: past it a write
-//! is refused at once.
+//! One task collects the waiting calls into a group and inserts it; meanwhile the next group accumulates. A single call never
+//! waits for others. Under load a group waits for at most `LOG_LINGER`, so that callers who were just answered and write again
+//! join those who arrived meanwhile. Otherwise two half groups would alternate, at the cost of two inserts. The entries of one
+//! call are not split, and calls keep their order. Waiting writes are bounded by memory: beyond the bound a write is refused at
+//! once.
 
 mod commit;
 
@@ -23,37 +23,37 @@ use crate::metrics::Metrics;
 use crate::store::{LogStore, StoreError};
 use crate::trace::DatabaseSpans;
 
-/// Calls in a group from which on there is load.
+/// Number of calls in a group from which the logger counts as under load.
 const LOAD: usize = 16;
-/// How often a waiting group looks whether it may go: the timer's own step.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How often a lingering group checks whether it is complete: the timer's resolution.
+const POLL_EVERY: Duration = Duration::from_millis(1);
 
-/// Why a write was not done, or is not known to be done.
+/// Why a write failed or was not confirmed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
-    /// Too much waits for the store already. Nothing of this write was stored.
-    #[error("too many writes wait for the store")]
+    /// The queue is full. Nothing of this write was stored.
+    #[error("too many writes are waiting for the store")]
     Full,
-    /// The process ends. Nothing of this write was stored.
-    #[error("the logger is ending")]
+    /// The process is shutting down. Nothing of this write was stored.
+    #[error("the logger is shutting down")]
     Ending,
-    /// The store did not confirm it.
+    /// The store did not confirm the write.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What became of one entry.
+/// Result of writing one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// It is new, and stored.
+    /// Stored.
     Created,
-    /// It was stored before, with the same content.
+    /// Already stored with the same content.
     Repeated,
-    /// Its id is stored with other content, which stays.
+    /// The id is already stored with other content, which is kept.
     Conflict,
 }
 
-/// Hands writes to the group. Cheap to clone; when the last clone is dropped, what waits is still written.
+/// Queues writes. Cheap to clone. After the last clone is dropped, waiting writes are still written.
 #[derive(Debug, Clone)]
 pub struct Writer {
     queue: mpsc::UnboundedSender<Waiting>,
@@ -62,7 +62,7 @@ pub struct Writer {
     metrics: Metrics,
 }
 
-/// One call's entries on their way.
+/// A waiting call.
 #[derive(Debug)]
 struct Waiting {
     entries: Vec<Entry>,
@@ -73,7 +73,7 @@ struct Waiting {
 }
 
 impl Writer {
-    /// Starts the task that groups. It ends when every clone of the writer is dropped and all is written.
+    /// Starts the grouping task. It ends when every clone of the writer is dropped and everything is written.
     pub fn start(
         store: Arc<dyn LogStore>,
         spans: DatabaseSpans,
@@ -88,22 +88,22 @@ impl Writer {
         (Self { queue, room, within, metrics: metrics.clone() }, task)
     }
 
-    /// Stores a call's entries. For each, in order, what became of it.
+    /// Stores the entries of a call. Returns one result for each, in order.
     ///
     /// # Errors
-    /// [`WriteError::Full`] and [`WriteError::Ending`] wrote nothing; after any other some entries may be stored, and a
-    /// repeat is safe.
+    /// After [`WriteError::Full`] and [`WriteError::Ending`] nothing was stored. After any other error some entries may be stored,
+    /// and the call can be repeated.
     ///
     /// # Cancellation
-    /// A dropped call's entries are stored, unless their group was not begun yet.
+    /// If the future is dropped, the entries are stored only if their group has been started.
     pub async fn write(&self, entries: Vec<Entry>) -> Result<Vec<Written>, WriteError> {
         self.write_joined(entries, Vec::new()).await
     }
 
-    /// The same for a call that has others inside it: below each of their spans there is a database span, too.
+    /// The same for a call that combines other calls: each of their spans gets a database span, too.
     ///
     /// # Errors
-    /// As [`Self::write`].
+    /// The same as [`Self::write`].
     pub async fn write_joined(
         &self,
         entries: Vec<Entry>,
@@ -148,7 +148,7 @@ impl Gatherer {
             Some(waiting) => Some(waiting),
             None => queue.recv().await,
         } {
-            // While this waits, the queue fills: that is what makes groups.
+            // While this waits, the queue fills, and a group forms.
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
             self.linger(&queue, last_calls).await;
             let group = self.gather(first, &mut queue, &mut next);
@@ -168,7 +168,7 @@ impl Gatherer {
         commits.wait().await;
     }
 
-    /// Under load, waits until most of the last group's callers are back beside those who wait already.
+    /// Under load, waits until three quarters of the last group's callers have joined the waiting ones, at most `LOG_LINGER`.
     async fn linger(&self, queue: &mpsc::UnboundedReceiver<Waiting>, last_calls: usize) {
         if last_calls < LOAD {
             return;
@@ -176,11 +176,11 @@ impl Gatherer {
         let until = Instant::now() + self.config.linger;
         let enough = queue.len() + last_calls * 3 / 4;
         while queue.len() < enough && queue.len() < self.config.max_entries && Instant::now() < until {
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
     }
 
-    /// What waits now, up to a group's size. Leaves out calls whose caller has gone: nobody was told that they are stored.
+    /// Takes waiting calls, up to the size of a group. Skips calls whose caller has gone, which were never acknowledged.
     fn gather(
         &self,
         first: Waiting,

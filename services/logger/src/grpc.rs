@@ -1,4 +1,4 @@
-//! `weft.log.v1.LogService`: thin translation between the protocol and what the logger does.
+//! `weft.log.v1.LogService`: translates between gRPC and the logger.
 
 pub mod letters;
 pub mod original;
@@ -27,20 +27,20 @@ use crate::validate::{self, Received};
 
 const WRITE_MANY: &str = "/weft.log.v1.LogService/WriteMany";
 
-/// What both of the logger's faces need.
+/// State shared by `weft.log.v1.LogService` and the original's `logs.LogService`.
 #[derive(Clone)]
 pub struct Api {
-    /// Where writes go.
+    /// Queues writes.
     pub writer: Writer,
-    /// Where queries go.
+    /// Runs queries.
     pub store: Arc<dyn LogStore>,
-    /// Upper bound for the time that a query may take. A caller's deadline may be earlier.
+    /// Upper bound for the duration of a query. The caller's deadline may be earlier.
     pub query_timeout: Duration,
-    /// The present moment.
+    /// Current time.
     pub clock: Arc<dyn Clock>,
     /// Spans of queries.
     pub spans: DatabaseSpans,
-    /// What the logger counts.
+    /// Metrics.
     pub metrics: Metrics,
 }
 
@@ -97,7 +97,7 @@ impl LogService for Api {
     }
 
     async fn query(&self, request: Request<pb::QueryRequest>) -> Result<Response<pb::QueryResponse>, Status> {
-        // Who asks decides only about a share of the searches, so a call on no user's behalf is served too.
+        // The caller only determines the share of concurrent searches, so a call without a user is served too.
         let caller = Caller::from_metadata(request.metadata()).ok().flatten();
         let caller = caller.map(|caller| caller.user).unwrap_or_default();
         let query = validate::query(request.into_inner(), self.clock.now().as_millisecond())
@@ -170,7 +170,7 @@ mod tests {
     use crate::testing::{FakeStore, clock, entry, metrics, spans};
 
     #[tokio::test]
-    async fn a_query_has_its_callers_deadline_and_a_share_of_its_own() {
+    async fn passes_the_callers_deadline_and_name_to_the_store() {
         let store = Arc::new(FakeStore::default());
         let within = Duration::from_secs(10);
         let (writer, _) = Writer::start(store.clone(), spans(), &metrics(), GroupConfig::default(), within);
@@ -182,7 +182,7 @@ mod tests {
             spans: spans(),
             metrics: metrics(),
         };
-        let asked = || store.asked.lock().unwrap().clone().unwrap();
+        let last_query = || store.last_query.lock().unwrap().clone().unwrap();
 
         let mut request = Request::new(pb::QueryRequest { text: "x".into(), ..pb::QueryRequest::default() });
         let (user, session) = ("ada".to_owned(), "s".to_owned());
@@ -190,26 +190,26 @@ mod tests {
         caller.to_metadata(request.metadata_mut()).unwrap();
         let deadline = Deadline::within(Duration::from_millis(300));
         let reply = deadline.scope(api.query(request)).await.unwrap().into_inner();
-        let (query, caller, until) = asked();
+        let (query, caller, until) = last_query();
         assert_eq!((caller.as_str(), until), ("ada", deadline.instant()));
         assert_eq!(reply.default_from, query.from_ms.map(to_timestamp));
         assert!(query.default_range);
 
         let before = Deadline::within(within).instant();
         let reply = api.query(Request::new(pb::QueryRequest::default())).await.unwrap().into_inner();
-        let (_, caller, until) = asked();
+        let (_, caller, until) = last_query();
         assert!(caller.is_empty() && reply.default_from.is_none());
         assert!((before..=Deadline::within(within).instant()).contains(&until));
     }
 
     #[test]
-    fn a_time_before_1970_goes_out_as_the_protocol_wants_it() {
+    fn converts_a_time_before_1970() {
         let time = to_proto(Entry { time_ms: -1, ..entry(1) }).time.unwrap();
         assert_eq!((time.seconds, time.nanos), (-1, 999_000_000));
     }
 
     #[test]
-    fn every_level_comes_back_as_itself() {
+    fn every_level_round_trips() {
         for level in [Level::Trace, Level::Debug, Level::Info, Level::Warning, Level::Error, Level::Fatal] {
             assert_eq!(level.as_str().parse(), Ok(level));
             assert_eq!(level_to_proto(level).as_str_name(), format!("LEVEL_{}", level.as_str()));

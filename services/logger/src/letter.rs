@@ -1,73 +1,73 @@
-//! Dead letters, apart from any protocol or store.
+//! Dead letters, independent of protocol and store.
 
 use uuid::Uuid;
 
 use crate::entry::Place;
 
-/// What is known about a dead letter.
+/// A dead letter without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// Derived from the message by the caller: a second letter of the same id is not stored.
+    /// Derived from the message by the caller. A second letter with the same id is not stored.
     pub id: Uuid,
-    /// The queue whose consumer could not handle the event.
+    /// The queue whose consumer failed.
     pub queue: String,
     /// The event's id; empty when the message has none.
     pub event_id: String,
     /// The event's type.
     pub kind: String,
-    /// Who published it; empty when unknown.
+    /// The publisher; empty when unknown.
     pub source: String,
     /// When the event happened, in milliseconds since 1970.
     pub time_ms: Option<i64>,
     /// When it became a dead letter, in milliseconds since 1970.
     pub dead_at_ms: i64,
-    /// Why; empty when unknown.
+    /// Why it was dead-lettered; empty when unknown.
     pub reason: String,
-    /// How often it was tried.
+    /// Number of attempts to handle it.
     pub attempts: u32,
-    /// The trace that it belongs to; empty when there is none.
+    /// Id of the event's trace; empty when there is none.
     pub trace_id: String,
-    /// Bytes of its body.
+    /// Size of the body in bytes.
     pub size: u64,
     /// When the last replay began, in milliseconds since 1970.
     pub replaying_ms: Option<i64>,
 }
 
-/// A message as RabbitMQ had it.
+/// The message as it was in RabbitMQ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// Properties and headers, in AMQP's own encoding.
+    /// Properties and headers in AMQP encoding.
     pub properties: Vec<u8>,
-    /// Any bytes.
+    /// The body; any bytes.
     pub body: Vec<u8>,
 }
 
-/// Which letters are wanted. A filter that is `None` is off.
+/// A search for letters. A filter that is `None` is not applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LetterQuery {
-    /// Of this queue.
+    /// Letters of this queue.
     pub queue: Option<String>,
-    /// Of this type.
+    /// Letters of this event type.
     pub kind: Option<String>,
-    /// With this literal part in the reason.
+    /// Letters whose reason contains this text.
     pub reason: Option<String>,
-    /// Dead at or after this moment, in milliseconds since 1970.
+    /// Dead-lettered at or after this time, in milliseconds since 1970.
     pub from_ms: Option<i64>,
-    /// Dead before this moment, in milliseconds since 1970.
+    /// Dead-lettered before this time, in milliseconds since 1970.
     pub to_ms: Option<i64>,
-    /// At most so many.
+    /// Maximum number of letters.
     pub limit: usize,
-    /// Only what comes after this place, oldest first.
+    /// Letters after this place, oldest first.
     pub after: Option<Place>,
 }
 
-/// The letters of one queue.
+/// Number and age of the letters of one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stock {
-    /// Whose.
+    /// The queue.
     pub queue: String,
-    /// How many.
+    /// Number of letters.
     pub count: u64,
-    /// When the oldest died, in milliseconds since 1970.
+    /// When the oldest was dead-lettered, in milliseconds since 1970.
     pub oldest_ms: i64,
 }

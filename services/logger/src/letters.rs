@@ -1,4 +1,4 @@
-//! Looks after the stored dead letters: counts them for `/metrics`, and deletes old ones where an age limit is set.
+//! Counts the stored dead letters for `/metrics`, and deletes old ones if an age limit is set.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::store::StoreError;
 use crate::store::mongo::letters::MongoLetters;
 
 const EVERY: Duration = Duration::from_secs(10);
-/// Letters deleted at a time, so that other work gets its turn between.
+/// Letters deleted at once. Small, so that other work can run in between.
 const BATCH: usize = 100;
 
-/// Runs until it is dropped. Several replicas may do it at once.
+/// Runs until it is dropped. Several replicas may run at once.
 pub async fn run(
     letters: MongoLetters,
     max_age: Option<Duration>,
@@ -25,7 +25,7 @@ pub async fn run(
 ) -> Infallible {
     loop {
         if let Err(error) = round(&letters, max_age, &*clock, &metrics).await {
-            tracing::debug!(error = chain(&error), "failed to look after the dead letters, will try again");
+            tracing::debug!(error = chain(&error), "failed to count or expire dead letters, will try again");
         }
         sleep(EVERY).await;
     }
@@ -47,11 +47,7 @@ async fn round(
             }
             metrics.letters_expired(deleted);
             let max_age_s = max_age.as_secs();
-            tracing::warn!(
-                deleted,
-                max_age_s,
-                "dead letters older than LOGGER_DEAD_LETTERS_MAX_AGE were deleted"
-            );
+            tracing::warn!(deleted, max_age_s, "deleted dead letters older than LOGGER_DEAD_LETTERS_MAX_AGE");
         }
     }
     metrics.letters(&letters.stock().await?, clock.now().as_millisecond());

@@ -25,10 +25,10 @@ use weft_runtime::Process;
 
 use app::{App, AppError};
 
-/// Runs the logger until its process is asked to end.
+/// Runs the logger until shutdown is requested.
 ///
 /// # Errors
-/// When a setting is wrong, or its port can't be served.
+/// When a setting is missing or invalid, or the port can't be served.
 pub async fn run(process: Process) -> Result<(), AppError> {
     App::build(&process).await?.run().await
 }

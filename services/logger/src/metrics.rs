@@ -1,4 +1,4 @@
-//! What the logger counts.
+//! The logger's metrics.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ struct ByResult {
 }
 
 impl Metrics {
-    /// Registers them with the process's.
+    /// Registers the metrics.
     pub fn register(process: &weft_runtime::metrics::Metrics) -> Self {
         let metrics = Self {
             entries: Family::default(),
@@ -61,17 +61,13 @@ impl Metrics {
             registry.register("dead_letters_expired", help, letters_expired);
             let Self { entries, queries, group_entries, insert_seconds, taken, waiting, expired, .. } =
                 metrics.clone();
-            registry.register("log_entries", "Entries that callers asked to store, by result", entries);
+            registry.register("log_entries", "Entries to store, by result", entries);
             registry.register("log_queries", "Queries, by result", queries);
-            registry.register("log_group_entries", "Entries that shared an insert", group_entries);
-            registry.register(
-                "log_insert_duration_seconds",
-                "Time the store took for an insert",
-                insert_seconds,
-            );
-            registry.register("log_writes_taken", "Writes that found room in the queue", taken);
-            registry.register("log_writes_waiting", "Writes left waiting when a group was gathered", waiting);
-            registry.register("log_entries_expired", "Entries deleted by the logger itself", expired);
+            registry.register("log_group_entries", "Entries in an insert", group_entries);
+            registry.register("log_insert_duration_seconds", "Duration of an insert", insert_seconds);
+            registry.register("log_writes_taken", "Writes accepted into the queue", taken);
+            registry.register("log_writes_waiting", "Writes still waiting after a group was taken", waiting);
+            registry.register("log_entries_expired", "Expired entries deleted by the logger", expired);
         });
         metrics
     }
@@ -112,7 +108,7 @@ impl Metrics {
         self.waiting.set(i64::try_from(writes).unwrap_or(i64::MAX));
     }
 
-    /// What is stored now.
+    /// Sets the gauges of stored letters.
     pub(crate) fn letters(&self, stock: &[Stock], now_ms: i64) {
         self.letters.clear();
         self.letters_oldest.clear();

@@ -1,12 +1,11 @@
-//! Pages that fit into a reply.
+//! Collects pages that fit into a reply.
 
 use std::ops::ControlFlow;
 
 use crate::entry::{Entry, Page, Place};
 
-/// What a page's entries may weigh, so that its reply stays below the 4 MiB that a gRPC client takes by default.
-/// A single entry always fits.
-const MOST_BYTES: usize = 2 << 20;
+/// Maximum size of a page's entries. Keeps the reply below 4 MiB, the default limit of gRPC clients. A single entry always fits.
+const MAX_BYTES: usize = 2 << 20;
 
 /// Collects a page, document by document.
 #[derive(Debug)]
@@ -18,16 +17,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A page of at most so many entries, from this place on.
+    /// Starts a page of at most `limit` entries after the given place.
     pub fn new(limit: usize, after: Option<Place>) -> Self {
         Self { limit, bytes: 0, entries: Vec::new(), passed: after }
     }
 
-    /// Adds the next entry; a full page takes no more.
+    /// Adds the next entry. Breaks if the page is full; the entry is then not added.
     pub fn add(&mut self, entry: Entry) -> ControlFlow<()> {
         let weight = entry.weight_bytes();
-        if self.entries.len() >= self.limit || (!self.entries.is_empty() && self.bytes + weight > MOST_BYTES)
-        {
+        if self.entries.len() >= self.limit || (!self.entries.is_empty() && self.bytes + weight > MAX_BYTES) {
             return ControlFlow::Break(());
         }
         self.bytes += weight;
@@ -35,22 +33,22 @@ impl Builder {
         ControlFlow::Continue(())
     }
 
-    /// Moves the page's end behind a document, which may be an entry on this page or not an entry at all.
+    /// Moves the page's end past a document: an entry of this page, or a document that is not an entry.
     pub fn pass(&mut self, place: Place) {
         self.passed = Some(place);
     }
 
-    /// Where the page ends so far.
+    /// The current end of the page.
     pub fn passed(&self) -> Option<&Place> {
         self.passed.as_ref()
     }
 
-    /// The last page.
+    /// Finishes the last page.
     pub fn last(self) -> Page {
         Page { entries: self.entries, next: None }
     }
 
-    /// A page that another one follows.
+    /// Finishes a page that has a next one.
     pub fn followed(self) -> Page {
         Page { entries: self.entries, next: self.passed }
     }
@@ -84,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_before_it_outgrows_a_reply() {
+    fn a_page_ends_before_its_reply_is_too_large() {
         let large = |n| Entry { data: "x".repeat(1_500_000), ..entry(n) };
         let mut page = Builder::new(1_000, None);
         assert!(taken(&mut page, 1, large(1)));
@@ -93,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_without_an_entry_moves_on_too() {
+    fn a_page_without_entries_advances() {
         let mut page = Builder::new(2, Some(place(9)));
         assert_eq!(page.passed(), Some(&place(9)));
         page.pass(place(8));

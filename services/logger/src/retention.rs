@@ -1,4 +1,4 @@
-//! Deletes what has been kept long enough, for stores that don't do it themselves.
+//! Deletes expired entries, for stores without TTL indexes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,24 +11,25 @@ use weft_runtime::telemetry::chain;
 use crate::metrics::Metrics;
 use crate::store::{LogStore, StoreError};
 
-/// Entries deleted at a time, so that other work gets its turn between.
+/// Entries deleted at once. Small, so that other work can run in between.
 const BATCH: i64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Between two rounds. Each may cost the store a scan of everything.
-const SOONEST: Duration = Duration::from_secs(1);
-const LATEST: Duration = Duration::from_secs(3_600);
-/// Before the first round, so that no start begins with a scan; short, so that a logger that restarts often deletes too.
-const AT_START: Duration = Duration::from_secs(300);
+/// Bounds of the interval between two rounds. Each round may cost the store a full scan.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Maximum delay of the first round. A delay avoids a scan at every start; it is short so that a logger that restarts often also
+/// deletes.
+const MAX_FIRST_DELAY: Duration = Duration::from_secs(300);
 
-/// Deletes for ever. Several replicas may do it at once.
+/// Runs until it is dropped. Several replicas may run at once.
 pub async fn run(
     store: Arc<dyn LogStore>,
     clock: Arc<dyn Clock>,
     keep: Duration,
     metrics: Metrics,
 ) -> Infallible {
-    let every = (keep / 10).clamp(SOONEST, LATEST);
-    sleep(every.min(AT_START)).await;
+    let every = (keep / 10).clamp(MIN_INTERVAL, MAX_INTERVAL);
+    sleep(every.min(MAX_FIRST_DELAY)).await;
     loop {
         if let Err(error) = round(&*store, &*clock, keep, &metrics).await {
             tracing::warn!(error = chain(&error), "failed to delete expired entries, will try again");
@@ -37,7 +38,7 @@ pub async fn run(
     }
 }
 
-/// Deletes, a batch at a time, everything that has expired by now.
+/// Deletes all expired entries in batches.
 async fn round(
     store: &dyn LogStore,
     clock: &dyn Clock,
@@ -49,7 +50,7 @@ async fn round(
     loop {
         let deleted = store.delete_received_before(before_ms, BATCH).await?;
         metrics.expired(deleted);
-        // A replica that deletes beside this one makes batches short: only an empty one is the end.
+        // A batch may be short because another replica deletes too, so only an empty batch is the end.
         if deleted == 0 {
             return Ok(());
         }
@@ -63,12 +64,12 @@ mod tests {
     use crate::testing::{FakeStore, clock, entry, metrics};
 
     #[tokio::test]
-    async fn only_what_was_received_before_the_time_kept_is_deleted() {
+    async fn deletes_only_entries_received_before_the_retention_time() {
         let store = FakeStore::default();
         let now = clock().now().as_millisecond();
         let (mut old, mut young) = (entry(1), entry(2));
         (old.received_ms, young.received_ms) = (now - 60_001, now - 59_999);
-        // What it says of its own time does not count: it has just arrived.
+        // The entry's own time does not count: it was received just now.
         young.time_ms = 0;
         store.insert(vec![old, young]).await.unwrap();
         round(&store, &*clock(), Duration::from_secs(60), &metrics()).await.unwrap();

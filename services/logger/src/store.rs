@@ -1,4 +1,4 @@
-//! What the logger asks of a store.
+//! The port to the store.
 
 pub mod mongo;
 
@@ -11,59 +11,59 @@ pub use weft_runtime::store::{Cause, StoreError};
 
 use crate::entry::{Entry, Page, Query};
 
-/// Keeps and finds entries.
+/// Stores and finds entries.
 ///
 /// # Cancellation
-/// Every future may be dropped: what the store has begun goes on by itself and leaves nothing half done.
+/// Every future may be dropped. Work that the store has started continues and is completed.
 #[async_trait]
 pub trait LogStore: Send + Sync + 'static {
-    /// Stores entries so that they outlive a crash of the store. An id that is there already is left as it is, and its content
-    /// is compared. One outcome for each entry, in order.
+    /// Stores entries durably. An entry whose id already exists is not replaced; its content is compared. Returns one outcome for
+    /// each entry, in order.
     ///
     /// # Errors
-    /// It is then open which of the entries are stored; the same call may be repeated.
+    /// After an error it is unknown which entries are stored. The call can be repeated.
     async fn insert(&self, entries: Vec<Entry>) -> Result<Vec<Inserted>, StoreError>;
 
-    /// Finds entries, newest first. A page may be shorter than its limit, or empty, though there is more: `next` tells. The
-    /// store stops working on it at the deadline. Callers share what searches may use of the store.
+    /// Finds entries, newest first. A page may be short or empty although there are more entries, as long as `next` is set. The
+    /// store stops at the deadline. Each caller has a share of the concurrent searches.
     ///
     /// # Errors
-    /// When the store can't answer now.
+    /// When the store does not answer, or too many searches are running.
     async fn query(&self, query: Query, caller: &str, deadline: Instant) -> Result<Page, QueryError>;
 
-    /// Connects where that is still to do, and asks for the store's version with the rights that the logger needs.
+    /// Connects if necessary, checks the permissions that the logger needs, and returns the store's version.
     ///
     /// # Errors
-    /// When it can't be reached, or refuses our credentials.
+    /// When the store is unreachable or refuses the credentials.
     async fn check(&self) -> Result<String, StoreError>;
 
-    /// Brings indexes and retention to what this version wants. May run in several replicas at once, and takes as long as an
-    /// index over all documents takes: reads and writes go on meanwhile.
+    /// Creates the indexes and the retention of this version. Idempotent. May run in several replicas at once. May take long,
+    /// because it builds indexes over all documents; reads and writes continue meanwhile.
     ///
     /// # Errors
-    /// When it can't be done now. Idempotent.
+    /// When the migration fails. It can be repeated.
     async fn migrate(&self, retention: Option<Duration>) -> Result<Expiry, StoreError>;
 
-    /// Deletes at most `limit` entries that were received before this moment, and returns how many it deleted.
+    /// Deletes at most `limit` entries that were received before `before_ms`. Returns how many were deleted.
     ///
     /// # Errors
-    /// When it can't be done now; it may be repeated.
+    /// When the deletion fails. It can be repeated.
     async fn delete_received_before(&self, before_ms: i64, limit: i64) -> Result<u64, StoreError>;
 }
 
-/// Why a query has no answer.
+/// Why a query failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueryError {
-    /// Too many searches are running or waiting, of this caller or of all.
+    /// Too many searches of this caller, or of all callers, are running or waiting.
     #[error("too many searches are running")]
     Busy,
-    /// The store did not answer it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl QueryError {
-    /// A name of the kind, for metrics and spans.
+    /// The kind of error, for metrics and spans.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -72,26 +72,26 @@ impl QueryError {
     }
 }
 
-/// What became of one entry.
+/// Outcome of inserting one entry.
 #[derive(Debug, Clone)]
 pub enum Inserted {
-    /// It is new.
+    /// The entry is new.
     Created,
-    /// One of this id with the same content was there.
+    /// An entry with this id and the same content already exists.
     AlreadyThere,
-    /// One of this id with other content was there.
+    /// An entry with this id and other content already exists.
     Conflict,
-    /// The store does not take it, whatever becomes of the others.
+    /// The store refused this entry; others are not affected.
     Refused(Cause),
 }
 
-/// Who deletes what has been kept long enough.
+/// Who deletes expired entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// Nobody: everything is kept.
+    /// No one: everything is kept.
     Never,
     /// The store itself.
     Store,
-    /// The logger, because this store can't.
+    /// The logger, because the store has no TTL indexes.
     Logger,
 }

@@ -1,4 +1,4 @@
-//! Keeps an eye on the store: readiness, `/status`, migration, and retention where the store has none.
+//! Watches the store: readiness, `/status`, migration, and retention if the store has no TTL indexes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::metrics::Metrics;
 use crate::retention;
 use crate::store::{Cause, Expiry, LogStore, StoreError};
 
-/// The store's name on `/status` and `/readyz`.
+/// Name of the store in `/status` and `/readyz`.
 pub const STORE: &str = "mongodb";
-/// How long the migration keeps the logger from being ready. An index over many entries takes longer and goes on beside the work.
-const MIGRATION_HOLDS_START: Duration = Duration::from_secs(3);
+/// How long a migration delays readiness. Building an index over many entries takes longer and continues in the background.
+const MIGRATION_DELAYS_READY: Duration = Duration::from_secs(3);
 
-/// Looks after one store.
+/// Watches one store.
 #[derive(Clone)]
 pub struct Supervisor {
     /// The store.
     pub store: Arc<dyn LogStore>,
     /// How long entries are kept.
     pub retention: Option<Duration>,
-    /// The present moment.
+    /// Current time.
     pub clock: Arc<dyn Clock>,
-    /// What `/readyz` and `/status` show.
+    /// Reports to `/readyz` and `/status`.
     pub watch: StoreWatch,
-    /// What the logger counts.
+    /// Metrics.
     pub metrics: Metrics,
 }
 
@@ -63,7 +63,7 @@ impl Supervisor {
         }
     }
 
-    /// The store answers. Returns when to look again.
+    /// The store is available: migrates it if necessary. Returns the time until the next check.
     async fn found(&mut self, version: &str, migration: &mut Migration) -> Duration {
         if matches!(migration, Migration::Due) {
             self.watch.migrating(version, "indexes and retention are being set up");
@@ -73,7 +73,7 @@ impl Supervisor {
             *migration = self.migrate();
         }
         if let Migration::Running(task) = migration {
-            let Ok(ended) = timeout(MIGRATION_HOLDS_START, task).await else {
+            let Ok(ended) = timeout(MIGRATION_DELAYS_READY, task).await else {
                 return self.watch.usable(version, "indexes are being built; searches are slow until then");
             };
             match ended.unwrap_or_else(|error| Err(StoreError::Failed(Cause::new(error)))) {
@@ -107,11 +107,11 @@ impl Supervisor {
     }
 }
 
-/// How far the migration is.
+/// State of the migration.
 enum Migration {
     Due,
     Running(JoinHandle<Result<Expiry, StoreError>>),
-    /// It is repeated at the next look; the logger stays ready.
+    /// Repeated at the next check; the logger stays ready.
     Failed,
     Done,
 }
@@ -125,7 +125,7 @@ mod tests {
     use crate::testing::{FakeStore, clock, metrics};
 
     #[tokio::test(start_paused = true)]
-    async fn is_ready_while_an_index_is_built_or_can_not_be_built() {
+    async fn stays_ready_while_an_index_is_built_or_fails() {
         let (store, health, board) =
             (Arc::new(FakeStore::gated_migration()), Health::default(), StatusBoard::default());
         let mut supervisor = Supervisor {

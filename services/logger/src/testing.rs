@@ -1,4 +1,4 @@
-//! What the unit tests share.
+//! Helpers of the unit tests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::store::mongo::StoreAddress;
 use crate::store::{Cause, Expiry, Inserted, LogStore, QueryError, StoreError};
 use crate::trace::DatabaseSpans;
 
-/// An entry whose id is this number.
+/// An entry with the id `n`.
 pub(crate) fn entry(n: u128) -> Entry {
     Entry {
         id: Uuid::from_u128(n),
@@ -42,21 +42,21 @@ pub(crate) fn spans() -> DatabaseSpans {
     DatabaseSpans::new(StoreAddress { host: "db".into(), port: 27017 }, "logs".into())
 }
 
-/// A store in memory whose inserts go on one by one, when the test lets them.
+/// An in-memory store. The test decides when inserts and migrations end.
 #[derive(Debug)]
 pub(crate) struct FakeStore {
     entries: Mutex<Vec<Entry>>,
     groups: Mutex<Vec<usize>>,
-    /// A permit for each insert that may end.
+    /// Each insert takes a permit before it ends.
     pub(crate) gate: Semaphore,
-    /// A permit for each migration that may end.
+    /// Each migration takes a permit before it ends.
     pub(crate) migration: Semaphore,
-    /// The id that is refused.
+    /// The id to refuse.
     refuse: Option<Uuid>,
-    /// The error of every insert, while there is one.
+    /// The error of inserts and migrations, if any.
     pub(crate) fail: Mutex<Option<StoreError>>,
-    /// The last query, for whom it came, and until when.
-    pub(crate) asked: Mutex<Option<(Query, String, Instant)>>,
+    /// The last query, with caller and deadline.
+    pub(crate) last_query: Mutex<Option<(Query, String, Instant)>>,
 }
 
 impl Default for FakeStore {
@@ -68,7 +68,7 @@ impl Default for FakeStore {
             migration: Semaphore::new(Semaphore::MAX_PERMITS),
             refuse: None,
             fail: Mutex::default(),
-            asked: Mutex::default(),
+            last_query: Mutex::default(),
         }
     }
 }
@@ -92,7 +92,7 @@ impl FakeStore {
         lock(&self.entries).iter().map(|entry| entry.id).collect()
     }
 
-    /// Sizes of the inserts so far, those that wait included.
+    /// Sizes of the inserts so far, including running ones.
     pub(crate) fn groups(&self) -> Vec<usize> {
         lock(&self.groups).clone()
     }
@@ -126,7 +126,7 @@ impl LogStore for FakeStore {
     }
 
     async fn query(&self, query: Query, caller: &str, deadline: Instant) -> Result<Page, QueryError> {
-        *lock(&self.asked) = Some((query, caller.to_owned(), deadline));
+        *lock(&self.last_query) = Some((query, caller.to_owned(), deadline));
         Ok(Page { entries: lock(&self.entries).clone(), next: None })
     }
 

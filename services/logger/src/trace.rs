@@ -1,10 +1,10 @@
-//! The spans of calls to the store, as OpenTelemetry's conventions for databases want them (1.44).
+//! Spans of calls to the store. They follow OpenTelemetry's semantic conventions for databases (1.44).
 
 use tracing::{Span, field, info_span};
 
 use crate::store::mongo::{COLLECTION, StoreAddress};
 
-/// Makes spans for one store.
+/// Creates spans for one store.
 #[derive(Debug, Clone)]
 pub struct DatabaseSpans(std::sync::Arc<Target>);
 
@@ -14,20 +14,20 @@ struct Target {
     database: String,
 }
 
-/// A call to the store that is under way.
+/// The span of a running call to the store.
 #[derive(Debug)]
 pub struct DatabaseSpan(Span);
 
 impl DatabaseSpans {
-    /// Spans for calls to this store.
+    /// Creates spans for this store.
     pub fn new(address: StoreAddress, database: String) -> Self {
         Self(std::sync::Arc::new(Target { address, database }))
     }
 
-    /// One waiting call's share in a grouped insert, in that call's own trace.
+    /// Starts the span of a call in a grouped insert, in that call's trace.
     pub fn insert(&self, parent: &Span, batch_size: usize) -> DatabaseSpan {
         let Target { address: StoreAddress { host, port }, database } = &*self.0;
-        // The conventions leave the size out for a batch of one.
+        // The conventions omit the size of a batch of one.
         let batch_size = (batch_size > 1).then_some(batch_size);
         DatabaseSpan(info_span!(
             parent: parent,
@@ -45,7 +45,7 @@ impl DatabaseSpans {
         ))
     }
 
-    /// A query, in the present call's trace.
+    /// Starts the span of a query, in the current trace.
     pub fn find(&self) -> DatabaseSpan {
         let Target { address: StoreAddress { host, port }, database } = &*self.0;
         DatabaseSpan(info_span!(
@@ -64,7 +64,7 @@ impl DatabaseSpans {
 }
 
 impl DatabaseSpan {
-    /// Ends the span, with the kind of its error where there is one.
+    /// Ends the span, with the kind of error if there is one.
     pub fn end(self, error: Option<&'static str>) {
         if let Some(kind) = error {
             self.0.record("otel.status_code", "ERROR");

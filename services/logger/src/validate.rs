@@ -1,6 +1,6 @@
-//! What a caller may send. Everything is checked before anything is written; an error names the field.
+//! Validates requests. Everything is checked before anything is written; an error names the field.
 //!
-//! Control characters and NUL in texts are data like any other: whoever shows an entry has to escape it.
+//! Control characters and NUL are allowed in texts: escaping them is up to the code that displays an entry.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -18,24 +18,24 @@ const DATA_BYTES: usize = 1 << 20;
 const ATTRIBUTES: usize = 64;
 const KEY_BYTES: usize = 128;
 const VALUE_BYTES: usize = 4 << 10;
-/// What a search for a text covers when nothing else narrows it: it has to read every entry in its time range.
+/// Time range of a search for a text without other filters, because it reads every entry in its time range.
 const DEFAULT_RANGE_MS: i64 = 24 * 3_600 * 1_000;
-const MANY: usize = 1_000;
-const LIMIT: u32 = 1_000;
+const MAX_ENTRIES: usize = 1_000;
+const MAX_LIMIT: u32 = 1_000;
 const DEFAULT_LIMIT: u32 = 100;
 const UNKNOWN_SERVICE: &str = "unknown";
 
-/// A request that can't be served, whatever the store does.
+/// An invalid field of a request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct Invalid {
     /// The field, such as `entries[3].time`.
     pub field: String,
-    /// What is wrong with it, and what is wanted.
+    /// What is wrong, and what was expected.
     pub reason: String,
 }
 
-/// Where an entry stands in its request.
+/// The position of an entry in its request.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Single,
@@ -43,7 +43,7 @@ enum Place {
 }
 
 impl Place {
-    fn wrong(self, field: &str, reason: impl Into<String>) -> Invalid {
+    fn invalid(self, field: &str, reason: impl Into<String>) -> Invalid {
         Invalid { field: format!("{self}{field}"), reason: reason.into() }
     }
 }
@@ -57,63 +57,67 @@ impl Display for Place {
     }
 }
 
-/// What a call brings beside its entries.
+/// Metadata of a call.
 #[derive(Debug, Clone, Default)]
 pub struct Received {
-    /// When it came, in milliseconds since 1970.
+    /// When it arrived, in milliseconds since 1970.
     pub now_ms: i64,
-    /// The trace it belongs to.
+    /// Id of the call's trace.
     pub trace_id: Option<String>,
 }
 
-/// The entry of a `Write`.
+/// Validates the entry of a `Write`.
 ///
 /// # Errors
-/// Names the field that is wrong.
+/// When a field is invalid. The error names it.
 pub fn single(request: pb::WriteRequest, received: &Received) -> Result<Entry, Invalid> {
-    let entry = request.entry.ok_or_else(|| Place::Single.wrong("", "is missing"))?;
+    let entry = request.entry.ok_or_else(|| Place::Single.invalid("", "is missing"))?;
     check(entry, Place::Single, received)
 }
 
-/// The entries of a `WriteMany`.
+/// Validates the entries of a `WriteMany`.
 ///
 /// # Errors
-/// Names the first field that is wrong.
+/// When a field is invalid. The error names the first one.
 pub fn many(
     request: pb::WriteManyRequest,
     received: &Received,
 ) -> Result<(Vec<Entry>, Vec<String>), Invalid> {
-    let wrong = |reason: String| Invalid { field: "entries".to_owned(), reason };
+    let invalid = |reason: String| Invalid { field: "entries".to_owned(), reason };
     match request.entries.len() {
-        0 => return Err(wrong(format!("is empty: give 1 to {MANY}"))),
-        count if count > MANY => return Err(wrong(format!("has {count}: give 1 to {MANY}"))),
+        0 => return Err(invalid(format!("is empty; expected 1 to {MAX_ENTRIES} entries"))),
+        count if count > MAX_ENTRIES => {
+            return Err(invalid(format!("has {count} entries; expected 1 to {MAX_ENTRIES}")));
+        }
         _ => {}
     }
     if ![0, request.entries.len()].contains(&request.traceparents.len()) {
         let (traces, entries) = (request.traceparents.len(), request.entries.len());
-        let reason = format!("has {traces}: give as many as there are entries ({entries}), or none");
+        let reason = format!("has {traces} items; expected one for each entry ({entries}), or none");
         return Err(Invalid { field: "traceparents".to_owned(), reason });
     }
     let mut seen = HashMap::with_capacity(request.entries.len());
     let checked = request.entries.into_iter().enumerate().map(|(index, entry)| {
         let entry = check(entry, Place::Many(index), received)?;
         match seen.insert(entry.id, index) {
-            Some(first) => Err(Place::Many(index).wrong(".id", format!("is that of entries[{first}] too"))),
+            Some(first) => {
+                Err(Place::Many(index).invalid(".id", format!("is the same as in entries[{first}]")))
+            }
             None => Ok(entry),
         }
     });
     Ok((checked.collect::<Result<_, _>>()?, request.traceparents))
 }
 
-/// The entry of the original's `WriteLog`, which says neither who, when nor how grave, and has no id.
+/// Validates the entry of the original's `WriteLog`, which has no id, service, level or time.
 ///
 /// # Errors
-/// Names the field that is wrong.
+/// When a field is invalid. The error names it.
 pub fn original(log: Option<weft_proto::logs::Log>, id: Uuid, received: &Received) -> Result<Entry, Invalid> {
-    let wrong = |field: &str, reason: String| Invalid { field: format!("logEntry{field}"), reason };
-    let log = log.ok_or_else(|| wrong("", "is missing".to_owned()))?;
-    text::entry_name(&log.name).map_err(|error| wrong(".name", error.to_string()))?;
-    data(&log.data).map_err(|reason| wrong(".data", reason))?;
+    let invalid = |field: &str, reason: String| Invalid { field: format!("logEntry{field}"), reason };
+    let log = log.ok_or_else(|| invalid("", "is missing".to_owned()))?;
+    text::entry_name(&log.name).map_err(|error| invalid(".name", error.to_string()))?;
+    data(&log.data).map_err(|reason| invalid(".data", reason))?;
     Ok(Entry {
         id,
         time_ms: received.now_ms,
@@ -130,51 +134,49 @@ pub fn original(log: Option<weft_proto::logs::Log>, id: Uuid, received: &Receive
 fn check(entry: pb::Entry, place: Place, received: &Received) -> Result<Entry, Invalid> {
     let pb::Entry { id, time, service, level, name: called, data: rest, trace_id, attributes } = entry;
     let checked = Entry {
-        id: id::parse(&id).map_err(|error| place.wrong(".id", error.reason()))?,
+        id: id::parse(&id).map_err(|error| place.invalid(".id", error.reason()))?,
         time_ms: match time {
-            Some(time) => time::to_ms(&time).map_err(|error| place.wrong(".time", error.reason()))?,
+            Some(time) => time::to_ms(&time).map_err(|error| place.invalid(".time", error.reason()))?,
             None => received.now_ms,
         },
         received_ms: received.now_ms,
-        service: self::service(service).map_err(|reason| place.wrong(".service", reason))?,
-        level: self::level(level).map_err(|reason| place.wrong(".level", reason))?.unwrap_or(Level::Info),
+        service: self::service(service).map_err(|reason| place.invalid(".service", reason))?,
+        level: self::level(level).map_err(|reason| place.invalid(".level", reason))?.unwrap_or(Level::Info),
         trace_id: trace(trace_id)
-            .map_err(|reason| place.wrong(".trace_id", reason))?
+            .map_err(|reason| place.invalid(".trace_id", reason))?
             .or_else(|| received.trace_id.clone()),
-        attributes: self::attributes(attributes).map_err(|reason| place.wrong(".attributes", reason))?,
+        attributes: self::attributes(attributes).map_err(|reason| place.invalid(".attributes", reason))?,
         name: called,
         data: rest,
     };
-    text::entry_name(&checked.name).map_err(|error| place.wrong(".name", error.reason()))?;
-    data(&checked.data).map_err(|reason| place.wrong(".data", reason))?;
+    text::entry_name(&checked.name).map_err(|error| place.invalid(".name", error.reason()))?;
+    data(&checked.data).map_err(|reason| place.invalid(".data", reason))?;
     Ok(checked)
 }
 
-/// The query of a `Query`.
+/// Validates a `Query`.
 ///
 /// # Errors
-/// Names the field that is wrong.
+/// When a field is invalid. The error names it.
 pub fn query(request: pb::QueryRequest, now_ms: i64) -> Result<Query, Invalid> {
-    let wrong = |field: &'static str| move |reason: String| Invalid { field: field.to_owned(), reason };
+    let invalid = |field: &'static str| move |reason: String| Invalid { field: field.to_owned(), reason };
     let pb::QueryRequest { service, level, trace_id, text, from, to, limit, cursor } = request;
     let moment = |time: Option<Timestamp>, field| {
-        time.map(|time| time::to_ms(&time).map_err(|error| wrong(field)(error.to_string()))).transpose()
+        time.map(|time| time::to_ms(&time).map_err(|error| invalid(field)(error.to_string()))).transpose()
     };
     let mut query = Query {
-        service: named(service).map_err(wrong("service"))?,
-        level: self::level(level).map_err(wrong("level"))?,
-        trace_id: trace(trace_id).map_err(wrong("trace_id"))?,
-        text: filter(text, TEXT_CHARACTERS).map_err(wrong("text"))?,
+        service: named(service).map_err(invalid("service"))?,
+        level: self::level(level).map_err(invalid("level"))?,
+        trace_id: trace(trace_id).map_err(invalid("trace_id"))?,
+        text: filter(text, TEXT_CHARACTERS).map_err(invalid("text"))?,
         from_ms: moment(from, "from")?,
         default_range: false,
         to_ms: moment(to, "to")?,
-        limit: self::limit(limit).map_err(wrong("limit"))?,
+        limit: self::limit(limit).map_err(invalid("limit"))?,
         after: match cursor.as_str() {
             "" => None,
             text => Some(cursor::decode(text).ok_or_else(|| {
-                wrong("cursor")(
-                    "is none that this service gave: take next_cursor of the page before".to_owned(),
-                )
+                invalid("cursor")("is invalid; expected next_cursor of the previous page".to_owned())
             })?),
         },
     };
@@ -185,7 +187,7 @@ pub fn query(request: pb::QueryRequest, now_ms: i64) -> Result<Query, Invalid> {
         query.default_range = true;
     }
     match (query.from_ms, query.to_ms) {
-        (Some(from), Some(to)) if from > to => Err(wrong("from")("lies after `to`".to_owned())),
+        (Some(from), Some(to)) if from > to => Err(invalid("from")("is after `to`".to_owned())),
         _ => Ok(query),
     }
 }
@@ -208,13 +210,13 @@ fn level(number: i32) -> Result<Option<Level>, String> {
         Ok(pb::Level::Warning) => Ok(Some(Level::Warning)),
         Ok(pb::Level::Error) => Ok(Some(Level::Error)),
         Ok(pb::Level::Fatal) => Ok(Some(Level::Fatal)),
-        Err(_) => Err(format!("is {number}, which is no level")),
+        Err(_) => Err(format!("unknown level {number}; expected 0 (unspecified) to 6 (FATAL)")),
     }
 }
 
 fn data(text: &str) -> Result<(), String> {
     if text.len() > DATA_BYTES {
-        return Err(format!("has {} bytes: at most {DATA_BYTES}", text.len()));
+        return Err(format!("has {} bytes; expected at most {DATA_BYTES}", text.len()));
     }
     Ok(())
 }
@@ -224,20 +226,23 @@ pub(crate) fn trace(text: String) -> Result<Option<String>, String> {
     match text.as_str() {
         "" => Ok(None),
         id if id.len() == 32 && id.bytes().all(digit) && id.bytes().any(|b| b != b'0') => Ok(Some(text)),
-        _ => Err("is no trace id: 32 lower-case hexadecimal digits, not all 0".to_owned()),
+        _ => Err("invalid trace id; expected 32 lower-case hexadecimal digits, not all 0".to_owned()),
     }
 }
 
 fn attributes(attributes: HashMap<String, String>) -> Result<Vec<(String, String)>, String> {
     if attributes.len() > ATTRIBUTES {
-        return Err(format!("has {}: at most {ATTRIBUTES}", attributes.len()));
+        return Err(format!("has {} attributes; expected at most {ATTRIBUTES}", attributes.len()));
     }
     for (key, value) in &attributes {
         if key.is_empty() || key.len() > KEY_BYTES {
-            return Err(format!("has a key of {} bytes: 1 to {KEY_BYTES}", key.len()));
+            return Err(format!("has a key of {} bytes; expected 1 to {KEY_BYTES}", key.len()));
         }
         if value.len() > VALUE_BYTES {
-            return Err(format!("has a value of {} bytes at {key:?}: at most {VALUE_BYTES}", value.len()));
+            return Err(format!(
+                "has a value of {} bytes at key {key:?}; expected at most {VALUE_BYTES}",
+                value.len()
+            ));
         }
     }
     let mut pairs: Vec<_> = attributes.into_iter().collect();
@@ -245,10 +250,10 @@ fn attributes(attributes: HashMap<String, String>) -> Result<Vec<(String, String
     Ok(pairs)
 }
 
-pub(crate) fn filter(text: String, most: usize) -> Result<Option<String>, String> {
+pub(crate) fn filter(text: String, max_characters: usize) -> Result<Option<String>, String> {
     let characters = text.chars().count();
-    if characters > most {
-        return Err(format!("has {characters} characters: at most {most}"));
+    if characters > max_characters {
+        return Err(format!("has {characters} characters; expected at most {max_characters}"));
     }
     Ok((!text.is_empty()).then_some(text))
 }
@@ -256,8 +261,8 @@ pub(crate) fn filter(text: String, most: usize) -> Result<Option<String>, String
 pub(crate) fn limit(limit: u32) -> Result<usize, String> {
     match limit {
         0 => Ok(DEFAULT_LIMIT as usize),
-        1..=LIMIT => Ok(limit as usize),
-        _ => Err(format!("is {limit}: 1 to {LIMIT}")),
+        1..=MAX_LIMIT => Ok(limit as usize),
+        _ => Err(format!("is {limit}; expected 1 to {MAX_LIMIT}")),
     }
 }
 

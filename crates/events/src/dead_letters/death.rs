@@ -1,21 +1,21 @@
-//! RabbitMQ's own account of a message's deaths: the header `x-death`.
+//! RabbitMQ's record of why a message was dead-lettered: the header `x-death`.
 
 use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::{headers::Headers, topology::DELIVERY_LIMIT};
 
-/// One death. RabbitMQ writes the latest first.
+/// One entry of `x-death`. RabbitMQ writes the latest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Death {
     reason: String,
-    /// The routing key that the message had.
+    /// The routing key that the message was published with.
     pub(super) key: String,
     pub(super) at: Option<Timestamp>,
 }
 
 impl Death {
-    /// The latest and the first one.
+    /// The latest and the first entry.
     pub(super) fn latest_and_first(headers: &Headers) -> Option<(Self, Self)> {
         let Some(AMQPValue::FieldArray(deaths)) = headers.value("x-death") else { return None };
         let mut deaths = deaths.as_slice().iter().filter_map(|death| match death {
@@ -44,24 +44,24 @@ impl Death {
         }
     }
 
-    /// Whether the message was given out too often without any answer.
+    /// Whether the message reached the delivery limit without an acknowledgement.
     fn is_by_crashes(&self) -> bool {
         self.reason == "delivery_limit"
     }
 
-    /// Attempts that nobody else has counted.
+    /// Attempts that are not counted in the header `weft-attempts`.
     pub(super) fn attempts(&self) -> u32 {
         if self.is_by_crashes() { u32::try_from(DELIVERY_LIMIT + 1).unwrap_or(u32::MAX) } else { 0 }
     }
 
-    /// In words for a person.
+    /// The reason as readable text.
     pub(super) fn reason(&self) -> Option<String> {
         match self.reason.as_str() {
             "" => None,
             _ if self.is_by_crashes() => Some(format!(
-                "its consumer crashed or lost its connection with this message in hand more than {DELIVERY_LIMIT} times"
+                "delivered more than {DELIVERY_LIMIT} times without an acknowledgement: its consumer crashed or lost its connection"
             )),
-            other => Some(format!("RabbitMQ has dead-lettered it: {other}")),
+            other => Some(format!("dead-lettered by RabbitMQ: {other}")),
         }
     }
 }

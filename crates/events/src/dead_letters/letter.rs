@@ -1,4 +1,4 @@
-//! What a message in a dead-letter queue says about itself.
+//! A message of a dead-letter queue, as a [`DeadLetter`].
 
 use jiff::Timestamp;
 use lapin::{BasicProperties, message::Delivery, protocol::basic::gen_properties};
@@ -7,11 +7,11 @@ use uuid::{Uuid, uuid};
 use super::death::Death;
 use crate::{Queue, decode, headers, headers::Headers};
 
-/// The namespace of letters' ids.
+/// The UUID namespace of letter ids.
 const NAMESPACE: Uuid = uuid!("6f3c9d1e-58a4-5c1b-9f0e-2d7b64a0c8e3");
-/// RabbitMQ writes them again at each delivery: a letter that is delivered twice must get the same id.
+/// Headers that RabbitMQ changes at each delivery. They are left out, so that a letter delivered twice gets the same id.
 const CHANGES_BY_DELIVERY: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
-/// Anyone can publish a long text where consumers write a short one; a list of letters must stay small.
+/// Longer texts, which other publishers may write, are truncated: a list of letters must stay small.
 const MAX_TEXT_BYTES: usize = 255;
 const MAX_REASON_BYTES: usize = 1024;
 
@@ -24,23 +24,23 @@ pub struct DeadLetter {
     pub queue: Queue,
     /// The event's id, if the message has one.
     pub event_id: Option<String>,
-    /// The first routing key that it was published with, such as `log.INFO`.
+    /// Event type: the routing key of the first publication, such as `log.INFO`.
     pub kind: String,
-    /// Who published it; empty in a plain message.
+    /// The publisher; empty for a message without CloudEvents headers.
     pub source: String,
-    /// When it happened, if the message says so.
+    /// Time of the event, if the message has one.
     pub time: Option<Timestamp>,
-    /// When it became a dead letter; for a message that does not say so, when it was read.
+    /// When the message became a dead letter. If the message does not have this time: when it was read.
     pub dead_at: Timestamp,
-    /// Why; missing when it was put there by someone else.
+    /// Why it was dead-lettered. `None` if another program published the message to the dead-letter queue.
     pub reason: Option<String>,
-    /// How often it was tried.
+    /// Number of attempts to handle it.
     pub attempts: u32,
-    /// The trace that it belongs to.
+    /// Id of the event's trace.
     pub trace_id: Option<String>,
-    /// Properties and headers as AMQP encodes them.
+    /// Properties and headers in AMQP encoding.
     pub properties: Vec<u8>,
-    /// The body, any bytes.
+    /// The body; any bytes.
     pub body: Vec<u8>,
 }
 
@@ -51,12 +51,12 @@ impl DeadLetter {
         let kind = kind(&all, deaths.as_ref(), &delivery);
         let event_id = decode::id_of(&delivery.properties, &all);
         let time = decode::time_of(&delivery.properties, &all);
-        let said = all.text(headers::DEAD_AT).and_then(|text| text.parse().ok());
-        let dead_at = said.or_else(|| deaths.as_ref()?.0.at).unwrap_or(now);
+        let dead_at_header = all.text(headers::DEAD_AT).and_then(|text| text.parse().ok());
+        let dead_at = dead_at_header.or_else(|| deaths.as_ref()?.0.at).unwrap_or(now);
         let latest = deaths.map(|(latest, _)| latest).unwrap_or_default();
         let reason = all.text(headers::DEAD_REASON).map(ToOwned::to_owned).or_else(|| latest.reason());
         let attempts = all.count(headers::ATTEMPTS).saturating_add(latest.attempts());
-        let source = cut(all.text(headers::SOURCE).unwrap_or_default(), MAX_TEXT_BYTES);
+        let source = truncate(all.text(headers::SOURCE).unwrap_or_default(), MAX_TEXT_BYTES);
         let trace_id = all.text("traceparent").and_then(trace_id);
         let properties = encode(&delivery.properties, all.without(&CHANGES_BY_DELIVERY));
         Self {
@@ -67,7 +67,7 @@ impl DeadLetter {
             source,
             time,
             dead_at,
-            reason: reason.map(|reason| cut(&reason, MAX_REASON_BYTES)),
+            reason: reason.map(|reason| truncate(&reason, MAX_REASON_BYTES)),
             attempts,
             trace_id,
             properties,
@@ -75,14 +75,14 @@ impl DeadLetter {
         }
     }
 
-    /// What it takes to store it: properties and body.
+    /// Size of properties and body.
     #[must_use]
     pub fn content_bytes(&self) -> usize {
         self.properties.len() + self.body.len()
     }
 }
 
-/// The type of the event: as the message says, or the routing key of its first publication.
+/// The event's type: from the header, otherwise the routing key of the first publication.
 fn kind(headers: &Headers, deaths: Option<&(Death, Death)>, delivery: &Delivery) -> String {
     let first_key = deaths.map(|(_, first)| first.key.clone());
     let first_key = first_key.filter(|key| (1..=decode::MAX_NAME_BYTES).contains(&key.len()));
@@ -95,7 +95,7 @@ fn encode(properties: &BasicProperties, headers: Headers) -> Vec<u8> {
     if has_headers {
         properties = properties.with_headers(headers.into_table());
     }
-    // Writing what was read into memory does not fail.
+    // Encoding properties that were decoded before, into memory, can't fail.
     gen_properties(&properties)(Vec::new().into()).map(|written| written.write).unwrap_or_default()
 }
 
@@ -104,7 +104,7 @@ fn derive_id(queue: Queue, properties: &[u8], body: &[u8]) -> Uuid {
     Uuid::new_v5(&Uuid::new_v5(&of_queue, properties), body)
 }
 
-/// The trace in a W3C `traceparent`.
+/// The trace id in a W3C `traceparent`.
 fn trace_id(traceparent: &str) -> Option<String> {
     let id = traceparent.split('-').nth(1)?;
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -112,8 +112,8 @@ fn trace_id(traceparent: &str) -> Option<String> {
     valid.then(|| id.to_owned())
 }
 
-fn cut(text: &str, most: usize) -> String {
-    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
+fn truncate(text: &str, max_bytes: usize) -> String {
+    text.get(..text.floor_char_boundary(max_bytes)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_follows_from_headers_and_body_and_not_from_the_number_of_deliveries() {
+    fn derives_the_id_from_headers_and_body_but_not_from_the_delivery_count() {
         let text = |value: &str| AMQPValue::LongString(value.into());
         let first = letter(b"{}", with("weft-dead-at", text("2026-01-02T03:04:05Z")));
         let mut again = with("weft-dead-at", text("2026-01-02T03:04:05Z"));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_message_that_crashed_its_consumer_has_type_reason_and_attempts_from_rabbitmq() {
+    fn reads_type_reason_and_attempts_from_x_death() {
         let deaths = vec![death("delivery_limit", "listener.log"), death("expired", "log.INFO")];
         let letter = letter(b"{}", with("x-death", AMQPValue::FieldArray(deaths.into())));
         assert_eq!(letter.dead_at.to_string(), "1970-01-02T00:00:00Z");
@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_message_has_no_reason() {
+    fn accepts_any_body_and_headers_without_a_reason() {
         let letter = letter(b"\xff", with("x-death", AMQPValue::Boolean(true)));
         assert_eq!((letter.reason, letter.attempts, letter.time, letter.dead_at), (None, 0, None, NOW));
         assert_eq!((letter.kind.as_str(), letter.body.as_slice()), ("listener.log", &b"\xff"[..]));
     }
 
     #[test]
-    fn long_texts_are_cut_and_the_trace_is_read() {
+    fn truncates_long_texts_and_reads_the_trace_id() {
         let mut headers = with("weft-dead-reason", AMQPValue::LongString("é".repeat(50_000).into()));
         let trace = "0af7651916cd43dd8448eb211c80319c";
         let parent = format!("00-{trace}-b7ad6b7169203331-01");
@@ -183,8 +183,8 @@ mod tests {
         let letter = letter(b"", headers);
         assert_eq!(letter.reason.unwrap().len(), MAX_REASON_BYTES);
         assert_eq!(letter.trace_id.as_deref(), Some(trace));
-        for wrong in ["", "00", "00-xyz-1-01", &format!("00-{}-b7ad6b7169203331-01", "0".repeat(32))] {
-            assert_eq!(trace_id(wrong), None, "{wrong}");
+        for invalid in ["", "00", "00-xyz-1-01", &format!("00-{}-b7ad6b7169203331-01", "0".repeat(32))] {
+            assert_eq!(trace_id(invalid), None, "{invalid}");
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Moves dead letters from RabbitMQ into the store.
+//! Moves dead letters from RabbitMQ to the store.
 //!
-//! **Flow.** One letter at a time is taken from each queue with `basic.get`, stored, and acknowledged. So a process has one body
-//! for each queue in memory, however many and large the letters are.
+//! **Flow.** One letter at a time is taken from each queue with `basic.get`, stored, and acknowledged. So the process holds at
+//! most one body for each queue in memory.
 //!
-//! **A letter that can't be stored** stays in its queue: it is held unacknowledged, without its body, and given back later, so
-//! that the letters behind it pass. While the store is unavailable, the pauses between two tries grow to 10 s.
+//! **A letter that can't be stored** stays in its queue. It is held unacknowledged, without its body in memory, and requeued
+//! later, so that it does not block the letters behind it. While the store is unavailable, the pause between attempts grows to
+//! 10 s.
 //!
-//! **Connection.** It is of its own. lapin ends a connection that brings a message whose short strings are not UTF-8: such a
-//! letter must not stop the consumers.
+//! **Connection.** The mover has its own. lapin closes a connection that delivers a message whose short strings are not UTF-8,
+//! and such a letter must not stop the consumers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,9 +30,9 @@ use crate::{
     metrics::{Moved, OfQueue},
 };
 
-/// Between two looks at an empty queue.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A letter that the store refuses is tried again after this.
+/// Polling interval of an empty queue.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How long a letter that the store refused is held before the next attempt.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -45,7 +46,7 @@ pub struct DeadLetterMover {
     metrics: EventMetrics,
 }
 
-/// A letter that stays in RabbitMQ for now.
+/// An unacknowledged letter that will be requeued.
 struct Held {
     acker: Acker,
     until: Instant,
@@ -53,14 +54,14 @@ struct Held {
 }
 
 impl DeadLetterMover {
-    /// Starts connecting in the background.
+    /// Connects in the background.
     #[must_use]
     pub fn start(amqp: Amqp, store: impl LetterStore, clock: Arc<dyn Clock>, metrics: EventMetrics) -> Self {
         let link = Link::start(amqp.with_frame(CONSUMER_FRAME_BYTES), "dead letters", false, &metrics);
         Self { link, store: Arc::new(store), clock, metrics }
     }
 
-    /// Moves letters until `shutdown` is requested. What is not acknowledged by then stays in RabbitMQ.
+    /// Moves letters until `shutdown` is requested. Unacknowledged letters stay in RabbitMQ.
     pub async fn run(self, shutdown: Shutdown) {
         let moving = join_all(Queue::ALL.map(|queue| self.move_all(queue)));
         tokio::select! { _ = moving => {}, () = shutdown.requested() => {} }
@@ -72,7 +73,7 @@ impl DeadLetterMover {
         while let Some(session) = up(&mut state).await {
             let began = Instant::now();
             let Err(error) = self.move_in(queue, &session, &mut pauses).await;
-            tracing::warn!(queue = queue.dead(), %error, "moving dead letters is interrupted");
+            tracing::warn!(queue = queue.dead(), %error, "moving dead letters interrupted");
             if error.is_not_found() {
                 session.redeclare_or_warn(began).await;
             } else if matches!(error, MoveError::NoAnswer) && !session.answers().await {
@@ -92,14 +93,14 @@ impl DeadLetterMover {
         let channel = answered(session.connection.create_channel()).await?;
         let mut held: Vec<Held> = Vec::new();
         loop {
-            give_back(&mut held).await?;
+            requeue_due(&mut held).await?;
             let Some(message) = take(&channel, queue).await? else {
-                self.tell_waiting(queue, held.len());
-                sleep(LOOK_EVERY).await;
+                self.report_waiting(queue, held.len());
+                sleep(POLL_EVERY).await;
                 continue;
             };
             let BasicGetMessage { delivery, message_count, .. } = message;
-            self.tell_waiting(queue, usize::try_from(message_count).unwrap_or(usize::MAX) + held.len() + 1);
+            self.report_waiting(queue, usize::try_from(message_count).unwrap_or(usize::MAX) + held.len() + 1);
             let (acker, stored) = self.store(queue, delivery).await;
             let outcome = stored.as_ref().err().map_or("stored", LetterStoreError::label);
             self.metrics.moved.get_or_create(&Moved { queue: queue.name(), outcome }).inc();
@@ -116,7 +117,7 @@ impl DeadLetterMover {
                 }
                 Err(LetterStoreError::Unavailable(_)) => {
                     let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-                    // Longer than the pause: the next try is another letter's, if there is one.
+                    // Longer than the pause, so that the next attempt is made with another letter if there is one.
                     held.push(Held { acker, until: Instant::now() + 3 * pause, refused: false });
                     sleep(pause).await;
                 }
@@ -136,7 +137,7 @@ impl DeadLetterMover {
         (acker, stored)
     }
 
-    fn tell_waiting(&self, queue: Queue, count: usize) {
+    fn report_waiting(&self, queue: Queue, count: usize) {
         let waiting = self.metrics.waiting.get_or_create_owned(&OfQueue { queue: queue.name() });
         waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -148,12 +149,12 @@ impl std::fmt::Debug for DeadLetterMover {
     }
 }
 
-/// Why a channel is of no more use.
+/// Why a channel can't be used any more.
 #[derive(Debug, thiserror::Error)]
 enum MoveError {
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
-    #[error("RabbitMQ gave no answer in {} s", ANSWER_WITHIN.as_secs())]
+    #[error("RabbitMQ did not answer within {} s", ANSWER_WITHIN.as_secs())]
     NoAnswer,
 }
 
@@ -167,8 +168,8 @@ async fn take(channel: &Channel, queue: Queue) -> Result<Option<BasicGetMessage>
     answered(channel.basic_get(queue.dead().into(), BasicGetOptions::default())).await
 }
 
-/// Gives the letters back to RabbitMQ that have been held long enough.
-async fn give_back(held: &mut Vec<Held>) -> Result<(), MoveError> {
+/// Requeues the letters whose hold time has passed.
+async fn requeue_due(held: &mut Vec<Held>) -> Result<(), MoveError> {
     let now = Instant::now();
     for Held { acker, .. } in held.extract_if(.., |held| held.until <= now) {
         answered(acker.reject(BasicRejectOptions { requeue: true })).await?;

@@ -1,4 +1,4 @@
-//! Publishing a stored dead letter again.
+//! Replay: publishing a stored dead letter again.
 
 use lapin::{BasicProperties, protocol::basic::parse_properties};
 use opentelemetry::global;
@@ -14,7 +14,7 @@ use crate::{
     spans,
 };
 
-/// What the failed attempts have left: the next one is the first again.
+/// Headers about failed attempts. They are removed, so that the next attempt counts as the first.
 const HISTORY: [&str; 8] = [
     headers::ATTEMPTS,
     headers::FAILURES,
@@ -27,14 +27,14 @@ const HISTORY: [&str; 8] = [
 ];
 
 impl Publisher {
-    /// Publishes a dead letter again, to the queue whose consumer could not handle it and no other, as if it had never been tried.
-    /// Returns when RabbitMQ has it on disk.
+    /// Publishes a dead letter again, only to the queue whose consumer failed, as if it had never been tried. Returns when RabbitMQ
+    /// has it on disk.
     ///
-    /// `kind` and `properties` are those of the [`DeadLetter`](crate::DeadLetter). Id, type and trace are the same as before. A
-    /// message without an id stays without, so that two that are alike are two events.
+    /// `kind` and `properties` are those of the [`DeadLetter`](crate::DeadLetter). Id, type and trace stay the same. A message
+    /// without an id gets none, so that two identical messages are two events.
     ///
     /// # Errors
-    /// As [`Publisher::publish`].
+    /// The same as [`Publisher::publish`].
     pub async fn replay(
         &self,
         queue: Queue,
@@ -46,9 +46,9 @@ impl Publisher {
         let Ok((_, old)) = parse_properties(properties) else { return Err(PublishError::Malformed) };
         let headers = Headers::of(old.headers().as_ref());
         let id = decode::id_of(&old, &headers).unwrap_or_default();
-        // By way of the exchange, other queues would get it a second time.
+        // The default exchange: through `events`, other queues would get the event a second time.
         let span = spans::send_again(self.amqp(), queue.name(), &id, body.len(), &headers);
-        let properties = again(&old, headers, kind, &span);
+        let properties = replay_properties(&old, headers, kind, &span);
         let message = Message { exchange: "", key: queue.name().into(), properties, body };
         let published = self.send(&message, deadline).instrument(span.clone()).await;
         spans::failed(&span, published.as_ref().err().map(|error| (error.label(), error.to_string())));
@@ -56,7 +56,7 @@ impl Publisher {
     }
 }
 
-fn again(old: &BasicProperties, headers: Headers, kind: &str, span: &Span) -> BasicProperties {
+fn replay_properties(old: &BasicProperties, headers: Headers, kind: &str, span: &Span) -> BasicProperties {
     let id = decode::id_of(old, &headers);
     let mut headers = headers.carried_on().without(&HISTORY);
     headers.set_text(headers::TYPE, kind);
@@ -69,12 +69,12 @@ fn again(old: &BasicProperties, headers: Headers, kind: &str, span: &Span) -> Ba
     republished(old, headers)
 }
 
-/// For a message that had no trace: its next attempt belongs to the trace of its replay.
+/// A message without a trace joins the trace of its replay.
 fn add_context(span: &Span, headers: &mut Headers) {
     global::get_text_map_propagator(|propagator| propagator.inject_context(&span.context(), headers));
 }
 
-/// What a dead letter would be published as, for the fuzz target.
+/// The properties of a replayed dead letter, for the fuzz target.
 #[cfg(test)]
 pub(crate) fn fuzzed(delivery: lapin::message::Delivery) -> BasicProperties {
     let letter = super::DeadLetter::read(Queue::Log, delivery, jiff::Timestamp::UNIX_EPOCH);
@@ -82,9 +82,9 @@ pub(crate) fn fuzzed(delivery: lapin::message::Delivery) -> BasicProperties {
         letter.event_id.as_ref().is_none_or(|id| (1..=255).contains(&id.len())) && letter.kind.len() <= 255
     );
     let (rest, old) = parse_properties(letter.properties.as_slice()).unwrap();
-    assert!(rest.is_empty(), "the stored properties have a rest");
+    assert!(rest.is_empty(), "the stored properties have trailing bytes");
     let headers = Headers::of(old.headers().as_ref());
-    again(&old, headers, &letter.kind, &Span::none())
+    replay_properties(&old, headers, &letter.kind, &Span::none())
 }
 
 #[cfg(test)]
@@ -94,16 +94,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replay_is_the_message_without_its_history() {
+    fn removes_the_headers_about_failed_attempts() {
         let mut headers = Headers::default();
         for name in HISTORY {
             headers.set_text(name, "x");
         }
         for name in ["x-death", "traceparent", "tenant"] {
-            headers.set_text(name, "kept unless RabbitMQ's");
+            headers.set_text(name, "kept, except x-death");
         }
         let old = BasicProperties::default().with_message_id("7".into()).with_expiration("5".into());
-        let new = again(&old, headers, "log.INFO", &Span::none());
+        let new = replay_properties(&old, headers, "log.INFO", &Span::none());
         assert_eq!(new.message_id().as_ref().map(ShortString::as_str), Some("7"));
         assert_eq!(*new.expiration(), None);
         let headers = new.headers().clone().unwrap();
@@ -112,8 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_an_id_stays_without_so_that_two_alike_are_two_events() {
-        let new = again(&BasicProperties::default(), Headers::default(), "log.INFO", &Span::none());
+    fn adds_no_id_to_a_message_without_one() {
+        let new =
+            replay_properties(&BasicProperties::default(), Headers::default(), "log.INFO", &Span::none());
         assert!(!new.headers().as_ref().unwrap().contains_key(headers::ID));
     }
 }

@@ -11,12 +11,12 @@ use lapin::{BasicProperties, options::BasicPublishOptions};
 use tokio::sync::Semaphore;
 use weft_events::{ConsumerOptions, Handler, Handlers, Outcome, Queue, Received};
 
-use crate::helpers::{Place, doing, event, next, soon};
+use crate::helpers::{Place, event, handler_fn, next, soon};
 
 #[tokio::test]
-async fn an_event_is_handled_as_it_was_published_and_then_acknowledged() {
+async fn handles_an_event_unchanged_and_acknowledges_it() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.WARNING");
     running.publisher.publish(&sent, soon()).await.unwrap();
@@ -29,12 +29,12 @@ async fn an_event_is_handled_as_it_was_published_and_then_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_message_of_the_go_original_is_handled_and_keeps_the_id_that_it_is_given() {
+async fn handles_a_message_of_the_go_original_and_keeps_its_generated_id() {
     let place = Place::new().await;
     let (handler, mut seen) =
-        doing(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
-    // As it publishes: no id, no headers, text/plain, not persistent.
+    // What the Go original publishes: no id, no headers, text/plain, not persistent.
     let properties = BasicProperties::default().with_content_type("text/plain".into());
     let body = br#"{"name":"event","data":"logged via RabbitMQ"}"#;
     let raw = place.channel().await;
@@ -53,15 +53,15 @@ async fn a_message_of_the_go_original_is_handled_and_keeps_the_id_that_it_is_giv
     assert_eq!((first.kind.as_str(), first.source.as_str(), first.attempts), ("log.INFO", "", 0));
     assert_eq!(first.data, body);
     assert_eq!(first.id.len(), 36);
-    // After a retry the routing key is the queue's name, and nothing else may differ.
+    // A retry changes the routing key to the queue's name; nothing else may differ.
     assert_eq!(second, Received { attempts: 1, failures: 1, ..first });
     running.end().await;
 }
 
 #[tokio::test]
-async fn a_handler_is_chosen_by_type_and_an_unknown_type_is_a_dead_letter() {
+async fn dispatches_by_type_and_dead_letters_an_unknown_type() {
     let place = Place::new().await;
-    let (errors, mut of_errors) = doing(|_| Outcome::Done);
+    let (errors, mut of_errors) = handler_fn(|_| Outcome::Done);
     let handlers = Handlers::default().on("log.ERROR", errors);
     let running = place.consume(ConsumerOptions::default(), handlers).consuming().await;
     running.publisher.publish(&event("log.INFO"), soon()).await.unwrap();
@@ -71,54 +71,54 @@ async fn a_handler_is_chosen_by_type_and_an_unknown_type_is_a_dead_letter() {
     running.end().await;
 }
 
-/// Counts how many are at work at once, and lets each go when the test says so.
+/// Counts concurrent calls, and ends each when the test adds a permit.
 struct Gate {
-    at_work: Arc<AtomicUsize>,
+    running_now: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
 }
 
 #[async_trait]
 impl Handler for Gate {
     async fn handle(&self, _: &Received) -> Outcome {
-        self.at_work.fetch_add(1, Ordering::SeqCst);
+        self.running_now.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
-        self.at_work.fetch_sub(1, Ordering::SeqCst);
+        self.running_now.fetch_sub(1, Ordering::SeqCst);
         Outcome::Done
     }
 }
 
 #[tokio::test]
-async fn a_slow_handler_has_no_more_in_hand_than_the_prefetch_and_the_rest_stays_in_the_queue() {
+async fn takes_no_more_messages_than_the_prefetch() {
     let place = Place::new().await;
     let publisher = place.publisher();
     for _ in 0..20 {
         publisher.publish(&event("log.INFO"), soon()).await.unwrap();
     }
-    let (at_work, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-    let handler = Gate { at_work: at_work.clone(), gate: gate.clone() };
+    let (running_now, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let handler = Gate { running_now: running_now.clone(), gate: gate.clone() };
     let running = place
         .consume(ConsumerOptions { prefetch: 4, ..ConsumerOptions::default() }, handler)
         .consuming()
         .await;
     let raw = place.channel().await;
     raw.until_waiting(Queue::Log.name(), 16).await;
-    while at_work.load(Ordering::SeqCst) < 4 {
+    while running_now.load(Ordering::SeqCst) < 4 {
         tokio::task::yield_now().await;
     }
     gate.add_permits(1);
     raw.until_waiting(Queue::Log.name(), 15).await;
-    assert!(at_work.load(Ordering::SeqCst) <= 4);
+    assert!(running_now.load(Ordering::SeqCst) <= 4);
     gate.add_permits(19);
     raw.until_waiting(Queue::Log.name(), 0).await;
     running.end().await;
-    assert_eq!(at_work.load(Ordering::SeqCst), 0);
+    assert_eq!(running_now.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_or_hangs_fails_its_own_event_only() {
+async fn a_panicking_or_hanging_handler_affects_only_its_own_event() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|event| match (event.kind.as_str(), event.attempts) {
-        ("log.ERROR", 0) => panic!("a test's panic"),
+    let (handler, mut seen) = handler_fn(|event| match (event.kind.as_str(), event.attempts) {
+        ("log.ERROR", 0) => panic!("the test panics"),
         _ => Outcome::Done,
     });
     let handlers = Handlers::default().on("log.FATAL", Hanging).on("log.*", handler);
@@ -137,12 +137,12 @@ async fn a_handler_that_panics_or_hangs_fails_its_own_event_only() {
         attempts,
         [("log.ERROR".to_owned(), 0), ("log.ERROR".to_owned(), 1), ("log.INFO".to_owned(), 0)]
     );
-    // The one that hangs is at its second attempt or later by now, and waits as for something unavailable.
+    // The hanging event is at its second attempt or later, and is retried like `Unavailable`.
     let raw = place.channel().await;
     let waiting = raw.take(&Queue::Log.retry(Duration::from_secs(5))).await;
     assert_eq!(
         crate::helpers::header(&waiting, "weft-reason").as_deref(),
-        Some("the handler gave no answer in 1 s")
+        Some("the handler timed out after 1 s")
     );
     assert_eq!(crate::helpers::header(&waiting, "weft-failures").as_deref(), Some("0"));
     running.end().await;

@@ -7,7 +7,7 @@ use lapin::{
 use tokio::time::Instant;
 use weft_events::{ConsumerOptions, MAX_BODY_BYTES, Outcome, Queue};
 
-use crate::helpers::{Place, Raw, doing, event, header, next, soon};
+use crate::helpers::{Place, Raw, event, handler_fn, header, next, soon};
 
 async fn publish(raw: &Raw, body: &[u8], properties: BasicProperties) {
     let options = BasicPublishOptions::default();
@@ -20,9 +20,9 @@ async fn dead(raw: &Raw) -> (String, Delivery) {
 }
 
 #[tokio::test]
-async fn a_rejected_event_is_a_dead_letter_at_once_that_says_why() {
+async fn a_rejected_event_becomes_a_dead_letter_with_its_reason() {
     let place = Place::new().await;
-    let (handler, _seen) = doing(|_| Outcome::Rejected("the field `name` is empty".into()));
+    let (handler, _seen) = handler_fn(|_| Outcome::Rejected("the field `name` is empty".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     running.publisher.publish(&sent, soon()).await.unwrap();
@@ -41,35 +41,35 @@ async fn a_rejected_event_is_a_dead_letter_at_once_that_says_why() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_decoded_is_a_dead_letter_at_once_and_disturbs_nobody() {
+async fn an_invalid_message_becomes_a_dead_letter_and_blocks_no_others() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let plain = BasicProperties::default;
     let large = vec![b'x'; 10 * MAX_BODY_BYTES];
     let deep = "[".repeat(50_000);
     let bodies: [(&[u8], &str); 6] = [
-        (b"", "no JSON"),
-        (b"{\"name\":", "no JSON"),
-        (b"{} {}", "no JSON"),
-        (b"\xff\xfe\x00", "no JSON"),
-        (deep.as_bytes(), "no JSON"),
+        (b"", "not valid JSON"),
+        (b"{\"name\":", "not valid JSON"),
+        (b"{} {}", "not valid JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
+        (deep.as_bytes(), "not valid JSON"),
         (&large, "10485760 bytes"),
     ];
-    for (body, why) in bodies {
+    for (body, expected) in bodies {
         publish(&raw, body, plain()).await;
         let (reason, letter) = dead(&raw).await;
-        assert!(reason.contains(why), "{reason}");
+        assert!(reason.contains(expected), "{reason}");
         assert_eq!(letter.data, body);
     }
     let mut headers = FieldTable::default();
     headers.insert("cloudEvents:id".into(), AMQPValue::Boolean(true));
     publish(&raw, b"{}", plain().with_headers(headers)).await;
-    assert_eq!(dead(&raw).await.0, "the header cloudEvents:id is no UTF-8 text");
+    assert_eq!(dead(&raw).await.0, "header cloudEvents:id: expected UTF-8 text");
     publish(&raw, b"{}", plain().with_content_encoding("gzip".into())).await;
     assert!(dead(&raw).await.0.contains("gzip"));
-    // Almost a frame full: with ours they would not fit.
+    // Almost fills a frame: with our headers it would not fit.
     let mut headers = FieldTable::default();
     headers.insert("filler".into(), AMQPValue::LongString("x".repeat(130_000).into()));
     publish(&raw, b"", plain().with_headers(headers)).await;
@@ -83,7 +83,7 @@ async fn what_can_not_be_decoded_is_a_dead_letter_at_once_and_disturbs_nobody() 
 }
 
 #[tokio::test]
-async fn a_message_that_crashes_its_consumer_more_than_20_times_is_a_dead_letter() {
+async fn a_message_that_crashes_its_consumer_21_times_becomes_a_dead_letter() {
     let place = Place::new().await;
     let publisher = place.publisher();
     let sent = event("log.INFO");

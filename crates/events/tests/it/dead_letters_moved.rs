@@ -1,4 +1,4 @@
-//! Dead letters on their way from RabbitMQ into a store, and back.
+//! Moving dead letters from RabbitMQ to a store, and replaying them.
 
 use std::sync::atomic::Ordering;
 
@@ -11,11 +11,11 @@ use lapin::{
 use tokio::time::Instant;
 use weft_events::{ConsumerOptions, DeadLetter, MAX_BODY_BYTES, Outcome, Publisher, Queue};
 
-use crate::helpers::{Answer, Kept, Place, Raw, doing, event, next, soon};
+use crate::helpers::{Answer, Kept, Place, Raw, event, handler_fn, next, soon};
 
 const LOG: Queue = Queue::Log;
 
-/// Puts a message into the dead letters, as anyone can.
+/// Publishes a message to the dead-letter exchange, as any client can.
 async fn bury(raw: &Raw, body: &[u8], headers: FieldTable) {
     let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
     let options = BasicPublishOptions::default();
@@ -30,7 +30,7 @@ async fn replay(publisher: &Publisher, letter: &DeadLetter) {
     publisher.replay(*queue, kind, properties, body, soon()).await.unwrap();
 }
 
-/// A small generator of pseudo-random numbers, so that a failure can be repeated.
+/// A seeded pseudo-random generator, so that a failure can be reproduced.
 struct Random(u64);
 
 impl Random {
@@ -77,9 +77,9 @@ impl Random {
 }
 
 #[tokio::test]
-async fn moves_a_letter_with_everything_that_is_known_about_it_and_replays_it_as_if_never_tried() {
+async fn moves_a_letter_with_its_details_and_replays_it_as_a_first_attempt() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|event| match event.attempts {
+    let (handler, mut seen) = handler_fn(|event| match event.attempts {
         0 if event.kind == "log.ERROR" => Outcome::Rejected("the field `name` is empty".into()),
         _ => Outcome::Done,
     });
@@ -103,7 +103,7 @@ async fn moves_a_letter_with_everything_that_is_known_about_it_and_replays_it_as
     let again = next(&mut seen).await.event;
     assert_eq!((again.id, again.kind, again.time, again.data), (sent.id, sent.kind, sent.time, sent.data));
     assert_eq!((again.attempts, again.failures), (0, 0));
-    // Rejected again: another death, and another letter.
+    // Rejected again: a second dead letter.
     let letters = kept.until(2).await;
     assert_ne!(letters[0].id, letters[1].id);
     assert_eq!(letters[0].event_id, letters[1].event_id);
@@ -112,7 +112,7 @@ async fn moves_a_letter_with_everything_that_is_known_about_it_and_replays_it_as
 }
 
 #[tokio::test]
-async fn any_body_and_headers_are_moved_and_replayed_unchanged() {
+async fn moves_and_replays_any_body_and_headers_unchanged() {
     const COUNT: usize = 200;
     let place = Place::new().await;
     let raw = place.declared().await;
@@ -144,9 +144,9 @@ async fn any_body_and_headers_are_moved_and_replayed_unchanged() {
         assert_eq!(
             again.remove("cloudEvents:type"),
             Some(AMQPValue::LongString(LOG.name().into())),
-            "a plain message's type"
+            "type of a plain message"
         );
-        // Ours, and RabbitMQ's.
+        // Added by this crate and by RabbitMQ.
         for name in ["traceparent", "tracestate", "x-delivery-count"] {
             again.remove(name);
         }
@@ -156,7 +156,7 @@ async fn any_body_and_headers_are_moved_and_replayed_unchanged() {
 }
 
 #[tokio::test]
-async fn letters_stay_in_rabbitmq_while_the_store_is_unavailable_and_are_moved_once_it_is_back() {
+async fn letters_stay_in_rabbitmq_while_the_store_is_unavailable() {
     let place = Place::new().await;
     let raw = place.declared().await;
     for n in 0..20 {
@@ -166,12 +166,12 @@ async fn letters_stay_in_rabbitmq_while_the_store_is_unavailable_and_are_moved_o
     let mover = place.move_letters(&kept);
     let deadline = soon();
     while kept.asked.load(Ordering::SeqCst) < 3 {
-        assert!(Instant::now() < deadline, "the store is not asked");
+        assert!(Instant::now() < deadline, "the store was not called");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert!(raw.waiting(&LOG.dead()).await >= 10, "most letters have never left their queue");
+    assert!(raw.waiting(&LOG.dead()).await >= 10, "most letters should still be in the queue");
     let asked = kept.asked.load(Ordering::SeqCst);
-    assert!(asked < 10, "the store was asked {asked} times without a pause");
+    assert!(asked < 10, "the store was called {asked} times without a pause");
     kept.answer(|_| Answer::Store);
     assert_eq!(kept.until(20).await.len(), 20);
     raw.until_waiting(&LOG.dead(), 0).await;
@@ -179,7 +179,7 @@ async fn letters_stay_in_rabbitmq_while_the_store_is_unavailable_and_are_moved_o
 }
 
 #[tokio::test]
-async fn a_letter_that_the_store_refuses_or_never_answers_in_time_stays_and_others_pass() {
+async fn a_letter_that_can_not_be_stored_does_not_block_others() {
     let place = Place::new().await;
     let raw = place.declared().await;
     for body in [&b"refused"[..], b"unavailable", b"1", b"2", b"3"] {
@@ -196,12 +196,12 @@ async fn a_letter_that_the_store_refuses_or_never_answers_in_time_stays_and_othe
     assert_eq!(bodies, [b"1", b"2", b"3"]);
     mover.abort();
     let _ = mover.await;
-    // What was held is in the queue again.
+    // The held letters are in the queue again.
     raw.until_waiting(&LOG.dead(), 2).await;
 }
 
 #[tokio::test]
-async fn a_letter_is_stored_once_when_the_mover_is_killed_between_store_and_acknowledgement() {
+async fn stores_a_letter_once_when_killed_before_the_acknowledgement() {
     let place = Place::new().await;
     let raw = place.declared().await;
     bury(&raw, b"{}", FieldTable::default()).await;
@@ -215,7 +215,7 @@ async fn a_letter_is_stored_once_when_the_mover_is_killed_between_store_and_ackn
     let mover = place.move_letters(&kept);
     let deadline = soon();
     while kept.asked.load(Ordering::SeqCst) < 2 {
-        assert!(Instant::now() < deadline, "the letter is not moved again");
+        assert!(Instant::now() < deadline, "the letter was not moved again");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     raw.until_waiting(&LOG.dead(), 0).await;
@@ -224,7 +224,7 @@ async fn a_letter_is_stored_once_when_the_mover_is_killed_between_store_and_ackn
 }
 
 #[tokio::test]
-async fn moving_goes_on_after_the_queue_was_deleted() {
+async fn continues_moving_after_the_queue_was_deleted() {
     let place = Place::new().await;
     let raw = place.declared().await;
     let kept = Kept::new();
@@ -233,9 +233,9 @@ async fn moving_goes_on_after_the_queue_was_deleted() {
     kept.until(1).await;
     raw.channel.queue_delete(LOG.dead().into(), QueueDeleteOptions::default()).await.unwrap();
     let deadline = soon();
-    // Dropped until the queue and its binding are back.
+    // RabbitMQ drops the message until queue and binding are declared again.
     while kept.letters.lock().unwrap().len() < 2 {
-        assert!(Instant::now() < deadline, "the queue is not declared again");
+        assert!(Instant::now() < deadline, "the queue was not declared again");
         bury(&raw, b"2", FieldTable::default()).await;
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
@@ -243,17 +243,17 @@ async fn moving_goes_on_after_the_queue_was_deleted() {
 }
 
 #[tokio::test]
-async fn a_message_that_crashed_its_consumer_has_its_type_reason_and_attempts_and_can_be_replayed() {
+async fn moves_and_replays_a_message_that_crashed_its_consumer() {
     let place = Place::new().await;
     let raw = place.declared().await;
-    // As the Go original publishes: no id, no headers.
+    // What the Go original publishes: no id, no headers.
     let options = BasicPublishOptions::default();
     let body = br#"{"name":"n","data":"d"}"#;
     let plain = BasicProperties::default();
     raw.channel.basic_publish("logs_topic".into(), "log.INFO".into(), options, body, plain).await.unwrap();
     let deadline = soon();
     while raw.waiting(&LOG.dead()).await == 0 {
-        assert!(Instant::now() < deadline, "it never became a dead letter");
+        assert!(Instant::now() < deadline, "the message did not become a dead letter");
         let got = raw.channel.basic_get(LOG.name().into(), BasicGetOptions::default()).await.unwrap();
         if let Some(message) = got {
             message.delivery.acker.reject(BasicRejectOptions { requeue: true }).await.unwrap();
@@ -265,7 +265,7 @@ async fn a_message_that_crashed_its_consumer_has_its_type_reason_and_attempts_an
     assert_eq!((letter.kind.as_str(), letter.attempts, &letter.body[..]), ("log.INFO", 21, &body[..]));
     assert!(letter.reason.as_ref().unwrap().contains("crashed"), "{letter:?}");
 
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     replay(&running.publisher, &letter).await;
     let handled = next(&mut seen).await.event;

@@ -1,4 +1,4 @@
-//! Queues, exchanges and bindings that are deleted while everything runs.
+//! Queues, exchanges and bindings that are deleted at run time.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use lapin::{
 use tokio::time::{Instant, sleep};
 use weft_events::{ConsumerOptions, Outcome, PublishError, Queue};
 
-use crate::helpers::{Place, doing, event, next, soon};
+use crate::helpers::{Place, event, handler_fn, next, soon};
 
 const LOG: Queue = Queue::Log;
-/// A request waits no longer for its event to be published.
+/// Deadline for a publication, as in a request.
 const WITHIN: Duration = Duration::from_secs(5);
 
 async fn delete_queue(channel: &Channel, name: String) {
@@ -29,7 +29,7 @@ async fn unbind(channel: &Channel, queue: String, exchange: &str, key: &str) {
 }
 
 #[tokio::test]
-async fn a_publisher_declares_again_what_was_deleted_and_publishes_within_its_deadline() {
+async fn a_publisher_declares_deleted_objects_again_within_its_deadline() {
     let place = Place::new().await;
     let publisher = place.publisher();
     publisher.publish(&event("log.INFO"), soon()).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_publisher_declares_again_what_was_deleted_and_publishes_within_its_de
 #[tokio::test]
 async fn a_consumer_consumes_again_after_its_queue_was_deleted() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     for _ in 0..2 {
         delete_queue(&place.channel().await.channel, LOG.name().into()).await;
@@ -63,9 +63,9 @@ async fn a_consumer_consumes_again_after_its_queue_was_deleted() {
 }
 
 #[tokio::test]
-async fn a_failed_event_reaches_retry_and_dead_letter_queues_that_were_deleted() {
+async fn declares_deleted_retry_and_dead_letter_queues_again() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|event| match event.kind.as_str() {
+    let (handler, mut seen) = handler_fn(|event| match event.kind.as_str() {
         "log.ERROR" => Outcome::Rejected("no".into()),
         _ if event.attempts == 0 => Outcome::Retry("once".into()),
         _ => Outcome::Done,
@@ -80,7 +80,7 @@ async fn a_failed_event_reaches_retry_and_dead_letter_queues_that_were_deleted()
         }
         running.publisher.publish(&event("log.ERROR"), soon()).await.unwrap();
         next(&mut seen).await;
-        // The queue was deleted with the letter before it in it.
+        // Deleting the queue deleted the previous letter too.
         raw.until_waiting_or_missing(&LOG.dead(), if n == 1 { 1 } else { n - 1 }).await;
     }
     delete_queue(&raw.channel, LOG.retry(Duration::from_secs(1))).await;
@@ -94,9 +94,9 @@ async fn a_failed_event_reaches_retry_and_dead_letter_queues_that_were_deleted()
 }
 
 #[tokio::test]
-async fn the_exchange_of_the_go_original_and_its_binding_come_back_by_themselves() {
+async fn declares_the_exchange_of_the_go_original_again() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     for what in ["the exchange", "the binding"] {
         let channel = place.channel().await.channel;
@@ -109,8 +109,8 @@ async fn the_exchange_of_the_go_original_and_its_binding_come_back_by_themselves
         }
         let deadline = soon();
         while seen.try_recv().is_err() {
-            assert!(Instant::now() < deadline, "{what} is not declared again");
-            // Publishing to an exchange that is not there ends the channel.
+            assert!(Instant::now() < deadline, "{what} was not declared again");
+            // Publishing to a missing exchange closes the channel.
             let raw = place.channel().await;
             let options = BasicPublishOptions::default();
             let plain = BasicProperties::default();

@@ -6,7 +6,7 @@ use weft_events::{ConsumerOptions, Handler, Outcome, Queue, Received};
 
 use crate::helpers::{Place, event, soon};
 
-/// Says that it has begun, and ends when it may.
+/// Notifies `begun`, and ends when `go` has a permit.
 struct Held {
     begun: Arc<Notify>,
     go: Arc<Semaphore>,
@@ -27,7 +27,7 @@ fn held() -> (Held, Arc<Notify>, Arc<Semaphore>) {
 }
 
 #[tokio::test]
-async fn a_drain_takes_nothing_new_and_finishes_what_is_in_hand() {
+async fn a_drain_finishes_messages_in_hand_and_takes_no_new_ones() {
     let place = Place::new().await;
     let (handler, begun, go) = held();
     let running = place
@@ -45,7 +45,7 @@ async fn a_drain_takes_nothing_new_and_finishes_what_is_in_hand() {
 }
 
 #[tokio::test]
-async fn a_cut_drain_gives_back_what_is_in_hand() {
+async fn a_cut_drain_returns_messages_to_the_queue() {
     let place = Place::new().await;
     let (handler, begun, _never) = held();
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;

@@ -1,4 +1,4 @@
-//! A RabbitMQ that the tests of one run share, with a virtual host for each test.
+//! One RabbitMQ shared by all tests of a run, with a virtual host for each test.
 
 use std::{
     sync::{
@@ -28,10 +28,10 @@ use weft_events::{
 };
 use weft_runtime::{clock, clock::Clock, clock::SystemClock, lifecycle::Shutdown, metrics::Metrics};
 
-/// Long enough for a machine that compiles something else at the same time.
+/// Timeout of every wait; long enough for a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
-/// A RabbitMQ with its folder; the folder goes after the process.
+/// A RabbitMQ process and its directory, which is removed after the process has ended.
 #[derive(Debug)]
 pub(crate) struct Rabbit {
     pub(crate) server: RabbitMq,
@@ -39,13 +39,13 @@ pub(crate) struct Rabbit {
 }
 
 impl Rabbit {
-    /// One for this test alone, to be killed.
+    /// A RabbitMQ for one test only, which may kill it.
     pub(crate) async fn own() -> Arc<Self> {
         let state = StateDir::temporary().unwrap();
         Arc::new(Self { server: RabbitMq::start(state.path()).await.unwrap(), _state: state })
     }
 
-    /// The one that tests share while any of them runs.
+    /// The RabbitMQ that running tests share.
     async fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Rabbit>> = Mutex::const_new(Weak::new());
         let mut shared = SHARED.lock().await;
@@ -58,7 +58,7 @@ impl Rabbit {
     }
 }
 
-/// A virtual host, so that tests do not see each other's queues.
+/// A virtual host, which isolates the queues of a test.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) rabbit: Arc<Rabbit>,
@@ -80,7 +80,7 @@ impl Place {
         Self { rabbit, uri }
     }
 
-    /// The default virtual host of a RabbitMQ of one's own.
+    /// The default virtual host of a RabbitMQ for one test only.
     pub(crate) async fn own() -> Self {
         let rabbit = Rabbit::own().await;
         let uri = rabbit.server.uri().to_owned();
@@ -95,21 +95,21 @@ impl Place {
         publisher(self.amqp())
     }
 
-    /// Moves dead letters into this store. It ends with the task.
+    /// Moves dead letters to `store` until the task is aborted.
     pub(crate) fn move_letters(&self, store: &Kept) -> JoinHandle<()> {
         let metrics = EventMetrics::register(&Metrics::default());
         let mover = DeadLetterMover::start(self.amqp(), store.clone(), clock::system(), metrics);
         tokio::spawn(mover.run(Shutdown::default()))
     }
 
-    /// The exchanges and queues, declared by a connection of this crate.
+    /// Declares the topology through this crate, and opens a channel.
     pub(crate) async fn declared(&self) -> Raw {
         let publisher = self.publisher();
         publisher.publish(&event("mail.declares"), soon()).await.unwrap();
         self.channel().await
     }
 
-    /// A channel past this crate, for what others do to the queues.
+    /// A plain lapin channel, for what other clients do.
     pub(crate) async fn channel(&self) -> Raw {
         let connection = Connection::connect(&self.uri, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
@@ -147,7 +147,7 @@ pub(crate) fn publisher(amqp: Amqp) -> Publisher {
     Publisher::start(amqp, EventMetrics::register(&Metrics::default()))
 }
 
-/// A consumer at work.
+/// A running consumer.
 pub(crate) struct Running {
     pub(crate) shutdown: Shutdown,
     pub(crate) status: tokio::sync::watch::Receiver<weft_events::ConsumerStatus>,
@@ -159,26 +159,26 @@ impl Running {
     pub(crate) async fn consuming(mut self) -> Self {
         timeout(SOON, self.status.wait_for(|status| status.consuming))
             .await
-            .expect("it never consumes")
+            .expect("the consumer did not start consuming")
             .unwrap();
         self
     }
 
-    /// Ends it in order.
+    /// Shuts the consumer down gracefully.
     pub(crate) async fn end(self) {
         self.shutdown.request();
-        timeout(SOON, self.task).await.expect("it never ends").unwrap();
+        timeout(SOON, self.task).await.expect("the consumer did not end").unwrap();
     }
 
-    /// Ends it as a crash would: what is in hand goes back to the queue.
+    /// Ends the consumer like a crash: unacknowledged messages return to the queue.
     pub(crate) async fn crash(self) {
         self.shutdown.cut_now();
-        timeout(SOON, self.task).await.expect("it never ends").unwrap();
+        timeout(SOON, self.task).await.expect("the consumer did not end").unwrap();
     }
 }
 
-/// A handler that does as a function says, and tells of each event.
-pub(crate) struct Doing<F>(F, mpsc::UnboundedSender<Seen>);
+/// A handler that calls a function, and sends each event to the test.
+pub(crate) struct HandlerFn<F>(F, mpsc::UnboundedSender<Seen>);
 
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -186,16 +186,16 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
 }
 
-pub(crate) fn doing<F>(act: F) -> (Doing<F>, mpsc::UnboundedReceiver<Seen>)
+pub(crate) fn handler_fn<F>(act: F) -> (HandlerFn<F>, mpsc::UnboundedReceiver<Seen>)
 where
     F: Fn(&Received) -> Outcome + Send + Sync + 'static,
 {
     let (tell, seen) = mpsc::unbounded_channel();
-    (Doing(act, tell), seen)
+    (HandlerFn(act, tell), seen)
 }
 
 #[async_trait]
-impl<F: Fn(&Received) -> Outcome + Send + Sync + 'static> Handler for Doing<F> {
+impl<F: Fn(&Received) -> Outcome + Send + Sync + 'static> Handler for HandlerFn<F> {
     async fn handle(&self, event: &Received) -> Outcome {
         let _ = self.1.send(Seen { event: event.clone(), at: Instant::now() });
         (self.0)(event)
@@ -203,7 +203,7 @@ impl<F: Fn(&Received) -> Outcome + Send + Sync + 'static> Handler for Doing<F> {
 }
 
 pub(crate) async fn next(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
-    timeout(SOON, seen.recv()).await.expect("no event came").expect("the consumer has ended")
+    timeout(SOON, seen.recv()).await.expect("no event arrived").expect("the consumer has ended")
 }
 
 pub(crate) fn event(kind: &str) -> Event {
@@ -216,20 +216,20 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + SOON
 }
 
-/// What a store in memory does with a letter.
+/// What the in-memory store does with a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Store,
     Unavailable,
     Refuse,
-    /// It is stored, and the answer never comes.
+    /// Stores the letter and never answers.
     StoreAndHang,
 }
 
-/// The answer to a letter with this body.
+/// Chooses the answer by the letter's body.
 type ByBody = fn(&[u8]) -> Answer;
 
-/// A store of dead letters in memory. Clones are one.
+/// An in-memory store of dead letters. Clones share the letters.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) letters: Arc<std::sync::Mutex<Vec<DeadLetter>>>,
@@ -254,7 +254,7 @@ impl Kept {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// Waits until so many letters are stored.
+    /// Waits until at least `count` letters are stored.
     pub(crate) async fn until(&self, count: usize) -> Vec<DeadLetter> {
         let deadline = soon();
         loop {
@@ -296,7 +296,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// Messages that wait in a queue, not counting those in a consumer's hands.
+    /// Number of ready messages in a queue, without unacknowledged ones.
     pub(crate) async fn waiting(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         self.channel
@@ -306,7 +306,7 @@ impl Raw {
             .message_count()
     }
 
-    /// Waits until so many messages wait in a queue.
+    /// Waits until a queue has `count` ready messages.
     pub(crate) async fn until_waiting(&self, queue: &str, count: u32) {
         let deadline = soon();
         loop {
@@ -319,12 +319,12 @@ impl Raw {
         }
     }
 
-    /// As [`Raw::until_waiting`], for a queue that may not have been declared again yet.
+    /// As [`Raw::until_waiting`], for a queue that may not exist yet.
     pub(crate) async fn until_waiting_or_missing(&self, queue: &str, count: u32) {
         let deadline = soon();
         loop {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            // A queue that is missing ends the channel.
+            // A missing queue closes the channel.
             let channel = self.connection.create_channel().await.unwrap();
             let now = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
             if now.as_ref().is_ok_and(|now| now.message_count() == count) {
@@ -344,7 +344,7 @@ impl Raw {
             if let Some(message) = got {
                 return message.delivery;
             }
-            assert!(Instant::now() < deadline, "no message came to {queue}");
+            assert!(Instant::now() < deadline, "no message arrived in {queue}");
             sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,6 +1,6 @@
-//! Events through a real RabbitMQ.
+//! Tests with a real RabbitMQ.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers may panic")]
 
 mod consume;
 mod dead_letters;

@@ -10,12 +10,12 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use weft_events::{ConsumerOptions, Outcome, PublishError, Publisher, Queue};
 
-use crate::helpers::{Place, doing, event, next, soon};
+use crate::helpers::{Place, event, handler_fn, next, soon};
 
 const PUBLISHERS: usize = 8;
 const KILLS: usize = 3;
 
-/// Publishes, each event until it is confirmed or `end` is set; returns the ids that were confirmed.
+/// Publishes events until `end` is set, and repeats each until it is confirmed. Returns the confirmed ids.
 async fn flow(publisher: Publisher, end: Arc<AtomicBool>) -> Vec<String> {
     let mut confirmed = Vec::new();
     while !end.load(Ordering::SeqCst) {
@@ -23,18 +23,18 @@ async fn flow(publisher: Publisher, end: Arc<AtomicBool>) -> Vec<String> {
         if publisher.publish(&event, Instant::now() + Duration::from_secs(1)).await.is_ok() {
             confirmed.push(event.id);
         }
-        // Only to keep the number of events small.
+        // Keeps the number of events small.
         sleep(Duration::from_millis(5)).await;
     }
     confirmed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_confirmed_is_lost_when_rabbitmq_is_killed_while_events_flow() {
+async fn loses_no_confirmed_event_when_rabbitmq_is_killed() {
     let place = Place::own().await;
     let handled: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let counts = handled.clone();
-    let (handler, _seen) = doing(move |event| {
+    let (handler, _seen) = handler_fn(move |event| {
         *counts.lock().unwrap().entry(event.id.clone()).or_default() += 1;
         Outcome::Done
     });
@@ -48,7 +48,7 @@ async fn nothing_confirmed_is_lost_when_rabbitmq_is_killed_while_events_flow() {
         let before = handled.lock().unwrap().len();
         let deadline = soon();
         while handled.lock().unwrap().len() < before + 100 {
-            assert!(Instant::now() < deadline, "events do not flow");
+            assert!(Instant::now() < deadline, "no events are confirmed");
             sleep(Duration::from_millis(10)).await;
         }
         place.rabbit.server.kill().await.unwrap();
@@ -57,7 +57,7 @@ async fn nothing_confirmed_is_lost_when_rabbitmq_is_killed_while_events_flow() {
     let before = handled.lock().unwrap().len();
     let deadline = soon();
     while handled.lock().unwrap().len() < before + 100 {
-        assert!(Instant::now() < deadline, "events do not flow after the last kill");
+        assert!(Instant::now() < deadline, "no events are confirmed after the last kill");
         sleep(Duration::from_millis(10)).await;
     }
     end.store(true, Ordering::SeqCst);
@@ -90,9 +90,9 @@ async fn nothing_confirmed_is_lost_when_rabbitmq_is_killed_while_events_flow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rabbitmq_that_hangs_is_noticed_and_used_again_once_it_goes_on() {
+async fn detects_a_hung_rabbitmq_and_recovers() {
     let place = Place::own().await;
-    let (handler, mut seen) = doing(|_| Outcome::Done);
+    let (handler, mut seen) = handler_fn(|_| Outcome::Done);
     let mut running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     running.publisher.publish(&event("log.INFO"), soon()).await.unwrap();
     next(&mut seen).await;
@@ -102,12 +102,12 @@ async fn a_rabbitmq_that_hangs_is_noticed_and_used_again_once_it_goes_on() {
     let error =
         running.publisher.publish(&event("log.INFO"), start + Duration::from_secs(1)).await.unwrap_err();
     assert!(
-        matches!(&error, PublishError::Unavailable { reason } if reason.contains("no confirmation came")),
+        matches!(&error, PublishError::Unavailable { reason } if reason.contains("no confirmation arrived")),
         "{error:?}"
     );
     // Two missed heartbeats.
     let noticed = running.status.wait_for(|status| !status.consuming);
-    timeout(Duration::from_secs(120), noticed).await.expect("the hang is never noticed").unwrap();
+    timeout(Duration::from_secs(120), noticed).await.expect("the hang was not detected").unwrap();
 
     place.rabbit.server.resume().unwrap();
     let mut running = running.consuming().await;
@@ -119,10 +119,10 @@ async fn a_rabbitmq_that_hangs_is_noticed_and_used_again_once_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rabbitmq_without_memory_takes_no_publications_says_so_and_still_takes_acknowledgements() {
+async fn a_memory_alarm_blocks_publishing_but_not_acknowledgements() {
     let place = Place::own().await;
-    let (handler, mut seen) = doing(|event| {
-        // Still in hand when the alarm goes off.
+    let (handler, mut seen) = handler_fn(|event| {
+        // The event is still in hand when the alarm is raised.
         std::thread::sleep(Duration::from_millis(if event.kind == "log.WARNING" { 500 } else { 0 }));
         Outcome::Done
     });
@@ -133,7 +133,7 @@ async fn a_rabbitmq_without_memory_takes_no_publications_says_so_and_still_takes
     let watermark =
         |value: &str| place.rabbit.server.ctl(&["set_vm_memory_high_watermark", "absolute", value]).unwrap();
     watermark("1MB");
-    // RabbitMQ tells a connection that it is blocked when it publishes; the first one still goes out.
+    // RabbitMQ blocks a connection when it publishes; the first publication still succeeds.
     let within = || Instant::now() + Duration::from_secs(2);
     let mut last = running.publisher.publish(&event("log.INFO"), within()).await;
     if last.is_ok() {
@@ -144,7 +144,7 @@ async fn a_rabbitmq_without_memory_takes_no_publications_says_so_and_still_takes
         matches!(&error, PublishError::Blocked { reason } if reason.contains("memory")),
         "{error:?} after {last:?}"
     );
-    assert!(running.publisher.status().message.unwrap().contains("takes no publications"));
+    assert!(running.publisher.status().message.unwrap().contains("blocks publishing"));
     assert!(running.status.borrow().consuming, "the consumer's own connection is not blocked");
 
     watermark("2GB");

@@ -25,7 +25,7 @@ async fn a_confirmed_event_is_in_its_queue_with_its_attributes() {
 }
 
 #[tokio::test]
-async fn each_of_many_publications_gets_its_own_answer() {
+async fn concurrent_publications_each_get_their_own_result() {
     let place = Place::new().await;
     let publisher = place.publisher();
     let wanted: Vec<Event> = (0..100).map(|_| event("log.INFO")).collect();
@@ -41,7 +41,7 @@ async fn each_of_many_publications_gets_its_own_answer() {
 }
 
 #[tokio::test]
-async fn without_rabbitmq_a_publication_ends_at_its_deadline_and_says_what_is_missing() {
+async fn publishing_without_rabbitmq_fails_at_the_deadline_with_the_cause() {
     let port = weft_devstack::free_port().unwrap();
     let publisher = publisher(amqp(&format!("amqp://u:p@127.0.0.1:{port}/%2f")));
     let start = Instant::now();
@@ -55,7 +55,7 @@ async fn without_rabbitmq_a_publication_ends_at_its_deadline_and_says_what_is_mi
 }
 
 #[tokio::test]
-async fn a_refused_password_is_reported_and_works_without_a_restart_once_rabbitmq_accepts_it() {
+async fn reports_refused_credentials_and_recovers_without_a_restart() {
     let place = Place::own().await;
     let (before, after) = place.uri.split_once('@').unwrap();
     let wrong = format!("{before}wrong@{after}");
@@ -84,7 +84,7 @@ async fn a_refused_password_is_reported_and_works_without_a_restart_once_rabbitm
 }
 
 #[tokio::test]
-async fn a_vhost_that_is_not_there_is_told() {
+async fn reports_a_missing_vhost() {
     let place = Place::new().await;
     let publisher = publisher(amqp(&format!("{}x", place.uri)));
     let error =
@@ -94,7 +94,7 @@ async fn a_vhost_that_is_not_there_is_told() {
 }
 
 #[tokio::test]
-async fn the_largest_event_is_taken_and_a_larger_one_refused_here() {
+async fn publishes_the_largest_event_and_rejects_a_larger_one() {
     let place = Place::new().await;
     let publisher = place.publisher();
     let of_size = |size: usize| Event {
@@ -108,12 +108,12 @@ async fn the_largest_event_is_taken_and_a_larger_one_refused_here() {
 }
 
 #[tokio::test]
-async fn a_publication_that_is_given_up_disturbs_no_later_one() {
+async fn a_dropped_publication_does_not_affect_later_ones() {
     let place = Place::new().await;
     let publisher = place.publisher();
     publisher.publish(&event("log.INFO"), soon()).await.unwrap();
     for _ in 0..50 {
-        // Unroutable, and dropped at any point of its way.
+        // Unroutable, and dropped at a varying point.
         let lost = event("nobody.wants");
         let _ = timeout(Duration::from_micros(300), publisher.publish(&lost, soon())).await;
         publisher.publish(&event("log.INFO"), soon()).await.unwrap();

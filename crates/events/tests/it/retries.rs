@@ -9,13 +9,13 @@ use lapin::{
 use weft_events::{ConsumerOptions, Outcome, Queue};
 use weft_runtime::clock::{Clock, SystemClock};
 
-use crate::helpers::{Place, Raw, doing, event, header, next, soon};
+use crate::helpers::{Place, Raw, event, handler_fn, header, next, soon};
 
 #[tokio::test]
-async fn a_failed_event_comes_again_after_1_and_5_seconds() {
+async fn retries_a_failed_event_after_1_and_5_seconds() {
     let place = Place::new().await;
     let (handler, mut seen) =
-        doing(|event| if event.attempts < 2 { Outcome::Retry("not yet".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts < 2 { Outcome::Retry("not yet".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     running.publisher.publish(&sent, soon()).await.unwrap();
@@ -34,14 +34,14 @@ async fn a_failed_event_comes_again_after_1_and_5_seconds() {
     assert_eq!(place.channel().await.waiting(Queue::Log.name()).await, 0);
 }
 
-/// A message that has been through this already.
+/// Publishes a message that already has failed attempts.
 async fn publish_with_history(raw: &Raw, attempts: i64, failures: i64, first: Timestamp) {
     let mut headers = FieldTable::default();
     headers.insert("weft-attempts".into(), AMQPValue::LongLongInt(attempts));
     headers.insert("weft-failures".into(), AMQPValue::LongLongInt(failures));
     headers.insert("weft-first-attempt".into(), AMQPValue::LongString(first.to_string().into()));
     headers.insert("tenant".into(), AMQPValue::LongString("a".into()));
-    // It would send a copy of every retry to this queue: the default exchange routes by the queue's name.
+    // If kept, `CC` would send a copy of every retry to this queue: the default exchange routes by queue name.
     let copies = vec![AMQPValue::LongString(Queue::Mail.name().into())];
     headers.insert("CC".into(), AMQPValue::FieldArray(copies.into()));
     let properties = BasicProperties::default().with_headers(headers).with_expiration("60000".into());
@@ -50,9 +50,9 @@ async fn publish_with_history(raw: &Raw, attempts: i64, failures: i64, first: Ti
 }
 
 #[tokio::test]
-async fn the_third_and_fourth_failure_wait_15_and_60_seconds_and_the_fifth_is_a_dead_letter() {
+async fn failures_wait_15_and_60_seconds_and_the_fifth_is_a_dead_letter() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Retry("never".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Retry("never".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let first = SystemClock.now();
@@ -68,15 +68,15 @@ async fn the_third_and_fourth_failure_wait_15_and_60_seconds_and_the_fifth_is_a_
     }
     publish_with_history(&raw, 4, 4, first).await;
     let dead = raw.take(&Queue::Log.dead()).await;
-    assert_eq!(header(&dead, "weft-dead-reason").as_deref(), Some("failed 5 times, at last: never"));
+    assert_eq!(header(&dead, "weft-dead-reason").as_deref(), Some("failed 5 times; last error: never"));
     assert_eq!(raw.waiting(Queue::Mail.name()).await, 0, "a retry was copied");
     running.end().await;
 }
 
 #[tokio::test]
-async fn what_is_unavailable_repeats_the_last_tier_for_three_days() {
+async fn an_unavailable_outcome_is_retried_for_three_days() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Unavailable("away".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Unavailable("away".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let ago = |hours| SystemClock.now() - SignedDuration::from_hours(hours);
@@ -89,14 +89,14 @@ async fn what_is_unavailable_repeats_the_last_tier_for_three_days() {
 
     publish_with_history(&raw, 4_000, 0, ago(73)).await;
     let dead = raw.take(&Queue::Log.dead()).await;
-    assert_eq!(header(&dead, "weft-dead-reason").as_deref(), Some("gave up after 73 h, at last: away"));
+    assert_eq!(header(&dead, "weft-dead-reason").as_deref(), Some("gave up after 73 h; last error: away"));
     running.end().await;
 }
 
 #[tokio::test]
-async fn a_retry_that_can_not_be_stored_leaves_the_message_unacknowledged_and_it_comes_back() {
+async fn a_message_stays_unacknowledged_when_its_retry_can_not_be_published() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Retry("not yet".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Retry("not yet".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let tier = Queue::Log.retry(Duration::from_secs(1));
@@ -107,9 +107,9 @@ async fn a_retry_that_can_not_be_stored_leaves_the_message_unacknowledged_and_it
     running.crash().await;
     raw.until_waiting(Queue::Log.name(), 1).await;
 
-    // The next consumer declares what is missing.
+    // The next consumer declares the missing queue again.
     let (handler, mut seen) =
-        doing(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     assert_eq!(next(&mut seen).await.event.id, sent.id);
     assert_eq!(next(&mut seen).await.event.id, sent.id);
@@ -118,9 +118,9 @@ async fn a_retry_that_can_not_be_stored_leaves_the_message_unacknowledged_and_it
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_waits_10_minutes_1_hour_and_6_hours_and_is_then_a_dead_letter() {
+async fn an_unknown_outcome_waits_10_minutes_1_hour_and_6_hours() {
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Unknown("no reply".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Unknown("no reply".into()));
     let running = place.consume_from(Queue::Mail, ConsumerOptions::default(), handler).consuming().await;
     let raw = place.channel().await;
     let publish = async |unknowns: i64| {

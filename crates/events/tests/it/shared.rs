@@ -3,17 +3,17 @@ use tokio::time::timeout;
 use weft_events::{ConsumerOptions, Consumers, EventMetrics, Outcome, Queue};
 use weft_runtime::{clock, lifecycle::Shutdown, metrics::Metrics};
 
-use crate::helpers::{Place, SOON, doing, event, next, soon};
+use crate::helpers::{Place, SOON, event, handler_fn, next, soon};
 
 #[tokio::test]
-async fn consumers_share_a_connection_and_a_queue_that_is_gone_leaves_the_others_alone() {
+async fn consumers_share_a_connection_and_survive_a_deleted_queue() {
     let place = Place::own().await;
     let publisher = place.publisher();
     let metrics = EventMetrics::register(&Metrics::default());
     let consumers = Consumers::start(publisher.clone(), clock::system(), metrics);
     let shutdown = Shutdown::default();
-    let (of_log, mut logs) = doing(|_| Outcome::Done);
-    let (of_mail, mut mails) = doing(|_| Outcome::Done);
+    let (of_log, mut logs) = handler_fn(|_| Outcome::Done);
+    let (of_mail, mut mails) = handler_fn(|_| Outcome::Done);
     let log = consumers.of(Queue::Log, ConsumerOptions::default(), of_log);
     let mail = consumers.of(Queue::Mail, ConsumerOptions::default(), of_mail);
     let (log_status, mut mail_status) = (log.watch(), mail.watch());
@@ -27,7 +27,7 @@ async fn consumers_share_a_connection_and_a_queue_that_is_gone_leaves_the_others
     next(&mut logs).await;
     assert!(log_status.borrow().consuming && log_status.borrow().store.reachable);
 
-    // Whoever connects declares what is missing.
+    // Every new connection declares the topology.
     place.publisher().publish(&event("mail.send"), soon()).await.unwrap();
     next(&mut mails).await;
     let connections = place.rabbit.server.ctl(&["list_connections", "client_properties", "--quiet"]).unwrap();

@@ -13,9 +13,9 @@ use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 use weft_events::{ConsumerOptions, Outcome, Queue};
 
-use crate::helpers::{Kept, Place, doing, event, next, soon};
+use crate::helpers::{Kept, Place, event, handler_fn, next, soon};
 
-/// Spans of the whole test run; each test finds its own by the message's id.
+/// Spans of the whole test run; each test finds its own by message id.
 fn exporter() -> &'static InMemorySpanExporter {
     static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
     EXPORTER.get_or_init(|| {
@@ -32,7 +32,7 @@ fn attributes(span: &SpanData) -> HashMap<String, Value> {
     span.attributes.iter().map(|pair| (pair.key.to_string(), pair.value.clone())).collect()
 }
 
-/// The spans about a message, once there are so many, in the order of their ends.
+/// Waits for `count` spans about a message; returns them in the order in which they ended.
 async fn spans_of(id: &str, count: usize) -> Vec<SpanData> {
     let deadline: Instant = soon();
     loop {
@@ -50,11 +50,11 @@ async fn spans_of(id: &str, count: usize) -> Vec<SpanData> {
 }
 
 #[tokio::test]
-async fn one_trace_leads_from_the_publisher_through_every_attempt() {
+async fn one_trace_contains_the_publication_and_every_attempt() {
     exporter();
     let place = Place::new().await;
     let (handler, mut seen) =
-        doing(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
+        handler_fn(|event| if event.attempts == 0 { Outcome::Retry("once".into()) } else { Outcome::Done });
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     let request = tracing::info_span!("request");
@@ -73,7 +73,7 @@ async fn one_trace_leads_from_the_publisher_through_every_attempt() {
             "process listener.log"
         ]
     );
-    let [producer, retry, first, second] = &spans[..] else { panic!("four") };
+    let [producer, retry, first, second] = &spans[..] else { panic!("expected four spans") };
     let trace = producer.span_context.trace_id();
     assert!(spans.iter().all(|span| span.span_context.trace_id() == trace));
 
@@ -101,7 +101,7 @@ async fn one_trace_leads_from_the_publisher_through_every_attempt() {
         assert_eq!(
             attempt.parent_span_id,
             producer.span_context.span_id(),
-            "an attempt is a child of the publication"
+            "every attempt is a child of the publication"
         );
         let links: Vec<_> = attempt.links.iter().map(|link| link.span_context.span_id()).collect();
         assert_eq!(links, [producer.span_context.span_id()]);
@@ -115,10 +115,10 @@ async fn one_trace_leads_from_the_publisher_through_every_attempt() {
 }
 
 #[tokio::test]
-async fn a_replay_belongs_to_the_trace_of_its_event_and_is_linked_to_the_request_that_asked_for_it() {
+async fn a_replay_joins_the_event_trace_and_links_to_its_request() {
     exporter();
     let place = Place::new().await;
-    let (handler, mut seen) = doing(|_| Outcome::Rejected("no".into()));
+    let (handler, mut seen) = handler_fn(|_| Outcome::Rejected("no".into()));
     let running = place.consume(ConsumerOptions::default(), handler).consuming().await;
     let sent = event("log.INFO");
     let request = tracing::info_span!("request");
@@ -156,7 +156,7 @@ async fn a_replay_belongs_to_the_trace_of_its_event_and_is_linked_to_the_request
 }
 
 #[tokio::test]
-async fn a_failed_publication_is_an_error_in_its_span() {
+async fn marks_the_span_of_a_failed_publication() {
     exporter();
     let place = Place::new().await;
     let lost = event("nobody.wants");

@@ -1,4 +1,4 @@
-//! `log.<SEVERITY>`: an entry for the logger.
+//! `log.<SEVERITY>`: stores an entry in the logger.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,14 @@ use weft_values::{audit, text};
 
 use super::{About, outcome, typed};
 
-/// An event's data.
+/// The event's data.
 #[derive(Debug, Deserialize)]
 struct Payload {
     name: String,
     data: String,
 }
 
-/// Has the logger store each event.
+/// Sends each event to the logger.
 pub(crate) fn handler(logger: LogServiceClient<Channel>) -> impl Handler {
     typed(move |about, payload| {
         let mut logger = logger.clone();
@@ -33,10 +33,10 @@ pub(crate) fn handler(logger: LogServiceClient<Channel>) -> impl Handler {
 fn entry(about: About, payload: Payload) -> Result<Entry, String> {
     let Payload { name, data } = payload;
     let level = level(&about.kind)?;
-    text::entry_name(&name).map_err(|error| format!("the data's field `name`: {error}"))?;
+    text::entry_name(&name).map_err(|error| format!("invalid data at field `name`: {error}"))?;
     if audit::is_reserved(&about.source) {
         return Err(format!(
-            "the event's source `{}` is reserved for records of who did what; expected another name",
+            "invalid source `{}`: reserved for audit records; expected another name",
             about.source
         ));
     }
@@ -47,7 +47,7 @@ fn entry(about: About, payload: Payload) -> Result<Entry, String> {
         level: level.into(),
         name,
         data,
-        // The logger takes the trace of this call, which is the event's.
+        // Empty: the logger uses the trace of this call, which is the event's.
         trace_id: String::new(),
         attributes: HashMap::from([("event.id".into(), about.id), ("event.type".into(), about.kind)]),
     })
@@ -63,7 +63,7 @@ fn level(kind: &str) -> Result<Level, String> {
         "ERROR" => Ok(Level::Error),
         "FATAL" => Ok(Level::Fatal),
         _ => Err(format!(
-            "the type `{kind}` has an unknown severity: TRACE, DEBUG, INFO, WARNING, ERROR, FATAL are known"
+            "event type `{kind}`: unknown severity; expected TRACE, DEBUG, INFO, WARNING, ERROR or FATAL"
         )),
     }
 }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_would_pass_for_a_record_is_refused() {
+    fn rejects_a_source_reserved_for_audit_records() {
         for source in ["broker.audit", "authentication", "Authentication "] {
             let payload = Payload { name: "authentication".into(), data: "a@b.c logged in".into() };
             let refused = entry(About { source: source.into(), ..about("log.INFO") }, payload).unwrap_err();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn data_of_the_wrong_shape_is_refused_with_the_fields_name() {
+    fn rejects_invalid_data_and_names_the_field() {
         let reason = |kind, data| {
             let payload: Result<Payload, String> = event(kind, data).json();
             payload.and_then(|payload| entry(about(kind), payload)).unwrap_err()
@@ -104,7 +104,7 @@ mod tests {
         assert!(reason("log.INFO", r#"{"name":"n","data":null}"#).contains("`data`"));
         assert!(reason("log.INFO", r#"{"name":"n"}"#).contains("`data`"));
         assert!(reason("log.INFO", r#"{"name":"","data":"d"}"#).contains("`name`: the name is empty"));
-        assert!(reason("log.INFO", "[]").contains("wanted shape"));
+        assert!(reason("log.INFO", "[]").contains("invalid data"));
         assert!(reason("log.LOUD", r#"{"name":"n","data":"d"}"#).contains("log.LOUD"));
     }
 }

@@ -1,4 +1,4 @@
-//! `mail.send`: a mail from one person to another.
+//! `mail.send`: sends a mail through the mail service.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use weft_proto::weft::mail::v1::{SendRequest, mail_service_client::MailServiceCl
 
 use super::{About, outcome, reason, typed};
 
-/// An event's data.
+/// The event's data.
 #[derive(Debug, Deserialize)]
 struct Payload {
     from: String,
@@ -19,7 +19,7 @@ struct Payload {
     message: String,
 }
 
-/// Has mail send each event. A repeat has the same Message-ID.
+/// Sends each event to the mail service. A repeat has the same Message-ID.
 pub(crate) fn handler(mail: MailServiceClient<Channel>) -> impl Handler {
     typed(move |about, payload| {
         let mut mail = mail.clone();
@@ -27,7 +27,7 @@ pub(crate) fn handler(mail: MailServiceClient<Channel>) -> impl Handler {
     })
 }
 
-/// Where mail does not say that the mail was not sent, the outcome is unknown: a repeat may be a second copy.
+/// UNKNOWN and DEADLINE_EXCEEDED do not say whether the mail was sent, so a repeat may send a second copy.
 fn sent<T>(answer: Result<T, Status>) -> Outcome {
     match answer {
         Err(status) if matches!(status.code(), Code::Unknown | Code::DeadlineExceeded) => {
@@ -43,7 +43,7 @@ fn request(about: &About, payload: Payload) -> SendRequest {
         id: about.effect_id().to_string(),
         template: "message".into(),
         to,
-        // Who it is from is the Stack's to say.
+        // The sender is a setting of the mail service.
         reply_to: from,
         values: HashMap::from([("subject".into(), subject), ("message".into(), message)]),
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mail_has_the_events_id_and_replies_go_to_who_wrote_it() {
+    fn a_mail_has_the_events_id_and_reply_address() {
         let data = r#"{"from":"bob@example.org","to":"ann@example.org","subject":"s","message":"m"}"#;
         let request = request(&about("mail.send"), event("mail.send", data).json().unwrap());
         assert_eq!(request.id, "0199f3f0-0000-7000-8000-000000000001");
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_mail_vouches_for_is_repeated_at_once() {
+    fn an_ambiguous_status_is_an_unknown_outcome() {
         let of = |code| sent::<()>(Err(Status::new(code, "why")));
         assert_eq!(sent(Ok(())), Outcome::Done);
         assert_eq!(of(Code::Unknown), Outcome::Unknown("mail answered Unknown: why".into()));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn data_of_the_wrong_shape_is_refused_with_the_fields_name() {
+    fn rejects_invalid_data_and_names_the_field() {
         let reason = |data| event("mail.send", data).json::<Payload>().unwrap_err();
         assert!(reason(r#"{"from":"b","to":"a","subject":"s"}"#).contains("`message`"));
         assert!(reason(r#"{"from":"b","to":["a"],"subject":"s","message":"m"}"#).contains("`to`"));

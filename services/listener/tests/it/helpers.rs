@@ -1,4 +1,4 @@
-//! RabbitMQ, logger with its store, mail with a catcher, and the listener, as processes.
+//! Runs RabbitMQ, the logger with its store, mail with an SMTP catcher, and the listener, as processes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,15 +21,15 @@ use weft_runtime::{
     metrics::Metrics,
 };
 
-/// Long enough for a machine that compiles something else at the same time.
+/// Timeout of every wait; long enough for a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(180);
 
 pub(crate) fn soon() -> Instant {
     Instant::now() + SOON
 }
 
-/// Everything that an event passes, in the order in which it ends.
-pub(crate) struct Road {
+/// All processes that handle an event, in the order in which they are stopped.
+pub(crate) struct Pipeline {
     pub(crate) listener: Service,
     pub(crate) logger: Service,
     pub(crate) mail: Service,
@@ -42,7 +42,7 @@ pub(crate) struct Road {
     _state: StateDir,
 }
 
-impl Road {
+impl Pipeline {
     pub(crate) async fn start() -> Self {
         let state = StateDir::temporary().unwrap();
         let (mongodb, rabbitmq, maildev) = tokio::try_join!(
@@ -71,7 +71,7 @@ impl Road {
         Self { listener, logger, mail, maildev, rabbitmq, mongodb, publisher, client, letters, _state: state }
     }
 
-    /// Every entry of a service, by id; an id that is stored twice ends the test.
+    /// All entries of a service, by id. Panics if an id is stored twice.
     pub(crate) async fn entries(&self, service: &str) -> Result<HashMap<String, Entry>, tonic::Status> {
         let mut entries = HashMap::new();
         let mut cursor = String::new();
@@ -90,7 +90,7 @@ impl Road {
         }
     }
 
-    /// Waits until a service has so many entries.
+    /// Waits until a service has at least `count` entries.
     pub(crate) async fn until_entries(&self, service: &str, count: usize) -> HashMap<String, Entry> {
         let deadline = soon();
         loop {
@@ -115,11 +115,11 @@ impl Road {
         Ok(self.letters.clone().list(request).await?.into_inner().items)
     }
 
-    /// Waits until a queue has so many dead letters in the logger's store, and none in RabbitMQ.
+    /// Waits until a queue has at least `count` dead letters in the logger's store, and none in RabbitMQ.
     pub(crate) async fn until_letters(&self, queue: &str, count: usize) -> Vec<Letter> {
         let deadline = soon();
         loop {
-            // The logger may not have its store back yet.
+            // The logger may not be connected to its store yet.
             let letters = self.letters(queue).await.unwrap_or_default();
             if letters.len() >= count && self.messages(&format!("{queue}.dead")) == 0 {
                 return letters;
@@ -134,13 +134,13 @@ impl Road {
         }
     }
 
-    /// Every mail that was caught.
+    /// All mails that the catcher received.
     pub(crate) async fn mails(&self) -> Vec<Value> {
         let answer = reqwest::get(format!("{}/api/email", self.maildev.url())).await.unwrap();
         answer.json().await.unwrap()
     }
 
-    /// Waits until each of these events has arrived as a mail, once at least, and returns all mails.
+    /// Waits until each event has arrived as a mail at least once. Returns all mails.
     pub(crate) async fn until_mails(&self, events: impl IntoIterator<Item = &String> + Clone) -> Vec<Value> {
         let deadline = soon();
         loop {
@@ -162,16 +162,20 @@ impl Road {
         }
     }
 
-    /// Waits until a queue has so many messages.
+    /// Waits until a queue has `count` messages.
     pub(crate) async fn until_messages(&self, queue: &str, count: u64) {
         let deadline = soon();
         while self.messages(queue) != count {
-            assert!(Instant::now() < deadline, "{queue} never has {count}; {}", self.listener.log_tail());
+            assert!(
+                Instant::now() < deadline,
+                "{queue} does not have {count} messages; {}",
+                self.listener.log_tail()
+            );
             sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// How many messages a queue has.
+    /// Number of messages in a queue.
     pub(crate) fn messages(&self, queue: &str) -> u64 {
         let list =
             self.rabbitmq.ctl(&["list_queues", "--quiet", "--no-table-headers", "name", "messages"]).unwrap();
@@ -189,7 +193,7 @@ fn of_mail(maildev: &MailDev) -> ServiceOptions {
         .env("FROM_ADDRESS", "weft@example.com")
 }
 
-/// The header of the mail that this event becomes.
+/// The `Message-ID` of the mail of an event.
 pub(crate) fn message_id(event: &str) -> String {
     format!("<{event}@example.com>")
 }

@@ -10,12 +10,12 @@ use std::{
 use tokio::time::{Instant, sleep};
 use weft_events::{Event, Publisher};
 
-use crate::helpers::{Road, event, mail_event, soon};
+use crate::helpers::{Pipeline, event, mail_event, soon};
 
 const SOURCE: &str = "kills";
 const BETWEEN_KILLS: usize = 40;
 
-/// Publishes until `end` is set, and returns the ids that were confirmed.
+/// Publishes until `end` is set. Returns the confirmed ids.
 async fn flow(
     publisher: Publisher,
     next: impl Fn() -> Event,
@@ -29,38 +29,38 @@ async fn flow(
             confirmed.insert(event.id);
             count.fetch_add(1, Ordering::SeqCst);
         }
-        // Only to keep the number of events small.
+        // Keeps the number of events small.
         sleep(Duration::from_millis(10)).await;
     }
     confirmed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_confirmed_event_has_its_effect_whatever_is_killed() {
-    let road = Road::start().await;
+async fn every_confirmed_event_has_its_effect_when_processes_are_killed() {
+    let pipeline = Pipeline::start().await;
     let (count, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let entry = || event(SOURCE, "log.INFO", r#"{"name":"n","data":"d"}"#);
-    let entries = tokio::spawn(flow(road.publisher.clone(), entry, count.clone(), end.clone()));
+    let entries = tokio::spawn(flow(pipeline.publisher.clone(), entry, count.clone(), end.clone()));
     let mails =
-        tokio::spawn(flow(road.publisher.clone(), || mail_event("kills"), count.clone(), end.clone()));
+        tokio::spawn(flow(pipeline.publisher.clone(), || mail_event("kills"), count.clone(), end.clone()));
     let progress = async || {
         let (before, deadline) = (count.load(Ordering::SeqCst), soon());
         while count.load(Ordering::SeqCst) < before + BETWEEN_KILLS {
-            assert!(Instant::now() < deadline, "no event is confirmed any more");
+            assert!(Instant::now() < deadline, "no events are confirmed");
             sleep(Duration::from_millis(10)).await;
         }
     };
     progress().await;
-    road.rabbitmq.sync_declarations().unwrap();
+    pipeline.rabbitmq.sync_declarations().unwrap();
     let victims = [
-        &*road.listener,
-        &*road.mail,
-        &*road.logger,
-        &*road.mongodb,
-        &*road.rabbitmq,
-        &*road.maildev,
-        &*road.mail,
-        &*road.listener,
+        &*pipeline.listener,
+        &*pipeline.mail,
+        &*pipeline.logger,
+        &*pipeline.mongodb,
+        &*pipeline.rabbitmq,
+        &*pipeline.maildev,
+        &*pipeline.mail,
+        &*pipeline.listener,
     ];
     for process in victims {
         process.kill().await.unwrap();
@@ -70,19 +70,19 @@ async fn every_confirmed_event_has_its_effect_whatever_is_killed() {
     }
     end.store(true, Ordering::SeqCst);
     let (entries, mails) = (entries.await.unwrap(), mails.await.unwrap());
-    until_stored(&road, &entries).await;
-    road.until_mails(&mails).await;
+    until_stored(&pipeline, &entries).await;
+    pipeline.until_mails(&mails).await;
     for queue in ["listener.log", "listener.mail"] {
-        assert!(road.until_letters(queue, 0).await.is_empty(), "{queue} has dead letters");
+        assert!(pipeline.until_letters(queue, 0).await.is_empty(), "{queue} has dead letters");
     }
 }
 
-/// Waits until each event is stored; one that is stored twice ends the test.
-async fn until_stored(road: &Road, confirmed: &HashSet<String>) {
+/// Waits until each event is stored. Panics if one is stored twice.
+async fn until_stored(pipeline: &Pipeline, confirmed: &HashSet<String>) {
     let deadline = soon();
     loop {
-        // The logger may not have its store back yet.
-        let stored = road.entries(SOURCE).await.unwrap_or_default();
+        // The logger may not be connected to its store yet.
+        let stored = pipeline.entries(SOURCE).await.unwrap_or_default();
         let missing: Vec<_> = confirmed.iter().filter(|id| !stored.contains_key(*id)).collect();
         if missing.is_empty() {
             return;
@@ -92,7 +92,7 @@ async fn until_stored(road: &Road, confirmed: &HashSet<String>) {
             Instant::now() < deadline,
             "{} of {of} were lost: {missing:?}; {}",
             missing.len(),
-            road.listener.log_tail()
+            pipeline.listener.log_tail()
         );
         sleep(Duration::from_millis(200)).await;
     }

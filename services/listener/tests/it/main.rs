@@ -1,12 +1,12 @@
-//! The listener between a real RabbitMQ, a real logger and a real mail.
+//! Tests with a real RabbitMQ, logger and mail service.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers may panic")]
 
 mod credentials;
+mod entries;
 mod helpers;
 mod kills;
 mod letters;
 mod mails;
 mod original;
 mod process;
-mod road;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use weft_devstack::Service;
 
-use crate::helpers::{Road, event, soon};
+use crate::helpers::{Pipeline, event, soon};
 
 async fn get(service: &Service, path: &str) -> (u16, String) {
     let reply = reqwest::get(format!("{}{path}", service.admin_url())).await.unwrap();
@@ -17,48 +17,48 @@ async fn rabbitmq_status(service: &Service) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ready_means_consuming_and_alive_means_nothing_but_itself() {
-    let road = Road::start().await;
-    assert_eq!(get(&road.listener, "/readyz").await.0, 200);
-    let status = rabbitmq_status(&road.listener).await;
+async fn is_ready_only_while_it_consumes_and_always_alive() {
+    let pipeline = Pipeline::start().await;
+    assert_eq!(get(&pipeline.listener, "/readyz").await.0, 200);
+    let status = rabbitmq_status(&pipeline.listener).await;
     assert_eq!(
         (&status["reachable"], &status["authenticated"], &status["migrated"]),
         (&true.into(), &true.into(), &true.into())
     );
 
-    // In order, as a rollout ends it: what a SIGKILL does is the test of kills.
-    road.rabbitmq.stop().await.unwrap();
+    // A graceful stop, as in a rollout. The tests in `kills` use SIGKILL.
+    pipeline.rabbitmq.stop().await.unwrap();
     let deadline = soon();
-    while get(&road.listener, "/readyz").await.0 != 503
-        || rabbitmq_status(&road.listener).await["reachable"] != false
+    while get(&pipeline.listener, "/readyz").await.0 != 503
+        || rabbitmq_status(&pipeline.listener).await["reachable"] != false
     {
-        assert!(Instant::now() < deadline, "still ready without RabbitMQ, or still said to be reachable");
+        assert!(Instant::now() < deadline, "still ready, or RabbitMQ still reported as reachable");
         sleep(Duration::from_millis(20)).await;
     }
-    assert!(get(&road.listener, "/readyz").await.1.contains("rabbitmq"));
-    assert_eq!(get(&road.listener, "/livez").await.0, 200);
+    assert!(get(&pipeline.listener, "/readyz").await.1.contains("rabbitmq"));
+    assert_eq!(get(&pipeline.listener, "/livez").await.0, 200);
     assert!(
-        get(&road.listener, "/metrics").await.1.contains("rabbitmq_connected{connection=\"consumer\"} 0")
+        get(&pipeline.listener, "/metrics").await.1.contains("rabbitmq_connected{connection=\"consumer\"} 0")
     );
 
-    road.rabbitmq.start().await.unwrap();
-    road.listener.await_ready().await.unwrap();
-    assert_eq!(rabbitmq_status(&road.listener).await["reachable"], true);
+    pipeline.rabbitmq.start().await.unwrap();
+    pipeline.listener.await_ready().await.unwrap();
+    assert_eq!(rabbitmq_status(&pipeline.listener).await["reachable"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_ends_in_order_when_asked_and_loses_nothing() {
-    let road = Road::start().await;
+async fn a_graceful_stop_loses_no_event() {
+    let pipeline = Pipeline::start().await;
     let mut sent = Vec::new();
     for _ in 0..50 {
         let event = event("drain", "log.INFO", r#"{"name":"n","data":"d"}"#);
-        road.publisher.publish(&event, soon()).await.unwrap();
+        pipeline.publisher.publish(&event, soon()).await.unwrap();
         sent.push(event.id);
     }
-    assert_eq!(road.listener.stop().await.unwrap(), "exit status: 0");
-    let stored = road.entries("drain").await.unwrap().len();
-    assert_eq!(stored as u64 + road.messages("listener.log"), 50);
-    road.listener.start().await.unwrap();
-    let entries = road.until_entries("drain", 50).await;
+    assert_eq!(pipeline.listener.stop().await.unwrap(), "exit status: 0");
+    let stored = pipeline.entries("drain").await.unwrap().len();
+    assert_eq!(stored as u64 + pipeline.messages("listener.log"), 50);
+    pipeline.listener.start().await.unwrap();
+    let entries = pipeline.until_entries("drain", 50).await;
     assert!(sent.iter().all(|id| entries.contains_key(id)));
 }

@@ -1,4 +1,4 @@
-//! One group on its way into the store.
+//! Inserts one group.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::store::{Cause, Inserted, LogStore, StoreError};
 use crate::trace::{DatabaseSpan, DatabaseSpans};
 
-/// Inserts a group and answers each of its calls. Each call gets a span of its own, in its own trace.
+/// Inserts a group and answers its calls. Each call gets a database span in its own trace.
 pub(super) async fn run(
     store: Arc<dyn LogStore>,
     spans: DatabaseSpans,
@@ -36,7 +36,7 @@ pub(super) async fn run(
         Err(error) => Err(error),
     };
     if let Err(error) = &outcomes {
-        // Once for all calls of the group, in the trace of its first.
+        // Logged once for the group, in the trace of its first call.
         let _first = group.first().map(|waiting| waiting.span.clone().entered());
         tracing::error!(
             error = error as &dyn std::error::Error,
@@ -53,14 +53,14 @@ pub(super) async fn run(
         for span in opened {
             span.end(answer.as_ref().err().map(StoreError::kind));
         }
-        // The caller may have gone; its entries are stored all the same.
+        // The caller may have gone; its entries are stored anyway.
         let _ = waiting.answer.send(answer);
     }
 }
 
-/// What became of each entry, or the first refusal.
+/// The result of each entry, or the first refusal.
 fn answer(entries: impl Iterator<Item = Inserted>) -> Result<Vec<Written>, StoreError> {
-    // Takes all of them, so that the next call's outcomes are in place.
+    // Consumes all outcomes of this call, so that the next call gets its own.
     let entries: Vec<Inserted> = entries.collect();
     let each = entries.into_iter().map(|inserted| match inserted {
         Inserted::Created => Ok(Written::Created),

@@ -25,7 +25,7 @@ fn one_at_a_time() -> GroupConfig {
     GroupConfig { in_flight: 1, linger: Duration::ZERO, ..GroupConfig::default() }
 }
 
-/// Runs every task until each waits for something.
+/// Lets all tasks run until they wait.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -38,7 +38,7 @@ fn write(writer: &Writer, entries: Vec<Entry>) -> JoinHandle<Result<Vec<Written>
 }
 
 #[tokio::test]
-async fn what_arrives_during_an_insert_shares_the_next_one_in_order() {
+async fn calls_that_arrive_during_an_insert_share_the_next_one() {
     let store = Arc::new(FakeStore::gated());
     let (writer, _task) = start(&store, one_at_a_time());
     let mut calls = vec![write(&writer, vec![entry(1)])];
@@ -47,7 +47,7 @@ async fn what_arrives_during_an_insert_shares_the_next_one_in_order() {
         calls.push(write(&writer, vec![entry(n)]));
         settle().await;
     }
-    assert_eq!(store.groups(), [1], "the first does not wait for company");
+    assert_eq!(store.groups(), [1], "the first call does not wait for others");
     store.gate.add_permits(2);
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap(), [Written::Created]);
@@ -56,7 +56,7 @@ async fn what_arrives_during_an_insert_shares_the_next_one_in_order() {
     assert_eq!(store.ids(), (1..=5).map(|n| entry(n).id).collect::<Vec<_>>());
 }
 
-/// A group of sixteen calls in the store, and one call that waits behind it.
+/// Starts an insert of sixteen calls, with one call waiting behind it.
 async fn under_load(
     store: &Arc<FakeStore>,
     linger: Duration,
@@ -75,12 +75,12 @@ async fn under_load(
 }
 
 #[tokio::test]
-async fn under_load_callers_who_were_just_answered_share_the_group_of_those_who_wait() {
+async fn lingers_under_load_for_callers_who_were_just_answered() {
     let store = Arc::new(FakeStore::gated());
     let (writer, mut calls) = under_load(&store, LONG).await;
     store.gate.add_permits(2);
     settle().await;
-    assert_eq!(store.groups(), [1, 16], "the call that waited goes with the others");
+    assert_eq!(store.groups(), [1, 16], "the waiting call lingers");
     calls.extend((19..=30).map(|n| write(&writer, vec![entry(n)])));
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap(), [Written::Created]);
@@ -89,7 +89,7 @@ async fn under_load_callers_who_were_just_answered_share_the_group_of_those_who_
 }
 
 #[tokio::test]
-async fn callers_who_do_not_come_back_are_waited_for_a_moment_only() {
+async fn lingers_no_longer_than_configured() {
     let store = Arc::new(FakeStore::gated());
     let (_writer, calls) = under_load(&store, Duration::from_millis(20)).await;
     store.gate.add_permits(2);
@@ -100,7 +100,7 @@ async fn callers_who_do_not_come_back_are_waited_for_a_moment_only() {
 }
 
 #[tokio::test]
-async fn a_group_is_bounded_and_keeps_a_calls_entries_together() {
+async fn a_group_is_bounded_and_does_not_split_a_call() {
     let store = Arc::new(FakeStore::gated());
     let (writer, _task) = start(&store, GroupConfig { max_entries: 4, ..one_at_a_time() });
     let first = write(&writer, vec![entry(1)]);
@@ -117,7 +117,7 @@ async fn a_group_is_bounded_and_keeps_a_calls_entries_together() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_told_from_a_new_entry_and_a_refused_one_harms_no_other() {
+async fn a_repeat_or_refused_entry_does_not_affect_other_calls() {
     let store = Arc::new(FakeStore::gated().refusing(entry(3).id));
     let (writer, _task) = start(&store, one_at_a_time());
     let before = write(&writer, vec![entry(1)]);
@@ -137,7 +137,7 @@ async fn a_repeat_is_told_from_a_new_entry_and_a_refused_one_harms_no_other() {
 }
 
 #[tokio::test]
-async fn a_conflict_harms_no_other_entry_of_its_group_or_call() {
+async fn a_conflict_does_not_affect_other_entries() {
     let store = Arc::new(FakeStore::gated());
     let (writer, _task) = start(&store, one_at_a_time());
     let before = write(&writer, vec![entry(1)]);
@@ -153,11 +153,11 @@ async fn a_conflict_harms_no_other_entry_of_its_group_or_call() {
     assert_eq!(mixed.await, [Written::Conflict, Written::Created]);
     assert_eq!(repeat.await, [Written::Repeated]);
     assert_eq!(new.await, [Written::Created]);
-    assert_eq!(store.groups(), [1, 4], "all of them in one insert");
+    assert_eq!(store.groups(), [1, 4], "all in one insert");
 }
 
 #[tokio::test]
-async fn an_insert_that_fails_fails_its_calls_and_no_later_one() {
+async fn a_failed_insert_does_not_affect_later_calls() {
     let store = Arc::new(FakeStore::default());
     let (writer, _task) = start(&store, one_at_a_time());
     *store.fail.lock().unwrap() = Some(StoreError::Unavailable(Cause::new("gone")));
@@ -168,7 +168,7 @@ async fn an_insert_that_fails_fails_its_calls_and_no_later_one() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_during_the_insert_does_not_stop_it() {
+async fn a_dropped_call_does_not_stop_its_insert() {
     let store = Arc::new(FakeStore::gated());
     let (writer, task) = start(&store, one_at_a_time());
     let call = write(&writer, vec![entry(1)]);
@@ -182,7 +182,7 @@ async fn a_caller_who_leaves_during_the_insert_does_not_stop_it() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_while_waiting_is_left_out() {
+async fn skips_a_call_dropped_while_waiting() {
     let store = Arc::new(FakeStore::gated());
     let (writer, task) = start(&store, one_at_a_time());
     let first = write(&writer, vec![entry(1)]);
@@ -200,7 +200,7 @@ async fn a_caller_who_leaves_while_waiting_is_left_out() {
 }
 
 #[tokio::test]
-async fn what_waits_is_bounded_and_room_comes_back() {
+async fn bounds_waiting_writes_and_frees_their_room() {
     let store = Arc::new(FakeStore::gated());
     let large = |n| Entry { data: "x".repeat(6_000), ..entry(n) };
     let (writer, _task) = start(&store, GroupConfig { queue_bytes: 14_000, ..one_at_a_time() });
@@ -216,7 +216,7 @@ async fn what_waits_is_bounded_and_room_comes_back() {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_gets_an_answer_within_bounds() {
+async fn times_out_when_the_store_hangs() {
     let store = Arc::new(FakeStore::gated());
     let (writer, _task) = start_within(&store, one_at_a_time(), Duration::from_millis(50));
     let (running, waiting) = (write(&writer, vec![entry(1)]), write(&writer, vec![entry(2)]));
@@ -226,7 +226,7 @@ async fn a_store_that_hangs_gets_an_answer_within_bounds() {
 }
 
 #[tokio::test]
-async fn what_waits_is_written_before_the_end() {
+async fn writes_waiting_calls_before_it_ends() {
     let store = Arc::new(FakeStore::gated());
     let (writer, task) = start(&store, one_at_a_time());
     let calls: Vec<_> = (1..=9).map(|n| write(&writer, vec![entry(n)])).collect();
@@ -241,7 +241,7 @@ async fn what_waits_is_written_before_the_end() {
 }
 
 #[tokio::test]
-async fn each_call_of_a_group_has_its_own_database_span_in_its_own_trace() {
+async fn each_call_of_a_group_has_a_database_span_in_its_trace() {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));

@@ -1,4 +1,4 @@
-//! `weft.deadletter.v1.DeadLetterService`: the dead letters of RabbitMQ's queues.
+//! `weft.deadletter.v1.DeadLetterService`: stores, lists and removes dead letters.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use crate::letter::{Content, Letter, LetterQuery};
 use crate::store::mongo::letters::MongoLetters;
 use crate::validate::{self, Invalid};
 
-/// Text that a list shows.
+/// Maximum length of a text that a list contains.
 const TEXT_BYTES: usize = 1024;
-const REMOVED_AT_ONCE: usize = 1_000;
+const MAX_IDS: usize = 1_000;
 
-/// The service.
+/// Implements the service.
 #[derive(Clone)]
 pub struct Letters {
-    /// Where they are.
+    /// The stored letters.
     pub store: MongoLetters,
-    /// The present moment.
+    /// Current time.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -51,7 +51,7 @@ impl DeadLetterService for Letters {
 
     async fn get(&self, request: Request<pb::GetRequest>) -> Reply<pb::GetResponse> {
         let id = id("id", &request.into_inner().id).map_err(status::invalid)?;
-        let (letter, content) = self.store.get(id).await.map_err(status::failed)?.ok_or_else(gone)?;
+        let (letter, content) = self.store.get(id).await.map_err(status::failed)?.ok_or_else(not_found)?;
         let (letter, content) = (Some(to_proto(letter)), Some(content_to_proto(content)));
         Ok(Response::new(pb::GetResponse { letter, content }))
     }
@@ -59,7 +59,7 @@ impl DeadLetterService for Letters {
     async fn replay(&self, request: Request<pb::ReplayRequest>) -> Reply<pb::ReplayResponse> {
         let id = id("id", &request.into_inner().id).map_err(status::invalid)?;
         let marked = self.store.mark_replaying(id, self.now_ms()).await.map_err(status::failed)?;
-        let (letter, content) = marked.ok_or_else(gone)?;
+        let (letter, content) = marked.ok_or_else(not_found)?;
         let (letter, content) = (Some(to_proto(letter)), Some(content_to_proto(content)));
         Ok(Response::new(pb::ReplayResponse { letter, content }))
     }
@@ -77,8 +77,8 @@ impl Letters {
     }
 }
 
-fn gone() -> Status {
-    Status::not_found("there is no such dead letter: it may have been replayed or discarded")
+fn not_found() -> Status {
+    Status::not_found("dead letter not found: it may have been replayed or discarded")
 }
 
 fn invalid(field: &str, reason: impl Into<String>) -> Invalid {
@@ -90,19 +90,19 @@ fn id(field: &str, text: &str) -> Result<Uuid, Invalid> {
 }
 
 fn ids(texts: &[String]) -> Result<Vec<Uuid>, Invalid> {
-    if !(1..=REMOVED_AT_ONCE).contains(&texts.len()) {
-        return Err(invalid("ids", format!("has {}: expected 1 to {REMOVED_AT_ONCE}", texts.len())));
+    if !(1..=MAX_IDS).contains(&texts.len()) {
+        return Err(invalid("ids", format!("has {} ids; expected 1 to {MAX_IDS}", texts.len())));
     }
     texts.iter().map(|text| id("ids", text)).collect()
 }
 
-/// Times that can't be stored are left out: they are what a message says of itself, and every message is accepted.
+/// Times that can't be stored are dropped: they come from the message, and every message is accepted.
 fn read(request: pb::StoreRequest, now_ms: i64) -> Result<(Letter, Content), Invalid> {
     let letter = request.letter.ok_or_else(|| invalid("letter", "is missing"))?;
     let pb::Content { properties, body } = request.content.ok_or_else(|| invalid("content", "is missing"))?;
     let bytes = properties.len() + body.len();
     if bytes > MAX_CONTENT_BYTES {
-        return Err(invalid("content", format!("has {bytes} bytes: expected at most {MAX_CONTENT_BYTES}")));
+        return Err(invalid("content", format!("has {bytes} bytes; expected at most {MAX_CONTENT_BYTES}")));
     }
     let pb::Letter {
         id: letter_id,
@@ -129,7 +129,7 @@ fn read(request: pb::StoreRequest, now_ms: i64) -> Result<(Letter, Content), Inv
         ("reason", &reason),
     ] {
         if text.len() > TEXT_BYTES {
-            let reason = format!("has {} bytes: expected at most {TEXT_BYTES}", text.len());
+            let reason = format!("has {} bytes; expected at most {TEXT_BYTES}", text.len());
             return Err(invalid(&format!("letter.{field}"), reason));
         }
     }
@@ -163,13 +163,13 @@ fn query(request: pb::ListRequest) -> Result<LetterQuery, Invalid> {
         time.map(|time| weft_values::time::to_ms(&time).map_err(|reason| invalid(field, reason.to_string())))
             .transpose()
     };
-    let after =
-        match cursor.as_str() {
-            "" => None,
-            text => Some(cursor::decode(text).ok_or_else(|| {
-                invalid("cursor", "is not valid: expected the next_cursor of the page before")
-            })?),
-        };
+    let after = match cursor.as_str() {
+        "" => None,
+        text => Some(
+            cursor::decode(text)
+                .ok_or_else(|| invalid("cursor", "is invalid; expected next_cursor of the previous page"))?,
+        ),
+    };
     Ok(LetterQuery {
         queue: text("queue", queue)?,
         kind: text("type", kind)?,

@@ -1,7 +1,7 @@
-//! `logs.LogService/WriteLog`, the interface of the Go course's logger, so that its broker can write to ours.
+//! `logs.LogService/WriteLog`, the interface of the Go course's logger, so that the original's broker can write to this logger.
 //!
-//! The call brings no id, so the logger makes one: a repeat would be a second entry, and nobody repeats it. The entry
-//! is of service `unknown` and level INFO.
+//! The call has no id, so the logger generates one: a repeat would be a second entry. The entry gets service `unknown` and level
+//! INFO.
 
 use tonic::{Request, Response, Status};
 use weft_proto::logs::log_service_server::LogService;
@@ -10,7 +10,7 @@ use weft_proto::logs::{LogRequest, LogResponse};
 use super::{Api, status};
 use crate::validate;
 
-/// The original's face of the logger.
+/// Implements the original's service.
 #[derive(Clone)]
 pub struct Original(pub Api);
 

@@ -1,5 +1,4 @@
-//! The one place where the logger's errors become gRPC's. What is behind them stays inside: it is logged where it
-//! happened.
+//! Maps the logger's errors to gRPC statuses. Internal causes are not sent to callers; they are logged where they occur.
 
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
@@ -8,7 +7,7 @@ use crate::group::WriteError;
 use crate::store::{QueryError, StoreError};
 use crate::validate::Invalid;
 
-/// gRPC's own name for "come back after so many milliseconds" (proposal A6).
+/// gRPC's metadata key for a delay before the next attempt, in milliseconds (proposal A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const PUSHBACK_MS: &str = "1000";
 
@@ -17,18 +16,18 @@ pub(super) fn invalid(error: Invalid) -> Status {
 }
 
 pub(super) fn conflict() -> Status {
-    Status::already_exists("an entry of this id with other content is stored; use a new id for another entry")
+    Status::already_exists(
+        "an entry with this id and other content already exists; use a new id for another entry",
+    )
 }
 
 pub(super) fn unwritten(error: WriteError) -> Status {
     match error {
-        WriteError::Full => {
-            later("too many entries wait for the store: nothing was stored, try again later".to_owned())
-        }
-        WriteError::Ending => later("this logger is ending: nothing was stored, try another".to_owned()),
-        WriteError::Store(error) => {
-            unstored(error, "the entry may or may not be stored: repeat it with the same id")
-        }
+        WriteError::Full => later(
+            "too many entries are waiting for the store; nothing was stored; try again later".to_owned(),
+        ),
+        WriteError::Ending => later("this logger is shutting down; nothing was stored; try again".to_owned()),
+        WriteError::Store(error) => unstored(error, "the entry may be stored; try again with the same id"),
     }
 }
 
@@ -41,7 +40,7 @@ pub(super) fn unread(error: QueryError) -> Status {
         QueryError::Store(error @ StoreError::TimedOut(within)) => {
             report(&error);
             Status::deadline_exceeded(format!(
-                "the search did not end within {} ms: narrow it by `from` and `to` or by `service`",
+                "the search timed out after {} ms; narrow it by `from` and `to` or by `service`",
                 within.as_millis()
             ))
         }
@@ -49,13 +48,13 @@ pub(super) fn unread(error: QueryError) -> Status {
     }
 }
 
-/// Of a call for dead letters, which may be repeated.
+/// Status of a failed query or call for dead letters, which can be repeated.
 pub(super) fn failed(error: StoreError) -> Status {
     report(&error);
     unstored(error, "try again")
 }
 
-/// A write's failure is logged with its group, every other one here.
+/// Logs a failure. Failures of writes are logged with their group instead.
 fn report(error: &StoreError) {
     let reason = error as &dyn std::error::Error;
     match error {
@@ -69,11 +68,11 @@ fn report(error: &StoreError) {
 fn unstored(error: StoreError, then: &str) -> Status {
     match error {
         StoreError::Unavailable(_) | StoreError::TimedOut(_) => later(format!("{error}; {then}")),
-        // It says nothing of the call: the operator of the logger has to act, the caller can only come back.
+        // UNAVAILABLE, because the call is valid: the cluster's operator has to fix the credentials.
         StoreError::Unauthorized(..) => later("the store refuses the logger's credentials".to_owned()),
-        StoreError::Failed(_) => Status::internal(
-            "the store failed on this call; the logger's log has the reason, under the trace's id",
-        ),
+        StoreError::Failed(_) => {
+            Status::internal("the store failed; the logger's log has the reason, by trace id")
+        }
     }
 }
 
@@ -93,7 +92,7 @@ mod tests {
     use crate::store::Cause;
 
     #[test]
-    fn what_may_pass_is_unavailable_and_says_when_to_come_back() {
+    fn a_temporary_failure_is_unavailable_with_a_retry_delay() {
         let cause = || Cause::new("secret host");
         for error in [
             WriteError::Full,
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_that_takes_too_long_is_not_an_absent_store() {
+    fn distinguishes_a_slow_search_from_an_unavailable_store() {
         let late = unread(StoreError::TimedOut(std::time::Duration::from_secs(2)).into());
         assert_eq!(late.code(), Code::DeadlineExceeded);
         assert!(late.message().contains("narrow") && late.message().contains("2000 ms"), "{late}");
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_the_store_is_internal_and_keeps_its_reason_inside() {
+    fn a_failure_of_the_store_is_internal_without_its_reason() {
         let status = unwritten(StoreError::Failed(Cause::new("E99 in /data/db")).into());
         assert_eq!(status.code(), Code::Internal);
         assert!(!status.message().contains("/data"), "{status}");

@@ -1,6 +1,6 @@
-//! MongoDB, and what speaks its protocol.
+//! Adapter for MongoDB and compatible stores.
 //!
-//! Each piece of work runs on a task of its own: see [`lane`].
+//! Each operation runs in its own task: see [`lane`].
 
 pub mod archive;
 mod document;
@@ -34,37 +34,37 @@ use super::{Cause, Expiry, Inserted, LogStore, QueryError, StoreError};
 use crate::config::StoreConfig;
 use crate::entry::{Entry, Page, Query};
 
-/// The collection of the original, kept.
+/// The collection of entries, named as in the original.
 pub const COLLECTION: &str = "logs";
 
-/// Inserts that may exist at once, those included whose callers gave up waiting.
+/// Maximum number of concurrent inserts, including those whose callers have gone.
 const INSERTS: usize = 8;
-/// Searches by index that may run at once.
+/// Maximum number of concurrent searches by index.
 const SEARCHES: usize = 6;
-/// Searches for a text that may run at once: apart, because the server reads every document in their time range.
+/// Maximum number of concurrent searches for a text. Separate, because the server reads every document in their time range.
 const TEXT_SEARCHES: usize = 4;
-/// Checks and deletions that may exist at once: apart, so that slow searches do not make the logger unready.
+/// Maximum number of concurrent checks and deletions. Separate, so that slow searches do not make the logger unready.
 const HOUSEKEEPING: usize = 3;
-/// A connection for each of them and of the calls for dead letters, one for the migration, and some for ending cursors.
+/// One connection for each of these, for each call for dead letters and for the migration, and some for closing cursors.
 const POOL_SIZE: u32 = 28;
-/// Upper bound for deleting one batch of expired entries: a store without indexes reads everything to find them.
+/// Timeout for deleting one batch of expired entries. Long, because a store without indexes scans all documents.
 const DELETE_WITHIN: Duration = Duration::from_secs(300);
-/// Documents that one reply of the server brings: at 1 MiB each, still less than a message may hold.
+/// Documents in one reply of the server. With 1 MiB each, they stay below the maximum message size.
 const REPLY_DOCUMENTS: u32 = 32;
-/// A store that answers nothing is noticed by the driver within this plus the connect timeout; then the driver ends
-/// the calls that wait on it.
+/// Heartbeat interval. The driver detects a store that does not answer within this plus the connect timeout, and then fails
+/// the calls that wait for it.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
-/// Where the store is, for spans.
+/// Address of the store, for spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreAddress {
-    /// Host name or address.
+    /// Host name or IP address.
     pub host: String,
     /// Port.
     pub port: u16,
 }
 
-/// Entries in a MongoDB collection.
+/// Stores entries in a MongoDB collection.
 #[derive(Debug)]
 pub struct MongoStore {
     config: StoreConfig,
@@ -77,7 +77,7 @@ pub struct MongoStore {
 }
 
 impl MongoStore {
-    /// A store that connects at its first [`LogStore::check`].
+    /// Creates a store that connects at the first [`LogStore::check`].
     pub fn new(config: StoreConfig) -> Self {
         Self {
             config,
@@ -112,7 +112,7 @@ impl LogStore for MongoStore {
             let documents: Vec<RawDocumentBuf> = entries.iter().map(document::encode).collect();
             drop(entries);
             let outcome = match insert_once(&collection, &documents).await {
-                // The connection was a dead one. Ids make a repeat safe.
+                // Ids make the insert idempotent, so it is repeated on another connection.
                 Err(error) if error::connection_lost(&error) => insert_once(&collection, &documents).await,
                 outcome => outcome,
             };
@@ -138,8 +138,8 @@ impl LogStore for MongoStore {
             let collection = match link.get() {
                 Some(collection) => collection.clone(),
                 None => {
-                    let made = connect(&config).await.map_err(error::classify)?;
-                    link.get_or_init(|| made).clone()
+                    let connected = connect(&config).await.map_err(error::classify)?;
+                    link.get_or_init(|| connected).clone()
                 }
             };
             schema::version(&collection, config.selection_timeout).await.map_err(error::classify)
@@ -149,7 +149,7 @@ impl LogStore for MongoStore {
 
     async fn migrate(&self, retention: Option<Duration>) -> Result<Expiry, StoreError> {
         let collection = self.collection()?;
-        // Without a time limit: an index over everything that is already there takes its time. The supervisor has one at a time.
+        // No timeout: building an index over all documents may take long. The supervisor runs one migration at a time.
         let migration = async move {
             letters::migrate(&collection).await?;
             schema::migrate(&collection, retention).await
@@ -174,8 +174,8 @@ async fn insert_once(
     collection.insert_many(documents).ordered(false).await.map(drop)
 }
 
-/// Tells a repeat, whose content is that of the stored entry, from a conflict. An id that is not found was deleted by retention
-/// since, and stays a repeat.
+/// Distinguishes repeats, whose content equals the stored entry's, from conflicts. An id that is not found has been deleted by
+/// retention since, and counts as a repeat.
 async fn compare(
     collection: &Collection<RawDocumentBuf>,
     documents: &[RawDocumentBuf],
@@ -224,7 +224,7 @@ async fn delete(
     Ok(collection.delete_many(doc! { "_id": { "$in": ids } }).await?.deleted_count)
 }
 
-/// How to connect.
+/// Options of every connection.
 async fn options(config: &StoreConfig) -> mongodb::error::Result<ClientOptions> {
     let mut options = ClientOptions::parse(config.uri.expose_secret()).await?;
     options.app_name.get_or_insert_with(|| "weft-logger".to_owned());
@@ -237,12 +237,12 @@ async fn connect(config: &StoreConfig) -> mongodb::error::Result<Collection<RawD
     Ok(Client::with_options(durable(config).await?)?.database(&config.database).collection(COLLECTION))
 }
 
-/// How the logger itself connects.
+/// Options of the logger's own connection.
 async fn durable(config: &StoreConfig) -> mongodb::error::Result<ClientOptions> {
     let mut options = options(config).await?;
     options.heartbeat_freq.get_or_insert(HEARTBEAT_EVERY);
     options.max_pool_size.get_or_insert(POOL_SIZE);
-    // Answered means kept: this goes before what the connection string says.
+    // Acknowledged entries must be durable, so this overrides the connection string.
     let durable = WriteConcern::builder()
         .w(Acknowledgment::Majority)
         .journal(true)
@@ -252,10 +252,10 @@ async fn durable(config: &StoreConfig) -> mongodb::error::Result<ClientOptions> 
     Ok(options)
 }
 
-/// Where the first server of a connection string is; `None` when the string is none.
+/// The first server of a connection string; `None` if there is none.
 ///
 /// # Errors
-/// Says, without the string itself, what is wrong with it.
+/// When the connection string is invalid.
 pub fn address(uri: &str) -> Result<Option<StoreAddress>, mongodb::error::Error> {
     let parsed = mongodb::options::ConnectionString::parse(uri)?;
     Ok(match parsed.host_info {

@@ -23,7 +23,7 @@ fn refused_field(change: impl FnOnce(&mut pb::Entry)) -> String {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn missing_fields_get_defaults() {
     let entry = write(|_| ()).unwrap();
     assert_eq!((entry.time_ms, entry.received_ms, entry.level), (NOW, NOW, Level::Info));
     assert_eq!((entry.service.as_str(), entry.data.as_str()), ("unknown", ""));
@@ -31,7 +31,7 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
-fn an_error_names_the_field() {
+fn names_the_invalid_field() {
     let nothing = single(pb::WriteRequest { entry: None }, &received()).unwrap_err();
     assert_eq!(nothing.to_string(), "entry: is missing");
     assert_eq!(refused_field(|e| e.id.clear()), "entry.id");
@@ -47,19 +47,19 @@ fn an_error_names_the_field() {
 }
 
 #[test]
-fn lengths_count_characters_where_they_say_so() {
+fn counts_characters_of_names_and_bytes_of_data() {
     assert!(write(|e| e.name = "ü".repeat(256)).is_ok());
     assert!(write(|e| e.data = "d".repeat(1 << 20)).is_ok());
 }
 
 #[test]
-fn control_characters_are_data() {
+fn accepts_control_characters() {
     let text = "a\0b\u{1b}[2J\r\n\u{202e}";
     assert_eq!(write(|e| e.name = text.into()).unwrap().name, text);
 }
 
 #[test]
-fn times_outside_the_years_1_to_9999_are_refused() {
+fn rejects_times_outside_the_years_1_to_9999() {
     let at = |seconds, nanos| write(|e| e.time = Some(Timestamp { seconds, nanos }));
     assert_eq!(at(-62_135_596_800, 0).unwrap().time_ms, *RANGE_MS.start());
     assert_eq!(at(253_402_300_799, 999_999_999).unwrap().time_ms, *RANGE_MS.end());
@@ -77,10 +77,11 @@ fn times_outside_the_years_1_to_9999_are_refused() {
 }
 
 #[test]
-fn a_trace_id_has_32_lower_case_hexadecimal_digits() {
-    for wrong in ["0", "0AF7651916CD43DD8448EB211C80319C", &"0".repeat(32), &"g".repeat(32), &"a".repeat(33)]
+fn rejects_an_invalid_trace_id() {
+    for invalid in
+        ["0", "0AF7651916CD43DD8448EB211C80319C", &"0".repeat(32), &"g".repeat(32), &"a".repeat(33)]
     {
-        assert_eq!(refused_field(|e| e.trace_id = wrong.into()), "entry.trace_id", "{wrong}");
+        assert_eq!(refused_field(|e| e.trace_id = invalid.into()), "entry.trace_id", "{invalid}");
     }
     assert_eq!(write(|e| e.trace_id = "a".repeat(32)).unwrap().trace_id, Some("a".repeat(32)));
 }
@@ -91,16 +92,16 @@ fn attributes_are_bounded_and_sorted() {
     let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
     let entry = with(&[pair("b", "2"), pair("a", "1")]).unwrap();
     assert_eq!(entry.attributes, [pair("a", "1"), pair("b", "2")]);
-    let crowd: Vec<_> = (0..65).map(|n| pair(&n.to_string(), "")).collect();
-    for wrong in
-        [&crowd[..], &[pair("", "x")], &[pair(&"k".repeat(129), "")], &[pair("k", &"v".repeat(4097))]]
+    let too_many: Vec<_> = (0..65).map(|n| pair(&n.to_string(), "")).collect();
+    for invalid in
+        [&too_many[..], &[pair("", "x")], &[pair(&"k".repeat(129), "")], &[pair("k", &"v".repeat(4097))]]
     {
-        assert_eq!(with(wrong).unwrap_err().field, "entry.attributes");
+        assert_eq!(with(invalid).unwrap_err().field, "entry.attributes");
     }
 }
 
 #[test]
-fn many_are_refused_as_a_whole_and_by_index() {
+fn rejects_many_entries_and_names_the_index() {
     let with =
         |entries, traceparents| super::many(pb::WriteManyRequest { entries, traceparents }, &received());
     let many = |entries| with(entries, Vec::new()).map(|(entries, _)| entries);
@@ -111,14 +112,14 @@ fn many_are_refused_as_a_whole_and_by_index() {
     let nameless = pb::Entry { name: String::new(), ..numbered(3) };
     assert_eq!(many(vec![numbered(1), numbered(2), nameless]).unwrap_err().field, "entries[2].name");
     let twice = many(vec![numbered(1), numbered(2), numbered(1)]).unwrap_err();
-    assert_eq!(twice.to_string(), "entries[2].id: is that of entries[0] too");
+    assert_eq!(twice.to_string(), "entries[2].id: is the same as in entries[0]");
     let fewer = with(vec![numbered(1), numbered(2)], vec![String::new()]).unwrap_err();
     assert_eq!(fewer.field, "traceparents");
     assert!(with(vec![numbered(1)], vec![String::new()]).is_ok());
 }
 
 #[test]
-fn the_original_has_only_name_and_data() {
+fn accepts_an_entry_of_the_original() {
     let log = |name: &str| Some(weft_proto::logs::Log { name: name.into(), data: "d".into() });
     let entry = original(log("event"), Uuid::from_u128(4), &received()).unwrap();
     assert_eq!((entry.id, entry.level, entry.service.as_str()), (Uuid::from_u128(4), Level::Info, "unknown"));
@@ -127,25 +128,25 @@ fn the_original_has_only_name_and_data() {
 }
 
 #[test]
-fn a_query_is_checked_too() {
+fn rejects_an_invalid_query() {
     let query = |request| query(request, NOW);
-    let wrong = |request: pb::QueryRequest| query(request).unwrap_err().field;
+    let invalid_field = |request: pb::QueryRequest| query(request).unwrap_err().field;
     let moment = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let none = pb::QueryRequest::default;
     assert_eq!(query(none()).unwrap(), Query { limit: 100, ..Query::default() });
     assert_eq!(query(pb::QueryRequest { limit: 1_000, ..none() }).unwrap().limit, 1_000);
-    assert_eq!(wrong(pb::QueryRequest { limit: 1_001, ..none() }), "limit");
-    assert_eq!(wrong(pb::QueryRequest { cursor: "zzz".into(), ..none() }), "cursor");
-    assert_eq!(wrong(pb::QueryRequest { text: "t".repeat(257), ..none() }), "text");
-    assert_eq!(wrong(pb::QueryRequest { level: 9, ..none() }), "level");
-    assert_eq!(wrong(pb::QueryRequest { trace_id: "x".into(), ..none() }), "trace_id");
-    assert_eq!(wrong(pb::QueryRequest { to: moment(i64::MAX), ..none() }), "to");
-    assert_eq!(wrong(pb::QueryRequest { from: moment(2), to: moment(1), ..none() }), "from");
+    assert_eq!(invalid_field(pb::QueryRequest { limit: 1_001, ..none() }), "limit");
+    assert_eq!(invalid_field(pb::QueryRequest { cursor: "zzz".into(), ..none() }), "cursor");
+    assert_eq!(invalid_field(pb::QueryRequest { text: "t".repeat(257), ..none() }), "text");
+    assert_eq!(invalid_field(pb::QueryRequest { level: 9, ..none() }), "level");
+    assert_eq!(invalid_field(pb::QueryRequest { trace_id: "x".into(), ..none() }), "trace_id");
+    assert_eq!(invalid_field(pb::QueryRequest { to: moment(i64::MAX), ..none() }), "to");
+    assert_eq!(invalid_field(pb::QueryRequest { from: moment(2), to: moment(1), ..none() }), "from");
 }
 
-/// What the broker lets in is checked by `weft_values` alone: whatever that accepts, must be accepted here too.
+/// The broker validates with `weft_values` only, so everything that crate accepts must be accepted here.
 #[test]
-fn accepts_whatever_the_broker_lets_in() {
+fn accepts_everything_that_the_broker_accepts() {
     let mut texts: Vec<String> = (0..=0x24ff_u32).filter_map(char::from_u32).map(String::from).collect();
     texts.extend(["\u{200b}", "\u{feff}", "\u{fffe}", "\u{10ffff}", "a\0", " a "].map(str::to_owned));
     texts.extend([text::ENTRY_NAME, text::ENTRY_NAME + 1].map(|length| "\u{10ffff}".repeat(length)));
@@ -177,7 +178,7 @@ fn accepts_whatever_the_broker_lets_in() {
 }
 
 #[test]
-fn a_text_alone_is_searched_for_in_the_last_24_hours() {
+fn searches_for_a_text_in_the_last_24_hours_by_default() {
     const DAY_S: i64 = 86_400;
     let text = || pb::QueryRequest { text: "sold".into(), ..pb::QueryRequest::default() };
     let moment = |seconds| Some(Timestamp { seconds, nanos: 0 });

@@ -1,4 +1,4 @@
-//! Dump and restore as an administrator runs them.
+//! `logger dump` and `logger restore`.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -11,7 +11,7 @@ use weft_proto::weft::log::v1::{Entry, QueryRequest};
 use crate::dead_letters;
 use crate::helpers::{Client, Rig, entry, ids, sorted, write};
 
-/// More than one insert takes.
+/// More than fit into one insert.
 const ENTRIES: usize = 600;
 
 async fn logger(verb: &str, file: &Path, uri: &str) -> Result<Output> {
@@ -20,11 +20,11 @@ async fn logger(verb: &str, file: &Path, uri: &str) -> Result<Output> {
     Ok(command.output().await?)
 }
 
-fn told(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A logger with entries, and a file that does not exist yet.
+/// Starts a logger with entries. Returns the path of a file that does not exist yet.
 async fn filled(state: &StateDir) -> Result<(Rig, Vec<Entry>, PathBuf)> {
     let rig = Rig::start().await?;
     let mut client: Client = rig.client()?;
@@ -38,25 +38,25 @@ async fn filled(state: &StateDir) -> Result<(Rig, Vec<Entry>, PathBuf)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_are_dumped_restored_elsewhere_and_restored_again_without_harm() -> Result<()> {
+async fn a_dump_can_be_restored_more_than_once() -> Result<()> {
     let state = StateDir::temporary()?;
     let (from, entries, file) = filled(&state).await?;
     dead_letters::store_one(&from, b"a body").await?;
     let dumped = logger("dump", &file, from.store.uri()).await?;
-    assert!(dumped.status.success(), "{}", told(&dumped));
-    assert_eq!(told(&dumped), format!("logger dump: dumped {ENTRIES} entries, 1 dead letters\n"));
+    assert!(dumped.status.success(), "{}", printed(&dumped));
+    assert_eq!(printed(&dumped), format!("logger dump: dumped {ENTRIES} entries, 1 dead letters\n"));
 
     let to = Rig::start().await?;
-    for (created, there) in [(ENTRIES, 0), (0, ENTRIES)] {
+    for (created, existing) in [(ENTRIES, 0), (0, ENTRIES)] {
         let restored = logger("restore", &file, to.store.uri()).await?;
-        assert!(restored.status.success(), "{}", told(&restored));
+        assert!(restored.status.success(), "{}", printed(&restored));
         let letter = usize::from(created > 0);
         let line = format!(
-            "logger restore: restored {created} entries ({there} were there already), \
-             {letter} dead letters ({} were there already)\n",
+            "logger restore: restored {created} entries ({existing} already existed), \
+             {letter} dead letters ({} already existed)\n",
             1 - letter
         );
-        assert_eq!(told(&restored), line);
+        assert_eq!(printed(&restored), line);
         assert_eq!(dead_letters::content_of_one(&to).await?, b"a body");
         assert_eq!(to.all(QueryRequest::default()).await?, entries);
     }
@@ -64,7 +64,7 @@ async fn entries_are_dumped_restored_elsewhere_and_restored_again_without_harm()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_is_said_and_half_a_dump_has_no_name() -> Result<()> {
+async fn reports_errors_and_leaves_no_partial_dump() -> Result<()> {
     let state = StateDir::temporary()?;
     let (rig, entries, file) = filled(&state).await?;
     assert!(logger("dump", &file, rig.store.uri()).await?.status.success());
@@ -74,22 +74,22 @@ async fn what_goes_wrong_is_said_and_half_a_dump_has_no_name() -> Result<()> {
     let empty = FerretDb::start(&state.folder("empty")?).await?;
     let cut = logger("restore", &file, empty.uri()).await?;
     assert_eq!(cut.status.code(), Some(1));
-    assert!(told(&cut).contains("at byte") && told(&cut).contains("cut"), "{}", told(&cut));
+    assert!(printed(&cut).contains("at byte") && printed(&cut).contains("truncated"), "{}", printed(&cut));
 
     let missing = logger("restore", Path::new("/nowhere/logs.bson"), empty.uri()).await?;
-    assert!(told(&missing).contains("failed to open /nowhere/logs.bson"), "{}", told(&missing));
+    assert!(printed(&missing).contains("failed to open /nowhere/logs.bson"), "{}", printed(&missing));
 
     let unnamed = Command::new(weft_devstack::our_binary("logger")?).arg("dump").output().await?;
     assert_eq!(unnamed.status.code(), Some(2));
-    assert_eq!(told(&unnamed), "usage: logger dump FILE\n");
+    assert_eq!(printed(&unnamed), "usage: logger dump FILE\n");
 
     empty.kill().await?;
     let other = file.with_file_name("other.bson");
     let away = logger("dump", &other, empty.uri()).await?;
     assert_eq!(away.status.code(), Some(1));
-    assert!(told(&away).starts_with("logger dump: failed to copy"), "{}", told(&away));
+    assert!(printed(&away).starts_with("logger dump: failed to copy"), "{}", printed(&away));
     assert!(!other.exists());
-    // None of it did anything to the store that was dumped.
+    // The dumped store is unchanged.
     assert_eq!(sorted(ids(&rig.all(QueryRequest::default()).await?)), sorted(ids(&entries)));
     Ok(())
 }

@@ -31,9 +31,9 @@ fn letter(n: i64, body: &[u8]) -> StoreRequest {
         r#type: ["log.INFO", "log.ERROR", "mail.send"][(n % 3) as usize].into(),
         source: "test".into(),
         time: at(n),
-        // Each three died at the same time.
+        // Three letters share a time.
         dead_at: at(1_000 + n / 3),
-        reason: format!("failed 5 times, at last: number {n}."),
+        reason: format!("failed 5 times; last error: number {n}."),
         attempts: 5,
         trace_id: format!("{:032x}", 1 + n),
         size: body.len() as u64,
@@ -54,7 +54,7 @@ pub(crate) async fn content_of_one(rig: &Rig) -> Result<Vec<u8>> {
     Ok(found.content.context("no content")?.body)
 }
 
-/// Every letter that matches, page by page.
+/// Reads all matching letters, page by page.
 async fn all(rig: &Rig, filter: Filter, limit: u32) -> Result<Vec<Letter>> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -70,7 +70,7 @@ async fn all(rig: &Rig, filter: Filter, limit: u32) -> Result<Vec<Letter>> {
 }
 
 #[tokio::test]
-async fn a_letter_is_stored_once_and_comes_back_byte_for_byte() -> Result<()> {
+async fn stores_a_letter_once_and_returns_it_unchanged() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = letters(&rig)?;
     let every_byte: Vec<u8> = (0..=255).cycle().take(MAX_CONTENT_BYTES - 13).collect();
@@ -90,7 +90,7 @@ async fn a_letter_is_stored_once_and_comes_back_byte_for_byte() -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_filter_and_every_page_has_what_it_names_oldest_first() -> Result<()> {
+async fn lists_matching_letters_oldest_first() -> Result<()> {
     let rig = Rig::start().await?;
     let mut sent = Vec::new();
     for n in 0..30 {
@@ -120,7 +120,7 @@ async fn every_filter_and_every_page_has_what_it_names_oldest_first() -> Result<
 }
 
 #[tokio::test]
-async fn a_list_of_132_letters_of_1_mb_is_small() -> Result<()> {
+async fn a_list_of_132_large_letters_is_small() -> Result<()> {
     use prost::Message as _;
     let rig = Rig::start().await?;
     let body = vec![b'x'; 1_000_000];
@@ -138,7 +138,7 @@ async fn a_list_of_132_letters_of_1_mb_is_small() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_replay_marks_the_letter_and_removal_ends_it() -> Result<()> {
+async fn a_replay_marks_a_letter_until_it_is_removed() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = letters(&rig)?;
     let sent = letter(1, b"body");
@@ -160,7 +160,7 @@ async fn a_replay_marks_the_letter_and_removal_ends_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn rejects_what_it_can_not_store_and_names_the_field() -> Result<()> {
+async fn rejects_an_invalid_letter_and_names_the_field() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = letters(&rig)?;
     let with = |change: fn(&mut Letter)| {
@@ -181,7 +181,7 @@ async fn rejects_what_it_can_not_store_and_names_the_field() -> Result<()> {
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
         assert!(refused.message().starts_with(field), "{refused}");
     }
-    // What a message says of its own times is not checked by anyone before it is a dead letter.
+    // The times come from the message and may be invalid; they are dropped.
     client.store(with(|letter| letter.time = at(i64::MAX))).await?;
     assert_eq!(all(&rig, Filter::default(), 10).await?[0].time, None);
     for request in [
@@ -198,7 +198,7 @@ async fn rejects_what_it_can_not_store_and_names_the_field() -> Result<()> {
 }
 
 #[tokio::test]
-async fn letters_are_counted_and_kept_unless_an_age_is_set() -> Result<()> {
+async fn counts_letters_and_deletes_them_only_with_an_age_limit() -> Result<()> {
     let metrics = async |rig: &Rig| rig.admin("/metrics").await.map(|(_, text)| text).unwrap_or_default();
     let rig = Rig::start().await?;
     for n in 0..5 {

@@ -1,4 +1,4 @@
-//! A logger and its store on loopback.
+//! Runs a logger and its store on loopback.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use weft_proto::weft::log::v1::{Entry, QueryRequest, WriteRequest};
 
 pub(crate) type Client = LogServiceClient<Channel>;
 
-/// A logger, its store and the folder that both write to. Ended in this order.
+/// A logger, its store and their directory, stopped in this order.
 pub(crate) struct Rig {
     pub(crate) logger: Service,
     pub(crate) store: FerretDb,
@@ -31,7 +31,7 @@ impl Rig {
         Ok(Self { logger, store, _state: state })
     }
 
-    /// A logger whose store is not there yet.
+    /// Starts a logger while its store is stopped.
     pub(crate) async fn without_store() -> Result<Self> {
         let state = StateDir::temporary()?;
         let store = FerretDb::start(&state.folder("mongodb")?).await?;
@@ -52,13 +52,13 @@ impl Rig {
         Ok(Endpoint::from_shared(format!("http://{}", self.logger.grpc_address()))?.connect_lazy())
     }
 
-    /// Status code and body of a page on the admin port.
+    /// GETs a path of the admin port. Returns status code and body.
     pub(crate) async fn admin(&self, path: &str) -> Result<(u16, String)> {
         let answer = reqwest::get(format!("{}{path}", self.logger.admin_url())).await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
-    /// Every entry that the store has, page by page.
+    /// Reads all matching entries, page by page.
     pub(crate) async fn all(&self, filter: QueryRequest) -> Result<Vec<Entry>> {
         let mut client = self.client()?;
         let (mut all, mut cursor) = (Vec::new(), String::new());
@@ -73,7 +73,7 @@ impl Rig {
     }
 }
 
-/// Waits, within bounds, until this holds.
+/// Waits until `holds` returns true, up to a timeout.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Result<()> {
     let wait = async {
         while !holds().await {
@@ -82,7 +82,7 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> R
     };
     tokio::time::timeout(Duration::from_secs(120), wait)
         .await
-        .with_context(|| format!("it never came true that {what}"))
+        .with_context(|| format!("timed out waiting until {what}"))
 }
 
 pub(crate) fn entry(name: &str) -> Entry {

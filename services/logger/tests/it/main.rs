@@ -1,10 +1,10 @@
-//! The logger as a process, against a real FerretDB.
+//! Tests of the logger process with a real FerretDB.
 
 mod archive;
 mod dead_letters;
 mod helpers;
+mod invalid_requests;
 mod query;
-mod rubbish;
 mod status;
-mod store_away;
+mod store_outages;
 mod write;

@@ -8,7 +8,7 @@ fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
-/// `count` entries of which each three share a moment, newest first as a query gives them.
+/// `count` entries, newest first; three entries share a time.
 fn series(count: i64) -> Vec<Entry> {
     let mut entries: Vec<Entry> = (0..count)
         .map(|n| Entry {
@@ -31,7 +31,7 @@ async fn filled(entries: &[Entry]) -> Result<Rig> {
 }
 
 #[tokio::test]
-async fn every_filter_leaves_what_it_says() -> Result<()> {
+async fn every_filter_returns_matching_entries() -> Result<()> {
     let entries = series(60);
     let rig = filled(&entries).await?;
     let none = || QueryRequest { from: at(0), ..QueryRequest::default() };
@@ -73,7 +73,7 @@ async fn every_filter_leaves_what_it_says() -> Result<()> {
 }
 
 #[tokio::test]
-async fn pages_meet_without_gap_or_overlap_while_new_entries_come() -> Result<()> {
+async fn pages_have_no_gap_or_overlap_while_entries_are_added() -> Result<()> {
     let entries = series(25);
     let rig = filled(&entries).await?;
     let mut client = rig.client()?;
@@ -95,7 +95,7 @@ async fn pages_meet_without_gap_or_overlap_while_new_entries_come() -> Result<()
 }
 
 #[tokio::test]
-async fn a_text_is_literal_whatever_it_contains() -> Result<()> {
+async fn searches_for_special_characters_literally() -> Result<()> {
     let rig = Rig::start().await?;
     let odd = ["a.*b", "(", "[x]", "\\d", "a\0b", "ünï 😀", "^$|?+{}", "-#&~ \t\n", "/'\""];
     let entries: Vec<Entry> =

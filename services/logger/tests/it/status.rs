@@ -4,7 +4,7 @@ use serde_json::Value;
 use crate::helpers::{Rig, entry, until, write};
 
 #[tokio::test]
-async fn the_admin_port_tells_of_the_store_and_of_the_work() -> Result<()> {
+async fn the_admin_port_reports_status_and_metrics() -> Result<()> {
     let rig = Rig::start().await?;
     rig.client()?.write(write(entry("one"))).await?;
     let status: Value = serde_json::from_str(&rig.admin("/status").await?.1)?;
@@ -27,10 +27,10 @@ async fn the_admin_port_tells_of_the_store_and_of_the_work() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_its_store_it_lives_is_not_ready_and_says_why() -> Result<()> {
+async fn is_alive_but_not_ready_without_its_store() -> Result<()> {
     let rig = Rig::without_store().await?;
     assert_eq!(rig.admin("/livez").await?.0, 200);
-    until("the reason is known", async || {
+    until("the reason is reported", async || {
         rig.admin("/readyz").await.is_ok_and(|(code, text)| code == 503 && text.contains("can't be reached"))
     })
     .await?;
@@ -39,13 +39,14 @@ async fn without_its_store_it_lives_is_not_ready_and_says_why() -> Result<()> {
     rig.store.start().await?;
     rig.logger.await_ready().await?;
     rig.store.kill().await?;
-    until("it is not ready", async || rig.admin("/readyz").await.is_ok_and(|(code, _)| code == 503)).await?;
+    until("the logger is not ready", async || rig.admin("/readyz").await.is_ok_and(|(code, _)| code == 503))
+        .await?;
     assert_eq!(rig.admin("/livez").await?.0, 200);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_wrong_setting_ends_the_start_with_its_name_and_without_the_password() -> Result<()> {
+async fn an_invalid_setting_is_named_without_the_password() -> Result<()> {
     use weft_devstack::{Service, ServiceOptions, StateDir};
     let state = StateDir::temporary()?;
     let options = ServiceOptions::default().env("MONGODB_URI", "mongo://weft:hunter2@db");

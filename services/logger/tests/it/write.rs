@@ -12,7 +12,7 @@ use weft_proto::weft::log::v1::{Entry, Level, QueryRequest, WriteManyRequest};
 use crate::helpers::{Rig, entry, ids, sorted, until, write};
 
 #[tokio::test]
-async fn an_entry_comes_back_as_it_was_written() -> Result<()> {
+async fn an_entry_round_trips() -> Result<()> {
     let rig = Rig::start().await?;
     let written = Entry {
         id: Uuid::new_v4().to_string(),
@@ -33,7 +33,7 @@ async fn an_entry_comes_back_as_it_was_written() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_repeat_with_the_same_content_is_no_second_entry() -> Result<()> {
+async fn stores_a_repeat_with_the_same_content_once() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let first = Entry { attributes: [("k".to_owned(), "v".to_owned())].into(), ..entry("first") };
@@ -48,7 +48,7 @@ async fn a_repeat_with_the_same_content_is_no_second_entry() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_repeat_with_other_content_is_a_conflict_and_changes_nothing() -> Result<()> {
+async fn a_repeat_with_other_content_is_a_conflict() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let first = entry("first");
@@ -57,13 +57,13 @@ async fn a_repeat_with_other_content_is_a_conflict_and_changes_nothing() -> Resu
     let refused = client.write(write(other.clone())).await.unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
     let entries = vec![entry("before"), other, entry("after"), first.clone()];
-    // One id twice in one call is still invalid.
+    // The same id twice in one call is invalid.
     let both = WriteManyRequest { entries: entries.clone(), traceparents: vec![] };
     assert_eq!(client.write_many(both).await.unwrap_err().code(), Code::InvalidArgument);
     let many = WriteManyRequest { entries: entries[..3].to_vec(), traceparents: vec![] };
     let results = client.write_many(many).await?.into_inner().results;
-    let told: Vec<_> = results.iter().map(|result| (result.created, result.conflict)).collect();
-    assert_eq!(told, [(true, false), (false, true), (true, false)]);
+    let outcomes: Vec<_> = results.iter().map(|result| (result.created, result.conflict)).collect();
+    assert_eq!(outcomes, [(true, false), (false, true), (true, false)]);
     let stored = rig.all(QueryRequest::default()).await?;
     let mut names: Vec<_> = stored.iter().map(|entry| (entry.name.as_str(), entry.data.as_str())).collect();
     names.sort_unstable();
@@ -73,13 +73,13 @@ async fn a_repeat_with_other_content_is_a_conflict_and_changes_nothing() -> Resu
 }
 
 #[tokio::test]
-async fn what_is_left_out_is_filled_in() -> Result<()> {
+async fn missing_fields_get_defaults() -> Result<()> {
     let rig = Rig::start().await?;
     let mut request = tonic::Request::new(write(entry("bare")));
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     request.metadata_mut().insert("traceparent", format!("00-{trace}-00f067aa0ba902b7-01").parse()?);
     rig.client()?.write(request).await?;
-    let [found] = &rig.all(QueryRequest::default()).await?[..] else { anyhow::bail!("not one entry") };
+    let [found] = &rig.all(QueryRequest::default()).await?[..] else { anyhow::bail!("expected one entry") };
     assert_eq!(
         (found.service.as_str(), found.level(), found.trace_id.as_str()),
         ("unknown", Level::Info, trace)
@@ -89,7 +89,7 @@ async fn what_is_left_out_is_filled_in() -> Result<()> {
 }
 
 #[tokio::test]
-async fn many_are_written_as_one_call_and_a_repeat_completes_it() -> Result<()> {
+async fn a_repeat_completes_a_partly_stored_call() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let entries: Vec<Entry> = (0..1_000).map(|n| entry(&format!("entry {n}"))).collect();
@@ -113,7 +113,7 @@ async fn many_are_written_as_one_call_and_a_repeat_completes_it() -> Result<()> 
 }
 
 #[tokio::test]
-async fn two_hundred_writers_at_once_store_each_entry_once() -> Result<()> {
+async fn two_hundred_writers_store_each_entry_once() -> Result<()> {
     let rig = Rig::start().await?;
     let client = rig.client()?;
     let tasks: Vec<_> = (0..200)
@@ -126,11 +126,11 @@ async fn two_hundred_writers_at_once_store_each_entry_once() -> Result<()> {
                     written.push(entry.id.clone());
                     let (one, two) = (write(entry.clone()), write(entry));
                     let mut twin = client.clone();
-                    // The same entry twice at once, as a retry that overtakes its first call.
+                    // The same entry twice at once, like a retry that overtakes the first call.
                     let (one, two) = tokio::try_join!(client.write(one), twin.write(two))?;
                     anyhow::ensure!(
                         one.into_inner().created != two.into_inner().created,
-                        "created twice or never"
+                        "expected exactly one `created`"
                     );
                 }
                 Ok(written)
@@ -147,7 +147,7 @@ async fn two_hundred_writers_at_once_store_each_entry_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_originals_broker_can_write() -> Result<()> {
+async fn accepts_entries_of_the_originals_broker() -> Result<()> {
     let rig = Rig::start().await?;
     let mut original = OriginalClient::new(rig.channel()?);
     let log =
@@ -162,9 +162,9 @@ async fn the_originals_broker_can_write() -> Result<()> {
 }
 
 #[tokio::test]
-async fn entries_are_deleted_when_they_have_been_kept_long_enough() -> Result<()> {
+async fn deletes_expired_entries() -> Result<()> {
     let rig = Rig::with(ServiceOptions::default().env("LOG_RETENTION", "3s")).await?;
-    // What it says of its own time does not count.
+    // The entry's own time does not count.
     let old = Entry { time: Some(Timestamp { seconds: 0, nanos: 0 }), ..entry("of 1970") };
     rig.client()?.write(write(old)).await?;
     assert_eq!(rig.all(QueryRequest::default()).await?.len(), 1);

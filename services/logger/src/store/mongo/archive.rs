@@ -1,4 +1,4 @@
-//! Every document of the collection as it stands: one BSON document after the other, as mongodump writes a collection.
+//! Dumps and restores collections as concatenated BSON documents, the format of mongodump.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -11,65 +11,65 @@ use super::{COLLECTION, REPLY_DOCUMENTS, error, insert_once, letters, schema};
 use crate::config::StoreConfig;
 use crate::store::{Inserted, StoreError};
 
-/// A document that the server takes has at most this, and its length before it.
-const LARGEST: usize = 16 << 20;
-/// An empty document has a length and an end.
-const SMALLEST: usize = 5;
-/// Documents that share an insert, as long as they are small.
-const TOGETHER: usize = 512;
-/// The bytes that make an insert full before that: a message to the server may have 48 MB.
-const FULL: usize = 8 << 20;
+/// Maximum size of a BSON document.
+const MAX_DOCUMENT_BYTES: usize = 16 << 20;
+/// Size of an empty document: length and terminator.
+const MIN_DOCUMENT_BYTES: usize = 5;
+/// Maximum number of documents in an insert.
+const BATCH_DOCUMENTS: usize = 512;
+/// Size from which an insert is sent earlier. A message to the server may have 48 MB.
+const BATCH_BYTES: usize = 8 << 20;
 
-/// Why the documents could not be copied.
+/// Why a dump or restore failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The store did not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The file could not be read or written.
+    /// Reading or writing the file failed.
     #[error(transparent)]
     File(#[from] io::Error),
-    /// The file is none of ours, or was cut.
+    /// The file is not an archive, or is truncated.
     #[error("at byte {at}: {problem}")]
     Malformed {
-        /// Where the document begins that can't be read.
+        /// Offset of the invalid document.
         at: u64,
-        /// What is wrong with it.
+        /// What is wrong.
         problem: String,
     },
-    /// The store does not take a document.
+    /// The store refused a document.
     #[error("the store refused the document at byte {at}")]
     Refused {
-        /// Where it begins.
+        /// Offset of the document.
         at: u64,
-        /// Why.
+        /// The cause.
         #[source]
         source: weft_runtime::store::Cause,
     },
 }
 
-/// What became of the documents of an archive.
+/// Number of restored documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// So many are new.
+    /// Documents that were inserted.
     pub created: u64,
-    /// So many were there already.
-    pub there: u64,
+    /// Documents that already existed.
+    pub existing: u64,
 }
 
-/// The collections of the logger, in the order in which they are restored: a letter comes after its content.
+/// The logger's collections, in the order of restoring: a letter after its content.
 pub const COLLECTIONS: [&str; 3] = [COLLECTION, letters::CONTENTS, letters::LETTERS];
 
-/// Writes every document of a collection, and returns how many there are. What is written meanwhile may be missing.
+/// Writes every document of a collection. Returns their number. Documents stored meanwhile may be missing.
 ///
 /// # Errors
-/// When the store can't be read, or the archive not written.
+/// When reading the store or writing the archive fails.
 pub async fn dump(
     config: &StoreConfig,
     collection: &str,
     archive: &mut impl Write,
 ) -> Result<u64, ArchiveError> {
-    let collection = beside(&super::connect(config).await.map_err(error::classify)?, collection);
+    let collection = sibling(&super::connect(config).await.map_err(error::classify)?, collection);
     let mut found = collection.find(doc! {}).batch_size(REPLY_DOCUMENTS).await.map_err(error::classify)?;
     let mut count = 0;
     while let Some(document) = found.try_next().await.map_err(error::classify)? {
@@ -80,10 +80,10 @@ pub async fn dump(
     Ok(count)
 }
 
-/// Inserts every document whose id is not there yet, after the indexes. It may be repeated.
+/// Creates the indexes, then inserts every document whose id does not exist yet. Idempotent.
 ///
 /// # Errors
-/// When the archive can't be read, or the store does not take what is in it. Then a part may be there.
+/// When reading the archive fails, or the store fails or refuses a document. Some documents may then be inserted.
 pub async fn restore(
     config: &StoreConfig,
     retention: Option<Duration>,
@@ -93,13 +93,13 @@ pub async fn restore(
     let logs = super::connect(config).await.map_err(error::classify)?;
     schema::migrate(&logs, retention).await.map_err(error::classify)?;
     letters::migrate(&logs).await.map_err(error::classify)?;
-    let collection = beside(&logs, collection);
+    let collection = sibling(&logs, collection);
     let mut documents = Documents { archive, at: 0 };
     let (mut batch, mut bytes, mut restored) = (Vec::new(), 0, Restored::default());
     while let Some((at, document)) = documents.next()? {
         bytes += document.as_bytes().len();
         batch.push((at, document));
-        if batch.len() == TOGETHER || bytes >= FULL {
+        if batch.len() == BATCH_DOCUMENTS || bytes >= BATCH_BYTES {
             insert(&collection, std::mem::take(&mut batch), &mut restored).await?;
             bytes = 0;
         }
@@ -109,7 +109,7 @@ pub async fn restore(
 }
 
 /// A collection of the same database.
-fn beside(logs: &Collection<RawDocumentBuf>, name: &str) -> Collection<RawDocumentBuf> {
+fn sibling(logs: &Collection<RawDocumentBuf>, name: &str) -> Collection<RawDocumentBuf> {
     logs.client().database(&logs.namespace().db).collection(name)
 }
 
@@ -126,14 +126,14 @@ async fn insert(
     for (at, inserted) in places.into_iter().zip(error::inserted(documents.len(), outcome)?) {
         match inserted {
             Inserted::Created => restored.created += 1,
-            Inserted::AlreadyThere | Inserted::Conflict => restored.there += 1,
+            Inserted::AlreadyThere | Inserted::Conflict => restored.existing += 1,
             Inserted::Refused(source) => return Err(ArchiveError::Refused { at, source }),
         }
     }
     Ok(())
 }
 
-/// What an archive holds, and where each begins.
+/// Reads the documents of an archive, with their offsets.
 struct Documents<'a, R> {
     archive: &'a mut R,
     at: u64,
@@ -143,24 +143,24 @@ impl<R: Read> Documents<'_, R> {
     fn next(&mut self) -> Result<Option<(u64, RawDocumentBuf)>, ArchiveError> {
         let at = self.at;
         let malformed = |problem: String| ArchiveError::Malformed { at, problem };
-        let cut = || malformed("the file ends within a document: it was cut".to_owned());
+        let truncated = || malformed("the file is truncated: it ends within a document".to_owned());
         let mut bytes = self.take(4)?;
         let Some(length) = bytes.first_chunk().copied() else {
-            return if bytes.is_empty() { Ok(None) } else { Err(cut()) };
+            return if bytes.is_empty() { Ok(None) } else { Err(truncated()) };
         };
         let length = usize::try_from(i32::from_le_bytes(length)).unwrap_or(0);
-        if !(SMALLEST..=LARGEST).contains(&length) {
-            return Err(malformed(format!("no BSON document is {length} bytes long: it is another file")));
+        if !(MIN_DOCUMENT_BYTES..=MAX_DOCUMENT_BYTES).contains(&length) {
+            return Err(malformed(format!("not an archive: a BSON document can't have {length} bytes")));
         }
         bytes.extend(self.take(length - bytes.len())?);
         if bytes.len() < length {
-            return Err(cut());
+            return Err(truncated());
         }
         let document = RawDocumentBuf::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
         Ok(Some((at, document)))
     }
 
-    /// So many bytes, or fewer where the archive ends.
+    /// Reads `count` bytes, or fewer at the end of the archive.
     fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.archive.by_ref().take(count as u64).read_to_end(&mut bytes)?;
@@ -183,28 +183,31 @@ mod tests {
     }
 
     #[test]
-    fn documents_come_back_with_their_places() {
+    fn reads_documents_with_their_offsets() {
         let [one, two] = [rawdoc! { "_id": "1" }, rawdoc! { "_id": "2", "data": "größer" }];
         let archive = [one.as_bytes(), two.as_bytes()].concat();
-        let place = one.as_bytes().len() as u64;
-        assert_eq!(read(&archive).unwrap(), [(0, one), (place, two)]);
+        let offset = one.as_bytes().len() as u64;
+        assert_eq!(read(&archive).unwrap(), [(0, one), (offset, two)]);
         assert_eq!(read(&[]).unwrap(), []);
     }
 
     #[test]
-    fn a_cut_or_foreign_file_is_told_with_its_place() {
+    fn reports_the_offset_in_a_truncated_or_foreign_file() {
         let one = rawdoc! { "_id": "1" };
-        let place = one.as_bytes().len();
-        for cut in [1, 4, place - 1] {
+        let offset = one.as_bytes().len();
+        for cut in [1, 4, offset - 1] {
             let archive = [one.as_bytes(), &one.as_bytes()[..cut]].concat();
-            let told = read(&archive).unwrap_err();
-            assert!(told.contains(&format!("at byte {place}")) && told.contains("cut"), "{cut}: {told}");
+            let error = read(&archive).unwrap_err();
+            assert!(
+                error.contains(&format!("at byte {offset}")) && error.contains("truncated"),
+                "{cut}: {error}"
+            );
         }
         for foreign in [&b"-- PostgreSQL database dump"[..], &[0; 16], &[255; 16]] {
-            assert!(read(foreign).unwrap_err().contains("another file"), "{foreign:?}");
+            assert!(read(foreign).unwrap_err().contains("not an archive"), "{foreign:?}");
         }
         let mut broken = one.as_bytes().to_vec();
-        broken[place - 1] = 1;
+        broken[offset - 1] = 1;
         assert!(read(&broken).unwrap_err().contains("at byte 0"));
     }
 }

@@ -1,7 +1,7 @@
-//! An entry as a BSON document.
+//! Encodes entries as BSON documents.
 //!
-//! `_id`, `name`, `data`, `created_at` and `updated_at` are the original's. Attributes are an array of `{k, v}`:
-//! keys such as `http.method` are none that every server takes as a field's name, and one index can serve them all.
+//! `_id`, `name`, `data`, `created_at` and `updated_at` are the original's fields. Attributes are an array of `{k, v}`, because not
+//! every server accepts keys such as `http.method` as field names, and because one index can serve all of them.
 
 use mongodb::bson::raw::{RawArrayBuf, cstr};
 use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf};
@@ -10,12 +10,12 @@ use uuid::Uuid;
 use crate::cursor;
 use crate::entry::{Entry, Place, UnknownLevel};
 
-/// A stored document that is no entry.
+/// Why a stored document is not a valid entry.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DecodeError {
-    #[error("a field is missing or has another type: {0}")]
+    #[error("a field is missing or has the wrong type: {0}")]
     Field(#[from] mongodb::bson::error::Error),
-    #[error("the id is no UUID: {0}")]
+    #[error("the id is not a UUID: {0}")]
     Id(#[from] uuid::Error),
     #[error(transparent)]
     Level(#[from] UnknownLevel),
@@ -53,7 +53,7 @@ fn attributes(pairs: &[(String, String)]) -> RawArrayBuf {
     array
 }
 
-/// Where a document stands in the order of a search, whatever else is in it. Nothing when no cursor can hold that place.
+/// The position of any document in the order of a search. `None` if a cursor can't represent it.
 pub(super) fn place(document: &RawDocument) -> Option<Place> {
     let time_ms = document.get_datetime("time").ok()?.timestamp_millis();
     let id = document.get_str("_id").ok().filter(|id| id.len() <= cursor::ID_BYTES)?;
@@ -103,7 +103,7 @@ mod tests {
     use crate::entry::Level;
 
     #[test]
-    fn an_entry_comes_back_as_it_was_stored() {
+    fn an_entry_round_trips() {
         let mut entry = Entry {
             id: Uuid::from_u128(7),
             time_ms: *RANGE_MS.start(),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_everything_but_time_and_trace() {
+    fn content_excludes_time_and_trace() {
         let entry = crate::testing::entry(1);
         let same = |other: Entry| same_content(&encode(&entry), &encode(&other));
         let later = Entry { time_ms: 5, received_ms: 6, trace_id: Some("a".repeat(32)), ..entry.clone() };
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_original_stored_is_no_entry_of_ours() {
+    fn rejects_a_document_of_the_original() {
         let mut document = RawDocumentBuf::new();
         document.append(cstr!("_id"), mongodb::bson::oid::ObjectId::new());
         document.append(cstr!("name"), "event");

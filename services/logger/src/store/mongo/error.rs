@@ -1,4 +1,4 @@
-//! The driver's errors as the port's.
+//! Maps the driver's errors to the port's.
 
 use mongodb::error::{Error, ErrorKind, InsertManyError};
 
@@ -9,19 +9,19 @@ pub(super) const INDEX_OPTIONS_CONFLICT: i32 = 85;
 const INDEX_KEYS_CONFLICT: i32 = 86;
 pub(super) const MAX_TIME_EXPIRED: i32 = 50;
 
-/// Where the credentials come from.
+/// The setting with the credentials.
 const SETTING: &str = "MONGODB_URI";
 
 const DUPLICATE_KEY: i32 = 11_000;
 const UNAUTHORIZED: [i32; 2] = [13, 18];
 const NAMESPACE_NOT_FOUND: i32 = 26;
 const INDEX_NOT_FOUND: i32 = 27;
-/// The server steps down, starts or ends, its peers are away, its disk is full; and 1, by which FerretDB says that its
-/// own store failed.
-const PASSING: [i32; 16] =
+/// Codes of temporary failures: the server steps down, starts or shuts down, its peers are unavailable, its disk is full; and 1,
+/// with which FerretDB reports a failure of its own store.
+const TEMPORARY: [i32; 16] =
     [1, 6, 7, 64, 89, 91, 100, 189, 262, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435, 14_031];
 
-/// The code of a command that the server refused.
+/// The error code of a refused command.
 pub(super) fn code(error: &Error) -> Option<i32> {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => Some(command.code),
@@ -29,22 +29,22 @@ pub(super) fn code(error: &Error) -> Option<i32> {
     }
 }
 
-/// The index, or the whole collection, is not there.
+/// Whether the index or the collection does not exist.
 pub(super) fn nothing_to_drop(error: &Error) -> bool {
     matches!(code(error), Some(NAMESPACE_NOT_FOUND | INDEX_NOT_FOUND))
 }
 
-/// There is an index of the same keys under another name, or of the same name with other keys.
+/// Whether an index with the same keys and another name, or with the same name and other keys, exists.
 pub(super) fn another_index(error: &Error) -> bool {
     matches!(code(error), Some(INDEX_OPTIONS_CONFLICT | INDEX_KEYS_CONFLICT))
 }
 
-/// The call went out on a connection that was lost, so that another connection may do.
+/// Whether the connection was lost, so that a repeat on another one may succeed.
 pub(super) fn connection_lost(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. })
 }
 
-/// A document of this id is already there.
+/// Whether a document with this id already exists.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     let write = |error: &Error| match error.kind.as_ref() {
         ErrorKind::Write(mongodb::error::WriteFailure::WriteError(error)) => Some(error.code),
@@ -60,7 +60,7 @@ pub(super) fn classify(error: Error) -> StoreError {
             StoreError::Unauthorized(SETTING, cause(&error))
         }
         ErrorKind::Command(command)
-            if PASSING.contains(&command.code) || command.code == MAX_TIME_EXPIRED =>
+            if TEMPORARY.contains(&command.code) || command.code == MAX_TIME_EXPIRED =>
         {
             StoreError::Unavailable(cause(&error))
         }
@@ -72,7 +72,7 @@ pub(super) fn classify(error: Error) -> StoreError {
     }
 }
 
-/// The outcome of an unordered insert of so many documents. A duplicate key is no failure: the entry is there.
+/// The outcomes of an unordered insert of `count` documents. A duplicate key is not a failure: the entry already exists.
 pub(super) fn inserted(count: usize, outcome: Result<(), Error>) -> Result<Vec<Inserted>, StoreError> {
     let mut all = vec![Inserted::Created; count];
     let Err(error) = outcome else { return Ok(all) };
@@ -81,7 +81,7 @@ pub(super) fn inserted(count: usize, outcome: Result<(), Error>) -> Result<Vec<I
     else {
         return Err(classify(error));
     };
-    // Written, but not to as many as it takes to outlive a crash.
+    // Written, but not by a majority, so not durable.
     if write_concern_error.is_some() {
         return Err(StoreError::Unavailable(cause(&error)));
     }
@@ -95,7 +95,7 @@ pub(super) fn inserted(count: usize, outcome: Result<(), Error>) -> Result<Vec<I
     Ok(all)
 }
 
-/// What went wrong in the driver's words, without the server's whole reply.
+/// The driver's description, without the server's reply.
 fn cause(error: &Error) -> Cause {
     Cause::new(error.kind.to_string())
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_credentials_and_missing_rights_are_told_from_an_absent_store_and_name_the_setting() {
+    fn refused_credentials_name_the_setting() {
         for (code, name) in [(18, "AuthenticationFailed"), (13, "Unauthorized")] {
             let error = refused(code, name);
             assert!(matches!(error, StoreError::Unauthorized(..)), "{error:?}");

@@ -1,14 +1,14 @@
-//! A query as a MongoDB filter.
+//! Translates queries to MongoDB filters.
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use weft_values::time::RANGE_MS;
 
 use crate::entry::{Place, Query};
 
-/// The filter of a query, from this place on.
+/// The filter of a query, for documents after the given place.
 ///
-/// A comparison matches only values of its own type. So bounds on both fields of the order leave out most documents that are not
-/// entries, and an index on them does too.
+/// A comparison matches only values of the same type. So bounds on both sort fields exclude most documents that are not entries,
+/// also in an index.
 pub(super) fn of(query: &Query, after: Option<&Place>) -> Document {
     let Query { service, level, trace_id, text, from_ms, default_range: _, to_ms, limit: _, after: _ } =
         query;
@@ -31,7 +31,7 @@ pub(super) fn of(query: &Query, after: Option<&Place>) -> Document {
     }
     if let Some(Place { time_ms, id }) = after {
         let time = DateTime::from_millis(*time_ms);
-        // The first bound is implied by the rest. The server seeks in an index by it, but not by an `$or`.
+        // `$lte` is implied by the `$or`. The server can seek in an index by a bound, but not by an `$or`.
         filter.insert("time", doc! { "$gte": from, "$lt": to, "$lte": time });
         all.push(
             doc! { "$or": [{ "time": { "$lt": time } }, { "time": time, "_id": { "$lt": id } }] }.into(),
@@ -47,8 +47,8 @@ pub(super) fn received_before(before_ms: i64) -> Document {
     doc! { "created_at": { "$lt": DateTime::from_millis(before_ms) } }
 }
 
-/// Filters that together match these ids. A few are looked up one by one: FerretDB has an index for one id, and reads the whole
-/// collection for several at once.
+/// Filters that together match these ids. A few ids are looked up one by one, because FerretDB uses its index for one id, and
+/// scans the collection for several.
 pub(super) fn of_ids(ids: Vec<&str>) -> Vec<Document> {
     const ONE_BY_ONE: usize = 64;
     match ids.len() {
@@ -57,12 +57,12 @@ pub(super) fn of_ids(ids: Vec<&str>) -> Vec<Document> {
     }
 }
 
-/// A pattern that matches exactly this text, for PCRE (MongoDB) and RE2 (FerretDB) alike.
+/// A pattern that matches exactly this text, both for PCRE (MongoDB) and RE2 (FerretDB).
 pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
-            // BSON ends a pattern at NUL.
+            // A NUL would end the pattern in BSON.
             '\0' => pattern.push_str("\\x00"),
             c if c.is_ascii_punctuation() => pattern.extend(['\\', c]),
             c => pattern.push(c),
@@ -76,19 +76,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_searched_for_as_it_stands() {
+    fn escapes_a_literal_text() {
         assert_eq!(literal("a.b*[ü] \0_"), r"a\.b\*\[ü\] \x00\_");
     }
 
     #[test]
-    fn few_ids_are_looked_up_one_by_one_and_many_at_once() {
+    fn looks_up_few_ids_one_by_one_and_many_at_once() {
         assert!(of_ids(vec![]).is_empty());
         assert_eq!(of_ids(vec!["a", "b"]), [doc! { "_id": "a" }, doc! { "_id": "b" }]);
         assert_eq!(of_ids(vec!["a"; 65]).len(), 1);
     }
 
     #[test]
-    fn filters_that_are_off_are_not_there() {
+    fn omits_filters_that_are_not_set() {
         let filter = of(&Query { limit: 5, ..Query::default() }, None);
         assert_eq!(filter.keys().collect::<Vec<_>>(), ["time", "_id"]);
     }

@@ -1,7 +1,7 @@
-//! Work on the driver, each piece on a task of its own.
+//! Runs each operation of the driver in its own task, with bounded concurrency.
 //!
-//! The driver's futures must not be dropped while they run (its documentation says so). A caller that gives up drops only its
-//! wait, never such a future. How many tasks exist at once is bounded, so that a store that hangs holds a bounded amount of memory.
+//! The driver's documentation says that its futures must not be dropped while they run. A caller that gives up only stops waiting
+//! for the task. The number of tasks is bounded, so that a hung store occupies a bounded amount of memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,12 +15,12 @@ use weft_runtime::task;
 use super::error;
 use crate::store::{Cause, QueryError, StoreError};
 
-/// Searches that may wait for each one that runs.
+/// Maximum number of waiting searches for each running one.
 const WAITING: usize = 4;
-/// Upper bound for the time that is kept for the way back to the caller; of a short deadline a tenth is kept.
-const WAY_BACK: Duration = Duration::from_millis(50);
+/// Time reserved for the reply to the caller: at most this, and at most a tenth of the remaining time.
+const REPLY_TIME: Duration = Duration::from_millis(50);
 
-/// Runs work on its own task once there is room, and waits so long for it. The task goes on when the wait is over.
+/// Runs `work` in its own task when there is room. Waits for at most `within`; after that the task continues.
 pub(super) async fn detached<T: Send + 'static>(
     room: &Arc<Semaphore>,
     within: Duration,
@@ -33,7 +33,7 @@ pub(super) async fn detached<T: Send + 'static>(
     join(place, deadline, within, work).await
 }
 
-/// Runs work on its own task. What it holds is given back when the work has ended, not when the wait for it has.
+/// Runs `work` in its own task. `held` is released when the work ends, not when the wait ends.
 async fn join<T: Send + 'static>(
     held: impl Send + 'static,
     deadline: Instant,
@@ -48,7 +48,7 @@ async fn join<T: Send + 'static>(
     timeout_at(deadline, task).await.map_err(|_| StoreError::TimedOut(within))?
 }
 
-/// Room for searches of one kind. A caller runs at most half of them, so that several slow searches of one leave room for others.
+/// Bounds the searches of one kind. One caller may run at most half of them, so that its slow searches leave room for others.
 #[derive(Debug)]
 pub(super) struct Lane {
     entered: Arc<Semaphore>,
@@ -57,7 +57,7 @@ pub(super) struct Lane {
     callers: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// How long a search may take, and whether its caller still waits.
+/// Deadline of a search, and whether its caller still waits.
 #[derive(Debug, Clone)]
 pub(super) struct Limit {
     pub(super) within: Duration,
@@ -66,7 +66,7 @@ pub(super) struct Limit {
 }
 
 impl Lane {
-    /// A lane in which so many searches run at once.
+    /// A lane with `at_once` concurrent searches.
     pub(super) fn new(at_once: usize) -> Self {
         Self {
             entered: Arc::new(Semaphore::new(at_once * (1 + WAITING))),
@@ -76,8 +76,8 @@ impl Lane {
         }
     }
 
-    /// Runs a search on its own task once there is room. It is refused when too many wait already, and when it has waited for
-    /// half of its time: in the other half it could do little.
+    /// Runs a search in its own task when there is room. Refuses it when too many are waiting, or when it has waited for half of its
+    /// time, because the rest would hardly be enough.
     pub(super) async fn run<T, F>(
         &self,
         caller: &str,
@@ -94,7 +94,7 @@ impl Lane {
         let places = timeout_at(now + within / 2, self.places(caller)).await;
         let places = places.map_err(|_| QueryError::Busy)?.ok_or(QueryError::Busy)?;
         let gone = CancellationToken::new();
-        // Dropped with this future, whether it has ended or its caller has left.
+        // Dropped with this future: when the search has ended or the caller has gone.
         let _gone = gone.clone().drop_guard();
         let search = search(Limit { within, deadline, gone });
         Ok(join((entered, places), deadline, within, search).await?)
@@ -106,7 +106,7 @@ impl Lane {
         callers.values().all(|share| share.strong_count() == 0)
     }
 
-    /// The caller's own place first: so nobody has more than a share of the queue for the common ones.
+    /// Acquires the caller's own permit first, so that no caller occupies more than its share of the common queue.
     async fn places(&self, caller: &str) -> Option<[OwnedSemaphorePermit; 2]> {
         let own = self.share_of(caller).acquire_owned().await.ok()?;
         let common = Arc::clone(&self.running).acquire_owned().await.ok()?;
@@ -126,21 +126,21 @@ impl Lane {
 }
 
 impl Limit {
-    /// What the server may use of the time that is left.
+    /// The part of the remaining time that the server may use.
     ///
     /// # Errors
-    /// When the time is over, or the caller has left.
+    /// When the deadline has passed or the caller has gone.
     pub(super) fn left(&self) -> Result<Duration, StoreError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let usable = left.saturating_sub(WAY_BACK.min(left / 10));
-        // The server takes whole milliseconds, and 0 for no limit.
+        let usable = left.saturating_sub(REPLY_TIME.min(left / 10));
+        // `maxTimeMS` has whole milliseconds, and 0 means no limit.
         if usable < Duration::from_millis(1) || self.gone.is_cancelled() {
             return Err(StoreError::TimedOut(self.within));
         }
         Ok(usable)
     }
 
-    /// The driver's error during a search: the server ends it when its time is over.
+    /// Maps the driver's error during a search, which the server ends at `maxTimeMS`.
     pub(super) fn classify(&self, error: mongodb::error::Error) -> StoreError {
         match error::code(&error) {
             Some(error::MAX_TIME_EXPIRED) => StoreError::TimedOut(self.within),
@@ -157,7 +157,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    /// Starts a search that says when it runs and then ends with the permit given.
+    /// Starts a search that sends its limit when it runs, and ends when the gate has a permit.
     fn start(
         lane: &Arc<Lane>,
         caller: &'static str,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slow_searches_of_one_caller_leave_room_for_another() {
+    async fn slow_searches_of_one_caller_leave_room_for_others() {
         let (lane, gate) = (Arc::new(Lane::new(4)), Arc::new(Semaphore::new(0)));
         let mut slow: Vec<_> = (0..4).map(|_| start(&lane, "one", LONG, &gate)).collect();
         for (_, running) in &mut slow[..2] {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refuses_a_search_that_finds_no_room_in_half_of_its_time() {
+    async fn refuses_a_search_that_waited_half_of_its_time() {
         let (lane, gate) = (Arc::new(Lane::new(1)), Arc::new(Semaphore::new(0)));
         let (_first, mut running) = start(&lane, "one", LONG, &gate);
         running.recv().await.unwrap();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_search_keeps_its_place_until_it_has_ended_and_knows_that_its_caller_left() {
+    async fn a_search_without_its_caller_keeps_its_permits_until_it_ends() {
         let (lane, gate) = (Arc::new(Lane::new(1)), Arc::new(Semaphore::new(0)));
         let (first, mut running) = start(&lane, "one", LONG, &gate);
         let limit = running.recv().await.unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_server_gets_the_time_that_is_left_less_the_way_back() {
+    async fn reserves_time_for_the_reply() {
         let left = |within| {
             Limit { within, deadline: Instant::now() + within, gone: CancellationToken::new() }.left().ok()
         };

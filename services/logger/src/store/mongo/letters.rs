@@ -1,8 +1,8 @@
-//! Dead letters in MongoDB: what is known about each in the collection `dead_letters`, its content in `dead_letter_contents`.
+//! Dead letters in MongoDB: letters in the collection `dead_letters`, their contents in `dead_letter_contents`.
 //!
-//! A list reads the first collection only, so that it costs the same however large the messages are. A content is written before
-//! its letter and deleted before it: a letter without content is one whose removal was interrupted, and whoever meets it
-//! completes the removal.
+//! A list reads only the first collection, so its cost does not depend on the size of the messages. A content is written before its
+//! letter and deleted before it. So a letter without content is one whose removal was interrupted; a call that finds one completes
+//! the removal.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::letter::{Content, Letter, LetterQuery, Stock};
 
 pub(super) const LETTERS: &str = "dead_letters";
 pub(super) const CONTENTS: &str = "dead_letter_contents";
-/// Calls that may exist at once: each may have a content of 4 MiB in memory several times.
+/// Maximum number of concurrent calls. Each may hold several copies of a content of 4 MiB.
 pub(super) const CALLS: usize = 4;
 
-/// The dead letters of one store. Clones share its connections.
+/// Stores dead letters. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct MongoLetters {
     pub(super) link: Arc<OnceLock<Collection<RawDocumentBuf>>>,
@@ -34,10 +34,10 @@ pub struct MongoLetters {
 }
 
 impl MongoLetters {
-    /// Stores a letter with its content, and returns whether it is new.
+    /// Stores a letter with its content. Returns whether it is new.
     ///
     /// # Errors
-    /// It is then open whether the letter is stored; the same call may be repeated.
+    /// After an error it is unknown whether the letter is stored. The call can be repeated.
     pub async fn insert(&self, letter: Letter, content: Content) -> Result<bool, StoreError> {
         self.work(async move |all| {
             let Content { properties, body } = content;
@@ -52,10 +52,10 @@ impl MongoLetters {
         .await
     }
 
-    /// Finds letters, oldest first, and where the next page begins.
+    /// Finds letters, oldest first. Also returns where the next page begins.
     ///
     /// # Errors
-    /// When the store can't answer now.
+    /// When the store fails.
     pub async fn list(&self, query: LetterQuery) -> Result<(Vec<Letter>, Option<Place>), StoreError> {
         let within = self.within;
         self.work(async move |all| {
@@ -69,7 +69,7 @@ impl MongoLetters {
                 .await?;
             let mut letters: Vec<Letter> = Vec::new();
             let documents: Vec<Document> = found.try_collect().await?;
-            // A document of someone else's does not end the page.
+            // Documents that are not letters do not end paging.
             let more = documents.len() > query.limit;
             letters.extend(documents.iter().take(query.limit).filter_map(decode));
             let next = letters.last().filter(|_| more);
@@ -79,10 +79,10 @@ impl MongoLetters {
         .await
     }
 
-    /// One letter with its content.
+    /// Returns a letter with its content.
     ///
     /// # Errors
-    /// When the store can't answer now.
+    /// When the store fails.
     pub async fn get(&self, id: Uuid) -> Result<Option<(Letter, Content)>, StoreError> {
         self.work(async move |all| {
             let letter = all.letters.find_one(by_id(id)).await?;
@@ -91,10 +91,10 @@ impl MongoLetters {
         .await
     }
 
-    /// Marks a letter as being replayed since `now_ms`, and returns it with its content.
+    /// Marks a letter as being replayed since `now_ms`. Returns it with its content.
     ///
     /// # Errors
-    /// When the store can't answer now.
+    /// When the store fails.
     pub async fn mark_replaying(
         &self,
         id: Uuid,
@@ -110,18 +110,18 @@ impl MongoLetters {
         .await
     }
 
-    /// Removes letters, and returns how many were there.
+    /// Removes letters. Returns how many existed.
     ///
     /// # Errors
-    /// Some may then be removed; the same call may be repeated.
+    /// After an error some may be removed. The call can be repeated.
     pub async fn remove(&self, ids: Vec<Uuid>) -> Result<u64, StoreError> {
         self.work(async move |all| all.remove(&ids).await).await
     }
 
-    /// Removes at most `limit` letters that died before this moment, and returns how many.
+    /// Removes at most `limit` letters that were dead-lettered before `before_ms`. Returns how many.
     ///
     /// # Errors
-    /// As [`MongoLetters::remove`].
+    /// The same as [`MongoLetters::remove`].
     pub async fn remove_before(&self, before_ms: i64, limit: usize) -> Result<u64, StoreError> {
         let query = LetterQuery { to_ms: Some(before_ms), limit, ..LetterQuery::default() };
         let (letters, _) = self.list(query).await?;
@@ -131,10 +131,10 @@ impl MongoLetters {
         self.remove(letters.into_iter().map(|letter| letter.id).collect()).await
     }
 
-    /// How many letters each queue has.
+    /// Number and age of the letters of each queue.
     ///
     /// # Errors
-    /// When the store can't answer now.
+    /// When the store fails.
     pub async fn stock(&self) -> Result<Vec<Stock>, StoreError> {
         self.work(async move |all| {
             let mut stock = Vec::new();
@@ -164,7 +164,7 @@ impl MongoLetters {
     }
 }
 
-/// The collections, with the write concern of the logger's own.
+/// The collections, with the logger's write concern.
 struct Collections {
     letters: Collection<Document>,
     contents: Collection<Document>,
@@ -190,7 +190,7 @@ impl Collections {
         Ok(Some((letter, content)))
     }
 
-    /// At once: to delete, FerretDB reads every content, however many ids there are.
+    /// Deletes all ids at once, because FerretDB reads every content for each deletion, regardless of the number of ids.
     async fn remove(&self, ids: &[Uuid]) -> mongodb::error::Result<u64> {
         let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
         let which = doc! { "_id": { "$in": ids } };
@@ -199,7 +199,7 @@ impl Collections {
     }
 }
 
-/// Indexes of what lists filter and sort by.
+/// Creates the indexes for listing.
 pub(super) async fn migrate(logs: &Collection<RawDocumentBuf>) -> mongodb::error::Result<()> {
     let keys = [
         doc! { "dead_at": 1, "_id": 1 },
@@ -207,14 +207,14 @@ pub(super) async fn migrate(logs: &Collection<RawDocumentBuf>) -> mongodb::error
         doc! { "type": 1, "dead_at": 1, "_id": 1 },
     ];
     let letters = Collections::beside(logs).letters;
-    // One by one: FerretDB 1.24 ends the connection when several of one command exist already.
+    // One by one: FerretDB 1.24 closes the connection when several indexes of one command already exist.
     for keys in keys {
         letters.create_index(IndexModel::builder().keys(keys).build()).await?;
     }
     Ok(())
 }
 
-/// Whether it is new.
+/// Returns whether the document is new.
 async fn insert(collection: &Collection<Document>, document: Document) -> mongodb::error::Result<bool> {
     match collection.insert_one(document).await {
         Ok(_) => Ok(true),
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_comes_back_as_it_was_stored() {
+    fn a_letter_round_trips() {
         let mut letter = Letter {
             id: Uuid::from_u128(7),
             queue: "listener.log".into(),
@@ -341,11 +341,11 @@ mod tests {
         letter.time_ms = Some(*RANGE_MS.start());
         letter.replaying_ms = Some(*RANGE_MS.end());
         assert_eq!(decode(&encode(&letter)).unwrap(), letter);
-        assert_eq!(decode(&doc! { "_id": "7", "name": "of someone else" }), None);
+        assert_eq!(decode(&doc! { "_id": "7", "name": "not a letter" }), None);
     }
 
     #[test]
-    fn filters_that_are_off_are_left_out() {
+    fn omits_filters_that_are_not_set() {
         let filter = to_filter(&LetterQuery::default());
         assert_eq!(filter.keys().collect::<Vec<_>>(), ["dead_at"]);
     }

@@ -1,4 +1,4 @@
-//! Indexes and retention of the collection. Everything here may be done again, and by several replicas at once.
+//! Indexes and retention of the collection. Every step is idempotent and may run in several replicas at once.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use mongodb::{Collection, IndexModel};
 use super::error::{self, code};
 use crate::store::Expiry;
 
-/// The TTL index's name.
+/// Name of the TTL index.
 const RETENTION: &str = "retention";
-/// What searches use. Each begins with fields that a filter compares with one value, and ends with the order of a search and the place
-/// of a cursor: so the server reads what a page needs, in its order, and no more.
+/// Indexes for searches. Each begins with fields that a filter compares for equality, and ends with the sort order of searches and
+/// cursors. So the server reads only what a page needs, in the right order.
 pub(super) const SEARCHES: [&[(&str, i32)]; 5] = [
     &[("time", -1), ("_id", -1)],
     &[("service", 1), ("time", -1), ("_id", -1)],
@@ -21,12 +21,12 @@ pub(super) const SEARCHES: [&[(&str, i32)]; 5] = [
     &[("service", 1), ("level", 1), ("time", -1), ("_id", -1)],
     &[("trace_id", 1), ("time", -1), ("_id", -1)],
 ];
-/// Indexes of earlier versions that those replace.
+/// Indexes of earlier versions, which the above replace.
 const REPLACED: [&str; 2] = ["service_1_time_-1", "trace_id_1"];
-/// The longest that a TTL index can say, 68 years.
-const LONGEST_S: u64 = i32::MAX as u64;
+/// The longest retention of a TTL index: 68 years.
+const MAX_RETENTION_S: u64 = i32::MAX as u64;
 
-/// The server's version, asked for with the right to read the collection.
+/// Checks that the collection can be read, and returns the server's version.
 pub(super) async fn version(collection: &Collection<RawDocumentBuf>, within: Duration) -> Result<String> {
     collection.find_one(doc! {}).projection(doc! { "_id": 1 }).max_time(within).await?;
     let info = database(collection).run_command(doc! { "buildInfo": 1 }).await?;
@@ -48,8 +48,7 @@ pub(super) async fn migrate(
     Ok(expiry)
 }
 
-/// Creates the indexes of searches that are missing, all in one pass over the documents, then drops those that they replace.
-/// Idempotent.
+/// Creates the missing indexes for searches, all in one pass over the documents, then drops the indexes that they replace.
 pub(super) async fn index_searches(collection: &Collection<RawDocumentBuf>) -> Result<()> {
     let existing = match collection.list_index_names().await {
         Err(error) if error::nothing_to_drop(&error) => Vec::new(),
@@ -84,12 +83,12 @@ fn index_model((name, fields): (String, &[(&str, i32)])) -> IndexModel {
     IndexModel::builder().keys(keys.collect::<Document>()).options(options).build()
 }
 
-/// An index that is in the way does not keep the others from being created.
+/// Creates the indexes one by one, so that a conflicting index does not prevent the others.
 async fn create_each(collection: &Collection<RawDocumentBuf>, models: Vec<IndexModel>) -> Result<()> {
     for model in models {
         match collection.create_index(model).await {
             Err(error) if error::another_index(&error) => {
-                tracing::warn!(error = %error.kind, "an index conflicts with one that searches use");
+                tracing::warn!(error = %error.kind, "an existing index conflicts with an index for searches");
             }
             created => drop(created?),
         }
@@ -97,7 +96,7 @@ async fn create_each(collection: &Collection<RawDocumentBuf>, models: Vec<IndexM
     Ok(())
 }
 
-/// FerretDB 1 on SQLite looks up by `_id` alone and scans for all else: further indexes would only slow its inserts.
+/// False for FerretDB 1 on SQLite, which only uses the index on `_id`: others would only slow down inserts.
 async fn searches_by_index(collection: &Collection<RawDocumentBuf>) -> Result<bool> {
     let info = database(collection).run_command(doc! { "buildInfo": 1 }).await?;
     Ok(!info.get_str("ferretdbVersion").is_ok_and(|version| version.starts_with("v1.")))
@@ -110,7 +109,7 @@ async fn expire(collection: &Collection<RawDocumentBuf>, retention: Option<Durat
             _ => Ok(Expiry::Never),
         };
     };
-    let after = Duration::from_secs(retention.as_secs().clamp(1, LONGEST_S));
+    let after = Duration::from_secs(retention.as_secs().clamp(1, MAX_RETENTION_S));
     let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(after).build();
     let index = IndexModel::builder().keys(doc! { "created_at": 1 }).options(options).build();
     match collection.create_index(index).await {

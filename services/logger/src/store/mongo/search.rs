@@ -1,4 +1,4 @@
-//! A search, page by page.
+//! Runs a search for one page.
 
 use futures::TryStreamExt as _;
 use mongodb::Collection;
@@ -10,8 +10,8 @@ use crate::entry::{Page, Query};
 use crate::paging::Builder;
 use crate::store::StoreError;
 
-/// Documents read beyond the first reply when some in it are not entries. Then the page ends, empty or not, and its cursor moves on.
-const READ_ON: usize = 1_000;
+/// How many more documents are read when some are not entries. After that the page ends, even if it is empty, with a cursor.
+const READ_MORE: usize = 1_000;
 
 /// How reading ended.
 enum End {
@@ -19,11 +19,11 @@ enum End {
     Documents,
     /// The page is full.
     Page,
-    /// As many documents were read as were asked for, and the page has room.
+    /// The limit of documents is reached, and the page is not full.
     Limit,
 }
 
-/// A page of a search.
+/// Reads one page.
 pub(super) async fn run(
     collection: &Collection<RawDocumentBuf>,
     query: Query,
@@ -32,9 +32,9 @@ pub(super) async fn run(
     let mut page = Builder::new(query.limit, query.after.clone());
     let mut foreign = Foreign::default();
     let mut end = End::Limit;
-    // One more than the page holds tells whether there is a next page.
-    for most in [query.limit.saturating_add(1), READ_ON] {
-        end = read(collection, &query, most, limit, &mut page, &mut foreign).await?;
+    // One document more than the page holds shows whether there is a next page.
+    for max_documents in [query.limit.saturating_add(1), READ_MORE] {
+        end = read(collection, &query, max_documents, limit, &mut page, &mut foreign).await?;
         if !matches!(end, End::Limit) {
             break;
         }
@@ -49,7 +49,7 @@ pub(super) async fn run(
 async fn read(
     collection: &Collection<RawDocumentBuf>,
     query: &Query,
-    most: usize,
+    max_documents: usize,
     limit: &Limit,
     page: &mut Builder,
     foreign: &mut Foreign,
@@ -57,14 +57,14 @@ async fn read(
     let mut cursor = collection
         .find(filter::of(query, page.passed()))
         .sort(doc! { "time": -1, "_id": -1 })
-        .limit(i64::try_from(most).unwrap_or(i64::MAX))
+        .limit(i64::try_from(max_documents).unwrap_or(i64::MAX))
         .batch_size(REPLY_DOCUMENTS)
         .max_time(limit.left()?)
         .await
         .map_err(|error| limit.classify(error))?;
     let mut documents = 0;
     while let Some(document) = cursor.try_next().await.map_err(|error| limit.classify(error))? {
-        // Ends the search, and by that the server's cursor, also when its caller has left.
+        // Ends the search, and with it the server's cursor, at the deadline or when the caller has gone.
         limit.left()?;
         documents += 1;
         match document::decode(&document) {
@@ -79,10 +79,10 @@ async fn read(
             page.pass(place);
         }
     }
-    Ok(if documents < most { End::Documents } else { End::Limit })
+    Ok(if documents < max_documents { End::Documents } else { End::Limit })
 }
 
-/// Documents that are not entries.
+/// Counts documents that are not entries.
 #[derive(Default)]
 struct Foreign {
     count: usize,
@@ -95,7 +95,7 @@ impl Foreign {
         self.first.get_or_insert(error);
     }
 
-    /// One line for all of a page.
+    /// Logs one line for the page.
     fn report(self) {
         if let Some(error) = self.first {
             tracing::warn!(documents = self.count, first = %error, "skipped documents that are not log entries");

@@ -1,4 +1,4 @@
-//! What the driver sends, and what becomes of it, against a real FerretDB.
+//! Tests of the adapter with a real FerretDB. They observe the commands that the driver sends.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -20,13 +20,13 @@ use super::*;
 use crate::entry::{Level, Place};
 use crate::testing::entry;
 
-/// A store on its own FerretDB, and what its driver does.
+/// A store with its own FerretDB, and records of the driver's commands.
 struct Rig {
     store: MongoStore,
     sent: Arc<Mutex<Vec<Document>>>,
-    /// Connections that are in use.
+    /// Number of connections in use.
     busy: Arc<AtomicI64>,
-    /// Cancelled before the driver asks for the second part of a reply.
+    /// Cancelled before the driver sends `getMore`.
     get_more: CancellationToken,
     ferretdb: FerretDb,
     _state: StateDir,
@@ -57,7 +57,7 @@ impl Rig {
         self.store.query(query, "", soon(10_000)).await
     }
 
-    /// Waits until no work is under way and no connection is in use.
+    /// Waits until no operation is running and no connection is in use.
     async fn idle(&self) {
         let store = &self.store;
         let idle = || {
@@ -66,10 +66,10 @@ impl Rig {
                 && store.text_searches.is_idle()
                 && self.busy.load(Ordering::SeqCst) == 0
         };
-        until("all connections are back", idle).await;
+        until("all connections are returned", idle).await;
     }
 
-    /// The ids of all entries, and how many pages they came in.
+    /// Reads all entries page by page. Returns their ids and the number of pages.
     async fn walk(&self, limit: usize) -> (Vec<Uuid>, usize) {
         let (mut ids, mut pages, mut after) = (Vec::new(), 0, None);
         loop {
@@ -119,11 +119,11 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("it never came true that {what}"));
+    timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("timed out waiting until {what}"));
 }
 
 #[tokio::test]
-async fn a_search_sends_its_range_its_order_and_the_time_that_its_caller_has() {
+async fn a_search_sends_filter_sort_and_max_time() {
     let rig = Rig::start(4).await;
     let query = Query {
         service: Some("shop".into()),
@@ -152,7 +152,7 @@ async fn a_search_sends_its_range_its_order_and_the_time_that_its_caller_has() {
 }
 
 #[tokio::test]
-async fn a_search_whose_caller_has_left_ends_its_cursor_in_the_store() {
+async fn a_dropped_search_kills_its_cursor() {
     let rig = Rig::start(4).await;
     rig.store.insert((1..=200).map(entry).collect()).await.unwrap();
     let within = Duration::from_secs(60);
@@ -160,12 +160,12 @@ async fn a_search_whose_caller_has_left_ends_its_cursor_in_the_store() {
     let query = Query { limit: 150, ..Query::default() };
     let ended = search::run(&rig.store.collection().unwrap(), query, &limit).await;
     assert!(matches!(ended, Err(StoreError::TimedOut(_))), "{ended:?}");
-    until("the cursor is ended", || !rig.sent("killCursors").is_empty()).await;
+    until("the cursor is killed", || !rig.sent("killCursors").is_empty()).await;
     assert_eq!(rig.sent("getMore").len(), 1);
 }
 
 #[tokio::test]
-async fn searches_in_a_store_that_hangs_end_in_time_and_give_their_places_back() {
+async fn searches_time_out_and_release_their_permits_when_the_store_hangs() {
     let rig = Rig::start(POOL_SIZE).await;
     let text = || Query { text: Some("x".into()), limit: 10, ..Query::default() };
     rig.query(text()).await.unwrap();
@@ -183,11 +183,11 @@ async fn searches_in_a_store_that_hangs_end_in_time_and_give_their_places_back()
     rig.query(text()).await.unwrap();
 }
 
-/// Fields that a filter compares with one value.
+/// Fields that a filter compares for equality.
 type Equal = BTreeSet<&'static str>;
 
 #[test]
-fn an_index_serves_each_search_that_the_console_asks_for() {
+fn every_search_of_the_console_has_an_index() {
     let asked: [&[&'static str]; 8] = [
         &[],
         &["service"],
@@ -200,7 +200,7 @@ fn an_index_serves_each_search_that_the_console_asks_for() {
     ];
     for fields in asked {
         let filter: Equal = fields.iter().copied().collect();
-        // A trace is small: its index is enough, whatever else is asked for.
+        // A trace is small, so its index suffices for any other filter.
         let needed = if filter.contains("trace_id") { Equal::from(["trace_id"]) } else { filter };
         let serves = |index: &&[(&'static str, i32)]| {
             let (equal, order) = index.split_at(index.len() - 2);
@@ -212,7 +212,7 @@ fn an_index_serves_each_search_that_the_console_asks_for() {
 }
 
 #[tokio::test]
-async fn indexes_are_created_once_and_replace_those_of_earlier_versions() {
+async fn creates_indexes_once_and_drops_those_of_earlier_versions() {
     let rig = Rig::start(4).await;
     let collection = rig.store.collection().unwrap();
     rig.store.insert(vec![entry(1)]).await.unwrap();
@@ -222,7 +222,7 @@ async fn indexes_are_created_once_and_replace_those_of_earlier_versions() {
     for _ in 0..2 {
         schema::index_searches(&collection).await.unwrap();
     }
-    // One was there already, and the second time all were.
+    // One index already existed, and the second time all did.
     let [created]: [Document; 1] = rig.sent("createIndexes").try_into().unwrap();
     assert_eq!(created.get_array("indexes").unwrap().len(), schema::SEARCHES.len() - 1);
     let mut names = collection.list_index_names().await.unwrap();
@@ -239,7 +239,7 @@ async fn indexes_are_created_once_and_replace_those_of_earlier_versions() {
 }
 
 #[tokio::test]
-async fn an_index_of_another_name_keeps_no_other_from_being_created() {
+async fn a_conflicting_index_does_not_prevent_the_others() {
     let rig = Rig::start(4).await;
     let collection = rig.store.collection().unwrap();
     let named = mongodb::options::IndexOptions::builder().name("by_level".to_owned()).build();
@@ -253,7 +253,7 @@ async fn an_index_of_another_name_keeps_no_other_from_being_created() {
     );
 }
 
-/// What an entry has, but with this id and time.
+/// A document like an entry, with the given id and time.
 fn like_an_entry(id: impl Into<Bson>, time_ms: i64) -> Document {
     let id: Bson = id.into();
     let now = DateTime::from_millis(0);
@@ -270,14 +270,14 @@ fn without(field: &str, mut document: Document) -> Document {
 }
 
 #[tokio::test]
-async fn documents_that_are_not_entries_never_end_paging() {
+async fn documents_that_are_not_entries_do_not_end_paging() {
     let rig = Rig::start(4).await;
     let entries: Vec<Entry> = (1..=6).map(|n| Entry { time_ms: 1_000 * n, ..entry(n as u128) }).collect();
     rig.store.insert(entries.clone()).await.unwrap();
     let upper_case = Uuid::from_u128(u128::MAX);
     let now = DateTime::from_millis(0);
     let mut foreign = vec![
-        // What the original logger stores.
+        // A document of the original logger.
         doc! { "_id": ObjectId::new(), "name": "n", "data": "d", "created_at": now, "updated_at": now },
         like_an_entry(ObjectId::new(), 5_000),
         like_an_entry(17, 5_000),
@@ -290,7 +290,7 @@ async fn documents_that_are_not_entries_never_end_paging() {
     for field in ["name", "data", "service", "level", "created_at"] {
         foreign.push(without(field, like_an_entry(Uuid::new_v4().to_string(), 3_500)));
     }
-    // More of one moment than a page reads.
+    // More documents with the same time than a page reads.
     foreign.extend((0..1_500).map(|n| without("name", like_an_entry(format!("{n:08}-0"), 2_000))));
     let collection = rig.store.collection().unwrap().clone_with_type::<Document>();
     collection.insert_many(foreign).await.unwrap();
@@ -304,7 +304,7 @@ async fn documents_that_are_not_entries_never_end_paging() {
     }
 }
 
-/// Draws numbers, the same ones for the same seed.
+/// A seeded pseudo-random generator.
 struct Random(u64);
 
 impl Random {
@@ -314,7 +314,7 @@ impl Random {
     }
 }
 
-/// Calls of which three in four are dropped at random moments. Returns the ids of entries that were acknowledged.
+/// Makes calls and drops three of four at random times. Returns the ids of acknowledged entries.
 async fn drop_calls(store: &MongoStore, mut random: Random) -> Vec<Uuid> {
     let mut acknowledged = Vec::new();
     for turn in 0..60 {
@@ -338,14 +338,14 @@ async fn drop_calls(store: &MongoStore, mut random: Random) -> Vec<Uuid> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_dropped_at_any_moment_lose_no_acknowledged_entry_and_hold_no_connection() {
+async fn dropped_calls_lose_no_acknowledged_entry_and_leak_no_connection() {
     let seed = std::env::var("WEFT_SEED")
         .map_or_else(|_| Uuid::new_v4().as_u128() as u64, |text| text.parse().unwrap());
     println!("WEFT_SEED={seed}");
     let rig = Rig::start(2).await;
     let callers = (0..16).map(|n| drop_calls(&rig.store, Random(seed.wrapping_add(n))));
     let acknowledged = futures::future::join_all(callers).await.concat();
-    assert!(!acknowledged.is_empty(), "no call was answered: nothing was tested");
+    assert!(!acknowledged.is_empty(), "no call was answered, so nothing was tested");
     rig.idle().await;
     rig.store.insert(vec![entry(1)]).await.unwrap();
     let (stored, _) = rig.walk(1_000).await;

@@ -10,7 +10,7 @@ use weft_proto::weft::log::v1::{Entry, QueryRequest, WriteManyRequest, WriteRequ
 use crate::helpers::{Rig, entry, write};
 
 #[tokio::test]
-async fn rubbish_is_refused_by_name_and_stores_nothing() -> Result<()> {
+async fn rejects_invalid_requests_and_stores_nothing() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let year_10000 = Some(Timestamp { seconds: 253_402_300_800, nanos: 0 });
@@ -38,9 +38,9 @@ async fn rubbish_is_refused_by_name_and_stores_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_message_disturb_nobody() -> Result<()> {
+async fn invalid_messages_do_not_affect_other_calls() -> Result<()> {
     let rig = Rig::start().await?;
-    // A frame whose message is cut; one that is no protobuf; text that is not UTF-8; a length of 4 GiB.
+    // A truncated message; invalid protobuf; text that is not UTF-8; a length of 4 GiB.
     let bodies: [&'static [u8]; 4] = [
         b"\0\0\0\0\x09\x0a",
         b"\0\0\0\0\x03\xff\xff\xff",

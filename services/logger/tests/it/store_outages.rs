@@ -8,10 +8,10 @@ use weft_proto::weft::log::v1::{Entry, QueryRequest};
 
 use crate::helpers::{Client, Rig, entry, ids, sorted, until, write};
 
-/// Ends a call that nothing else ends; far above the logger's timeouts for its store.
+/// Upper bound for a call; far above the logger's timeouts for its store.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Writes until it is told to stop; keeps what was acknowledged.
+/// Writes until `stop` is set. Collects the acknowledged ids.
 async fn write_on(
     mut client: Client,
     stop: Arc<AtomicBool>,
@@ -30,7 +30,7 @@ async fn write_on(
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_outlives_kills_of_the_store() -> Result<()> {
+async fn acknowledged_entries_survive_kills_of_the_store() -> Result<()> {
     let rig = Rig::start().await?;
     let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let writers: Vec<_> = (0..16)
@@ -51,14 +51,14 @@ async fn what_was_acknowledged_outlives_kills_of_the_store() -> Result<()> {
     }
     let stored = sorted(ids(&rig.all(QueryRequest { limit: 1_000, ..QueryRequest::default() }).await?));
     for id in acknowledged.lock().expect("no writer panics").iter() {
-        assert!(stored.binary_search(id).is_ok(), "{id} was acknowledged and is lost");
+        assert!(stored.binary_search(id).is_ok(), "{id} was acknowledged but is lost");
     }
-    assert!(stored.windows(2).all(|pair| pair[0] != pair[1]), "an entry is there twice");
+    assert!(stored.windows(2).all(|pair| pair[0] != pair[1]), "an entry is stored twice");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_gets_an_answer_and_then_loses_nothing() -> Result<()> {
+async fn calls_time_out_while_the_store_hangs_and_lose_nothing() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     client.write(write(entry("before"))).await?;
@@ -77,7 +77,7 @@ async fn a_store_that_hangs_gets_an_answer_and_then_loses_nothing() -> Result<()
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
 
     rig.store.resume()?;
-    until("the same entry is taken again", async || client.clone().write(write(late.clone())).await.is_ok())
+    until("the same entry is accepted", async || client.clone().write(write(late.clone())).await.is_ok())
         .await?;
     let stored = rig.all(QueryRequest::default()).await?;
     assert_eq!(stored.iter().filter(|entry| entry.id == late.id).count(), 1);
@@ -85,7 +85,7 @@ async fn a_store_that_hangs_gets_an_answer_and_then_loses_nothing() -> Result<()
 }
 
 #[tokio::test]
-async fn without_a_store_each_call_has_its_answer_in_time_and_it_comes_back_by_itself() -> Result<()> {
+async fn answers_unavailable_without_a_store_and_recovers() -> Result<()> {
     let rig = Rig::without_store().await?;
     let mut client = rig.client()?;
     until("the port is open", async || {
@@ -105,7 +105,7 @@ async fn without_a_store_each_call_has_its_answer_in_time_and_it_comes_back_by_i
 }
 
 #[tokio::test]
-async fn a_logger_that_ends_answers_what_it_has_taken() -> Result<()> {
+async fn a_graceful_stop_answers_accepted_calls() -> Result<()> {
     let rig = Rig::start().await?;
     let client = rig.client()?;
     client.clone().write(write(entry("connects"))).await?;
@@ -118,7 +118,7 @@ async fn a_logger_that_ends_answers_what_it_has_taken() -> Result<()> {
             tokio::spawn(async move { client.write(request).await })
         })
         .collect();
-    until("the calls have come in", async || {
+    until("the calls have arrived", async || {
         rig.admin("/metrics").await.is_ok_and(|(_, text)| text.contains("log_writes_taken_total 21"))
     })
     .await?;
@@ -130,7 +130,7 @@ async fn a_logger_that_ends_answers_what_it_has_taken() -> Result<()> {
     resumed?;
     assert!(ended?.contains("exit status: 0"));
     for call in calls {
-        assert!(call.await?.context("a call was cut")?.into_inner().created);
+        assert!(call.await?.context("a call was aborted")?.into_inner().created);
     }
     Ok(())
 }
