@@ -38,7 +38,7 @@ use crate::random::Random;
 use crate::relay::Wake;
 use crate::seal::SealError;
 use crate::session::{Lifetimes, Session};
-use crate::store::{OpenAt, Store, StoreError};
+use crate::store::{OpenAt, PostgresStore, StoreError};
 use crate::token::{Grant, TokenError};
 use crate::user::{Account, Role, User};
 
@@ -46,7 +46,7 @@ use crate::user::{Account, Role, User};
 #[derive(Clone)]
 pub struct Accounts {
     /// Where everything is kept.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<PostgresStore>,
     /// Checks passwords.
     pub hasher: Hasher,
     /// Signs tokens.

@@ -28,9 +28,8 @@ use crate::metrics::Metrics;
 use crate::outbox::Recipient;
 use crate::password::{HashError, Hasher};
 use crate::random;
-use crate::relay::{Deliver, Peers, Relay, Wake};
+use crate::relay::{Peers, Relay, Wake};
 use crate::reset_link::ResetLinks;
-use crate::store::Store;
 use crate::store::postgres::PostgresStore;
 use crate::supervise::{STORE, Supervisor};
 
@@ -112,7 +111,7 @@ fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
         name: "DATABASE_URL".to_owned(),
         wanted: "a URL such as postgres://user:password@postgres:5432/weft",
     })?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = Arc::new(store);
     let (random, clock) = (random::system(), Arc::clone(&process.clock));
     let metrics = Metrics::register(&process.metrics);
     Ok(Accounts {
@@ -146,7 +145,7 @@ fn reset_links(accounts: &Accounts) -> ResetLinks {
     ResetLinks { store, random, clock, console: rules.console }
 }
 
-fn relay(recipient: Recipient, accounts: &Accounts, peers: Arc<dyn Deliver>, status: StatusBoard) -> Relay {
+fn relay(recipient: Recipient, accounts: &Accounts, peers: Arc<Peers>, status: StatusBoard) -> Relay {
     let Accounts { store, clock, metrics, wake, .. } = accounts.clone();
     Relay { store, recipient, peers, clock, metrics, wake, status }
 }

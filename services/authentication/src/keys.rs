@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::outbox::Letter;
 use crate::random::{self, Random};
 use crate::seal::{Opened, SealError, Sealer};
-use crate::store::{Store, StoreError};
+use crate::store::{PostgresStore, StoreError};
 use crate::token::{Signer, TokenError};
 
 /// A key and its times, as the store has them.
@@ -112,7 +112,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// When the store can't be asked, or a key can't be used.
-    pub async fn refresh(&self, store: &dyn Store) -> Result<(), KeyError> {
+    pub async fn refresh(&self, store: &PostgresStore) -> Result<(), KeyError> {
         let now = self.clock.now();
         let mut keys = store.signing_keys().await?;
         if self.is_due(&keys, now) {
@@ -128,7 +128,12 @@ impl KeyRing {
     ///
     /// # Errors
     /// When the store can't be asked, or a key can't be used.
-    pub async fn rotate(&self, store: &dyn Store, revoke: bool, letters: &[Letter]) -> Result<Key, KeyError> {
+    pub async fn rotate(
+        &self,
+        store: &PostgresStore,
+        revoke: bool,
+        letters: &[Letter],
+    ) -> Result<Key, KeyError> {
         let (id, private) = self.fresh()?;
         let key = self.rotation.next(id, private, self.clock.now(), revoke);
         let (rotation, next) = (self.rotation, key.clone());

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -31,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Claimed, Letter, Message, Recipient};
 use crate::reset_link::{self, ResetLinks};
 use crate::session::after;
-use crate::store::{Store, StoreError};
+use crate::store::{PostgresStore, StoreError};
 use crate::supervise::STORE;
 
 /// Letters under way to one recipient at once.
@@ -83,13 +82,6 @@ impl Wake {
 /// The end of a delivery: the id of a letter that has arrived.
 type Ended = Result<Option<Uuid>, JoinError>;
 
-/// Hands one letter to its recipient.
-#[async_trait]
-pub trait Deliver: Send + Sync + 'static {
-    /// Returns when the recipient has it.
-    async fn deliver(&self, letter: &Letter) -> Result<(), Status>;
-}
-
 /// The peers, through the mesh.
 #[derive(Clone)]
 pub struct Peers {
@@ -109,8 +101,8 @@ impl Peers {
     }
 }
 
-#[async_trait]
-impl Deliver for Peers {
+impl Peers {
+    /// Hands one letter to its recipient. Returns when the recipient has it.
     async fn deliver(&self, letter: &Letter) -> Result<(), Status> {
         let id = letter.id.to_string();
         match letter.message.clone() {
@@ -149,11 +141,11 @@ impl Deliver for Peers {
 #[derive(Clone)]
 pub struct Relay {
     /// Where they are.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<PostgresStore>,
     /// Whose they are.
     pub recipient: Recipient,
     /// How they go.
-    pub peers: Arc<dyn Deliver>,
+    pub peers: Arc<Peers>,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -255,7 +247,8 @@ impl Relay {
 
     /// Hands the letter over, and keeps it leased for as long as that takes.
     async fn call(&self, letter: &Letter) -> Result<(), Status> {
-        let mut call = self.peers.deliver(letter);
+        let call = self.peers.deliver(letter);
+        tokio::pin!(call);
         loop {
             tokio::select! {
                 answer = &mut call => return answer,

@@ -13,7 +13,7 @@ use weft_runtime::telemetry::chain;
 use crate::outbox::Letter;
 use crate::random::Random;
 use crate::session::{after, new_refresh_token};
-use crate::store::Store;
+use crate::store::PostgresStore;
 
 /// The template of the mail.
 pub const TEMPLATE: &str = "password-reset";
@@ -26,7 +26,7 @@ const PAGE: &str = "/account/reset-password";
 #[derive(Clone)]
 pub struct ResetLinks {
     /// Where hashes of tokens are kept.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<PostgresStore>,
     /// Makes tokens.
     pub random: Arc<dyn Random>,
     /// The present moment.

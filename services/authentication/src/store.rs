@@ -8,55 +8,19 @@ mod failed;
 pub mod postgres;
 mod resets;
 
-use std::time::Duration;
-
-use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 pub use weft_runtime::store::{Cause, StoreError};
 
-pub use changes::{Changed, Changes, UserChange};
-pub use failed::{FailedLetter, FailedLetters, FailedQuery};
-pub use resets::{PasswordReset, ResetAsk, Resets};
+pub use changes::{Changed, UserChange};
+pub use failed::{FailedLetter, FailedQuery};
+pub use postgres::PostgresStore;
+pub use resets::{PasswordReset, ResetAsk};
 
 use crate::keys::Key;
-use crate::limits::{Counted, Rate, Taken, Try};
-use crate::outbox::{Backlog, Claimed, Letter, Recipient};
-use crate::session::{Lifetimes, RefreshHash, Session, Worth};
-use crate::user::{Account, User};
-
-/// Everything.
-pub trait Store:
-    Schema + Limits + Users + Changes + Resets + Sessions + SigningKeys + Outbox + FailedLetters
-{
-}
-
-impl<T: Schema + Limits + Users + Changes + Resets + Sessions + SigningKeys + Outbox + FailedLetters> Store
-    for T
-{
-}
-
-/// The store itself.
-#[async_trait]
-pub trait Schema: Send + Sync + 'static {
-    /// Asks for the store's version.
-    ///
-    /// # Errors
-    /// When it can't be reached, or refuses our credentials.
-    async fn check(&self) -> Result<String, StoreError>;
-
-    /// Brings the schema to what this version wants. May run in several replicas at once.
-    ///
-    /// # Errors
-    /// When it can't be done now; it may be repeated.
-    async fn migrate(&self) -> Result<(), StoreError>;
-
-    /// Deletes what no longer matters.
-    ///
-    /// # Errors
-    /// When it can't be done now; it may be repeated.
-    async fn purge(&self, over: &Over) -> Result<(), StoreError>;
-}
+use crate::outbox::Letter;
+use crate::session::{Lifetimes, RefreshHash, Session};
+use crate::user::User;
 
 /// What no longer matters.
 #[derive(Debug, Clone, Copy)]
@@ -67,64 +31,6 @@ pub struct Over {
     pub failures_before: Timestamp,
     /// Sessions whose absolute end was before this.
     pub sessions_before: Timestamp,
-}
-
-/// How often wrong passwords are tried.
-#[async_trait]
-pub trait Limits: Send + Sync + 'static {
-    /// Begins an attempt, which counts as a failure until it is given back, unless it has to wait ([`crate::limits::refusal`]).
-    /// `rate`: the allowance of the address, if that is limited.
-    /// Should the store lose power, the last second's attempts may not have been counted.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn take_try(&self, who: &Counted, rate: Option<Rate>, now: Timestamp) -> Result<Try, StoreError>;
-
-    /// Ends an attempt whose password was wrong.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn add_failure(&self, who: &Counted, taken: Taken, now: Timestamp) -> Result<(), StoreError>;
-
-    /// Ends an attempt that was no failure.
-    ///
-    /// # Errors
-    /// When the store can't be asked now; then the attempt stays counted.
-    async fn give_back(&self, who: &Counted, taken: Taken, refund: Duration) -> Result<(), StoreError>;
-}
-
-/// People.
-#[async_trait]
-pub trait Users: Send + Sync + 'static {
-    /// The person with this address, which is in NFC; upper and lower case are not told apart.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError>;
-
-    /// The person with this id.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn account_by_id(&self, id: Uuid) -> Result<Option<Account>, StoreError>;
-
-    /// Adds a person, unless somebody has the id or the address. Returns whether it did.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn insert_account(&self, account: &Account, letters: &[Letter]) -> Result<bool, StoreError>;
-
-    /// So many people in the order of their addresses, from the first after this one.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn users_after(&self, email: &str, limit: u32) -> Result<Vec<User>, StoreError>;
-
-    /// Changes a password, if the hash is still this one, and ends the other sessions. Returns whether it did.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn change_password(&self, change: &PasswordChange, letters: &[Letter]) -> Result<bool, StoreError>;
 }
 
 /// Writes the letters that go with a change, when it is known what has changed: whose sessions, and which.
@@ -143,75 +49,6 @@ pub struct PasswordChange {
     pub new_hash: String,
     /// The present moment.
     pub now: Timestamp,
-}
-
-/// Sessions.
-#[async_trait]
-pub trait Sessions: Send + Sync + 'static {
-    /// Opens a session for a person whose password was right.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn open_session(&self, opening: &Opening) -> Result<Opened, StoreError>;
-
-    /// A person with one of their sessions, if that is open and the person active.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn signed_in(
-        &self,
-        user_id: Uuid,
-        session_id: Uuid,
-        open: &OpenAt,
-    ) -> Result<Option<Account>, StoreError>;
-
-    /// Uses a refresh token and issues the next one. A replay ends the session.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn rotate(
-        &self,
-        presented: &RefreshHash,
-        next: &RefreshHash,
-        open: &OpenAt,
-        on_replay: Compose,
-    ) -> Result<Rotated, StoreError>;
-
-    /// Ends the session of a refresh token that [`Sessions::rotate`] would accept, and that of a replay. Returns what the token was
-    /// worth; `None` when it is unknown.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn end_by_token(
-        &self,
-        presented: &RefreshHash,
-        open: &OpenAt,
-        on_end: Compose,
-        on_replay: Compose,
-    ) -> Result<Option<Worth>, StoreError>;
-
-    /// A person's open sessions, newest first.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn open_sessions(&self, user_id: Uuid, open: &OpenAt) -> Result<Vec<Session>, StoreError>;
-
-    /// Ends sessions, writes the letters if one of them was open, and returns those that were.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn end_sessions(
-        &self,
-        which: Which,
-        open: &OpenAt,
-        letters: Compose,
-    ) -> Result<Vec<Session>, StoreError>;
-
-    /// Whether a person has, or had, this session.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn has_session(&self, user_id: Uuid, session_id: Uuid) -> Result<bool, StoreError>;
 }
 
 /// Which sessions of a person.
@@ -277,77 +114,5 @@ pub enum Rotated {
     Replay,
 }
 
-/// Signing keys.
-#[async_trait]
-pub trait SigningKeys: Send + Sync + 'static {
-    /// All of them.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn signing_keys(&self) -> Result<Vec<Key>, StoreError>;
-
-    /// Changes the list of keys, and writes the letters with it. Returns what is there then. One replica at a time.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn change_signing_keys(
-        &self,
-        change: ChangeKeys,
-        letters: &[Letter],
-    ) -> Result<Vec<Key>, StoreError>;
-}
-
 /// The keys as they have to be, from those that there are.
 pub type ChangeKeys = Box<dyn FnOnce(Vec<Key>) -> Vec<Key> + Send>;
-
-/// Letters on their way.
-#[async_trait]
-pub trait Outbox: Send + Sync + 'static {
-    /// Takes letters that are due, for this long: nobody else gets them until then.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn claim(
-        &self,
-        recipient: Recipient,
-        most: usize,
-        now: Timestamp,
-        lease: Duration,
-    ) -> Result<Vec<Claimed>, StoreError>;
-
-    /// Forgets letters that have arrived.
-    ///
-    /// # Errors
-    /// When the store can't be asked now; the letters are then delivered again.
-    async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError>;
-
-    /// Leases a letter, whose delivery takes longer, until this moment.
-    ///
-    /// # Errors
-    /// When the store can't be asked now; the letter is then due when its lease ends.
-    async fn renew(&self, id: Uuid, until: Timestamp) -> Result<(), StoreError>;
-
-    /// Gives a letter back until this moment. `unknowns`: how many of its attempts ended with an unknown outcome.
-    ///
-    /// # Errors
-    /// When the store can't be asked now; the letter is then due when its lease ends.
-    async fn postpone(
-        &self,
-        id: Uuid,
-        due_at: Timestamp,
-        unknowns: u32,
-        reason: &str,
-    ) -> Result<(), StoreError>;
-
-    /// Keeps a letter that can never arrive, with the reason.
-    ///
-    /// # Errors
-    /// When the store can't be asked now; the letter is then tried again.
-    async fn give_up(&self, id: Uuid, now: Timestamp, reason: &str) -> Result<(), StoreError>;
-
-    /// What there is for a recipient, counted as far as [`Backlog::COUNTED`].
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn backlog(&self, recipient: Recipient) -> Result<Backlog, StoreError>;
-}

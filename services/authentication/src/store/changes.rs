@@ -1,37 +1,4 @@
-use async_trait::async_trait;
-use jiff::Timestamp;
-use uuid::Uuid;
-
-use super::{Compose, StoreError};
 use crate::user::{Role, User};
-
-/// What admins change about people. No change leaves the store without an active admin, also when several run at once.
-#[async_trait]
-pub trait Changes: Send + Sync + 'static {
-    /// Changes a person. One who becomes inactive loses all sessions. The letters are written unless everything was so before.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn change_user(
-        &self,
-        id: Uuid,
-        change: &UserChange,
-        now: Timestamp,
-        letters: Compose,
-    ) -> Result<Changed, StoreError>;
-
-    /// Deletes a person with all sessions.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn delete_user(&self, id: Uuid, now: Timestamp, letters: Compose) -> Result<Changed, StoreError>;
-
-    /// Whether a person with this address was deleted, upper and lower case not told apart.
-    ///
-    /// # Errors
-    /// When the store can't be asked now.
-    async fn was_deleted(&self, email: &str) -> Result<bool, StoreError>;
-}
 
 /// What to change about a person. `None` leaves it as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -19,14 +19,13 @@ mod users;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool, query, query_scalar};
 use tokio::time::timeout;
 
-use super::{Cause, Over, Schema, StoreError};
+use super::{Cause, Over, StoreError};
 use crate::config::StoreConfig;
 use crate::trace::{DatabaseSpans, StoreAddress};
 use error::{classify, unmigrated};
@@ -80,9 +79,12 @@ fn options(config: &StoreConfig) -> Option<PgConnectOptions> {
     Some(options)
 }
 
-#[async_trait]
-impl Schema for PostgresStore {
-    async fn check(&self) -> Result<String, StoreError> {
+impl PostgresStore {
+    /// Asks for the store's version.
+    ///
+    /// # Errors
+    /// When it can't be reached, or refuses our credentials.
+    pub async fn check(&self) -> Result<String, StoreError> {
         self.bounded(|_, connection| {
             Box::pin(async move {
                 let version = query_scalar!(r#"SELECT current_setting('server_version') AS "version!""#);
@@ -92,7 +94,11 @@ impl Schema for PostgresStore {
         .await
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
+    /// Brings the schema to what this version wants. May run in several replicas at once.
+    ///
+    /// # Errors
+    /// When it can't be done now; it may be repeated.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
         // A change of a large table takes its time, and so does the replica that has the lock: this connection knows no
         // timeout for statements. It is closed at the end, whatever happens, and the lock with it.
         const WITHIN: Duration = Duration::from_secs(600);
@@ -109,7 +115,11 @@ impl Schema for PostgresStore {
         timeout(WITHIN, work).await.map_err(|_| StoreError::TimedOut(WITHIN))?
     }
 
-    async fn purge(&self, over: &Over) -> Result<(), StoreError> {
+    /// Deletes what no longer matters.
+    ///
+    /// # Errors
+    /// When it can't be done now; it may be repeated.
+    pub async fn purge(&self, over: &Over) -> Result<(), StoreError> {
         let Over { now, failures_before, sessions_before } = *over;
         self.bounded(move |_, connection| {
             Box::pin(async move {

@@ -1,4 +1,3 @@
-use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
@@ -7,7 +6,7 @@ use super::PostgresStore;
 use super::rows::{AccountRow, SessionRow, to_db};
 use super::unit::Statements;
 use crate::session::Session;
-use crate::store::{Changed, Changes, Compose, StoreError, UserChange};
+use crate::store::{Changed, Compose, StoreError, UserChange};
 use crate::user::{Account, Role, User};
 
 /// Every change of a person holds this lock until it is committed: two at once must not take away the last two admins.
@@ -76,9 +75,12 @@ fn is_active_admin(user: &User) -> bool {
     user.active && user.role == Role::Admin
 }
 
-#[async_trait]
-impl Changes for PostgresStore {
-    async fn change_user(
+impl PostgresStore {
+    /// Changes a person. One who becomes inactive loses all sessions. The letters are written unless everything was so before.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn change_user(
         &self,
         id: Uuid,
         change: &UserChange,
@@ -116,7 +118,16 @@ impl Changes for PostgresStore {
         .await
     }
 
-    async fn delete_user(&self, id: Uuid, now: Timestamp, letters: Compose) -> Result<Changed, StoreError> {
+    /// Deletes a person with all sessions.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn delete_user(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+        letters: Compose,
+    ) -> Result<Changed, StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
@@ -146,7 +157,11 @@ impl Changes for PostgresStore {
         .await
     }
 
-    async fn was_deleted(&self, email: &str) -> Result<bool, StoreError> {
+    /// Whether a person with this address was deleted, upper and lower case not told apart.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn was_deleted(&self, email: &str) -> Result<bool, StoreError> {
         let email = email.to_owned();
         self.bounded(move |db, connection| {
             Box::pin(async move {

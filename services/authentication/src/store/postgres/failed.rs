@@ -1,4 +1,3 @@
-use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::types::Json;
 use sqlx::types::time::OffsetDateTime;
@@ -8,7 +7,7 @@ use uuid::Uuid;
 use super::PostgresStore;
 use super::rows::{from_db, to_db};
 use crate::outbox::Message;
-use crate::store::{FailedLetter, FailedLetters, FailedQuery, StoreError};
+use crate::store::{FailedLetter, FailedQuery, StoreError};
 
 struct Row {
     id: Uuid,
@@ -37,9 +36,12 @@ impl From<Row> for FailedLetter {
     }
 }
 
-#[async_trait]
-impl FailedLetters for PostgresStore {
-    async fn failed_letters(&self, query: &FailedQuery) -> Result<Vec<FailedLetter>, StoreError> {
+impl PostgresStore {
+    /// Those that match, by the time at which they failed.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn failed_letters(&self, query: &FailedQuery) -> Result<Vec<FailedLetter>, StoreError> {
         let FailedQuery { recipient, reason, from, to, after, limit } = query.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -71,7 +73,11 @@ impl FailedLetters for PostgresStore {
         .await
     }
 
-    async fn failed_letter(&self, id: Uuid) -> Result<Option<FailedLetter>, StoreError> {
+    /// One of them.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn failed_letter(&self, id: Uuid) -> Result<Option<FailedLetter>, StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let found = query_as!(
@@ -88,7 +94,11 @@ impl FailedLetters for PostgresStore {
         .await
     }
 
-    async fn deliver_again(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
+    /// Has a failed letter delivered again, as if it had never been tried. Returns whether the outbox has a letter of this id.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn deliver_again(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
         self.bounded(move |db, connection| Box::pin(async move {
             // As if it were new: otherwise its age would make the relay give up at once.
             let due = query!(
@@ -108,7 +118,11 @@ impl FailedLetters for PostgresStore {
         .await
     }
 
-    async fn remove_failed(&self, ids: &[Uuid]) -> Result<u64, StoreError> {
+    /// Removes failed letters for good, and returns how many there were.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn remove_failed(&self, ids: &[Uuid]) -> Result<u64, StoreError> {
         let ids = ids.to_vec();
         self.bounded(move |db, connection| {
             Box::pin(async move {

@@ -1,4 +1,3 @@
-use async_trait::async_trait;
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{PgConnection, query, query_as};
 use uuid::Uuid;
@@ -9,7 +8,7 @@ use super::rows::{from_db, to_db};
 use super::unit::Statements;
 use crate::keys::{Key, Private};
 use crate::outbox::Letter;
-use crate::store::{ChangeKeys, SigningKeys, StoreError};
+use crate::store::{ChangeKeys, StoreError};
 
 /// Whoever changes the keys has this lock, so that replicas which start together make one.
 const KEYS_LOCK: i64 = 0x7765_6674_6b65_7973;
@@ -78,13 +77,20 @@ impl Statements {
     }
 }
 
-#[async_trait]
-impl SigningKeys for PostgresStore {
-    async fn signing_keys(&self) -> Result<Vec<Key>, StoreError> {
+impl PostgresStore {
+    /// All of them.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn signing_keys(&self) -> Result<Vec<Key>, StoreError> {
         self.bounded(move |db, connection| Box::pin(async move { db.keys(connection).await })).await
     }
 
-    async fn change_signing_keys(
+    /// Changes the list of keys, and writes the letters with it. Returns what is there then. One replica at a time.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn change_signing_keys(
         &self,
         change: ChangeKeys,
         letters: &[Letter],

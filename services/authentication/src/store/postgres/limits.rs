@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{PgConnection, query};
 
@@ -9,11 +8,21 @@ use super::rows::{from_db, to_db};
 use super::unit::Statements;
 use crate::limits::{Counted, Failures, Rate, Taken, Try, Used, refusal};
 use crate::session::{after, before};
-use crate::store::{Limits, StoreError};
+use crate::store::StoreError;
 
-#[async_trait]
-impl Limits for PostgresStore {
-    async fn take_try(&self, who: &Counted, rate: Option<Rate>, now: Timestamp) -> Result<Try, StoreError> {
+impl PostgresStore {
+    /// Begins an attempt, which counts as a failure until it is given back, unless it has to wait ([`crate::limits::refusal`]).
+    /// `rate`: the allowance of the address, if that is limited.
+    /// Should the store lose power, the last second's attempts may not have been counted.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn take_try(
+        &self,
+        who: &Counted,
+        rate: Option<Rate>,
+        now: Timestamp,
+    ) -> Result<Try, StoreError> {
         let who = who.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -28,7 +37,11 @@ impl Limits for PostgresStore {
         .await
     }
 
-    async fn add_failure(&self, who: &Counted, taken: Taken, now: Timestamp) -> Result<(), StoreError> {
+    /// Ends an attempt whose password was wrong.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn add_failure(&self, who: &Counted, taken: Taken, now: Timestamp) -> Result<(), StoreError> {
         let who = who.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -50,7 +63,11 @@ impl Limits for PostgresStore {
         .await
     }
 
-    async fn give_back(&self, who: &Counted, taken: Taken, refund: Duration) -> Result<(), StoreError> {
+    /// Ends an attempt that was no failure.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; then the attempt stays counted.
+    pub async fn give_back(&self, who: &Counted, taken: Taken, refund: Duration) -> Result<(), StoreError> {
         let who = who.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {

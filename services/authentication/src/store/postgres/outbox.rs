@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::types::Json;
 use sqlx::{PgConnection, query};
@@ -11,7 +10,7 @@ use super::rows::{from_db, to_db};
 use super::unit::Statements;
 use crate::outbox::{Backlog, Claimed, Letter, Message, Recipient, TraceContext};
 use crate::session::after;
-use crate::store::{Outbox, StoreError};
+use crate::store::StoreError;
 
 impl Statements {
     /// Writes letters with the change that they tell of.
@@ -38,9 +37,12 @@ impl Statements {
 }
 
 /// Leases and deliveries do not wait for the disk: what a crash forgets of them is delivered again.
-#[async_trait]
-impl Outbox for PostgresStore {
-    async fn claim(
+impl PostgresStore {
+    /// Takes letters that are due, for this long: nobody else gets them until then.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn claim(
         &self,
         recipient: Recipient,
         most: usize,
@@ -84,7 +86,11 @@ impl Outbox for PostgresStore {
         .await
     }
 
-    async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError> {
+    /// Forgets letters that have arrived.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letters are then delivered again.
+    pub async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         let ids = ids.to_vec();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -99,7 +105,11 @@ impl Outbox for PostgresStore {
         .await
     }
 
-    async fn renew(&self, id: Uuid, until: Timestamp) -> Result<(), StoreError> {
+    /// Leases a letter, whose delivery takes longer, until this moment.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letter is then due when its lease ends.
+    pub async fn renew(&self, id: Uuid, until: Timestamp) -> Result<(), StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let renewed = query!("UPDATE outbox SET leased_until = $2 WHERE id = $1", id, to_db(until));
@@ -109,7 +119,11 @@ impl Outbox for PostgresStore {
         .await
     }
 
-    async fn postpone(
+    /// Gives a letter back until this moment. `unknowns`: how many of its attempts ended with an unknown outcome.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letter is then due when its lease ends.
+    pub async fn postpone(
         &self,
         id: Uuid,
         due_at: Timestamp,
@@ -132,7 +146,11 @@ impl Outbox for PostgresStore {
         .await
     }
 
-    async fn give_up(&self, id: Uuid, now: Timestamp, reason: &str) -> Result<(), StoreError> {
+    /// Keeps a letter that can never arrive, with the reason.
+    ///
+    /// # Errors
+    /// When the store can't be asked now; the letter is then tried again.
+    pub async fn give_up(&self, id: Uuid, now: Timestamp, reason: &str) -> Result<(), StoreError> {
         let reason = reason.to_owned();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -148,7 +166,11 @@ impl Outbox for PostgresStore {
         .await
     }
 
-    async fn backlog(&self, recipient: Recipient) -> Result<Backlog, StoreError> {
+    /// What there is for a recipient, counted as far as [`Backlog::COUNTED`].
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn backlog(&self, recipient: Recipient) -> Result<Backlog, StoreError> {
         self.bounded(move |db, connection| Box::pin(async move {
             let mut transaction = db.begin(connection).await?;
             // Each part reads one index in its order as far as the limit, also while the planner has outdated statistics and takes a

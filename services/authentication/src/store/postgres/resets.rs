@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{PgConnection, query, query_as, query_scalar};
 use uuid::Uuid;
@@ -11,7 +10,7 @@ use super::unit::Statements;
 use crate::limits::Rate;
 use crate::outbox::Letter;
 use crate::session::{RefreshHash, after, before};
-use crate::store::{Compose, PasswordReset, ResetAsk, Resets, StoreError};
+use crate::store::{Compose, PasswordReset, ResetAsk, StoreError};
 use crate::user::{Account, User};
 
 impl Statements {
@@ -80,9 +79,12 @@ impl Statements {
     }
 }
 
-#[async_trait]
-impl Resets for PostgresStore {
-    async fn ask_for_reset(&self, ask: &ResetAsk) -> Result<Option<Duration>, StoreError> {
+impl PostgresStore {
+    /// Writes a letter, unless one of the limits is used up: then returns how long to wait. Does the same whoever has the address.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn ask_for_reset(&self, ask: &ResetAsk) -> Result<Option<Duration>, StoreError> {
         let ResetAsk { limits, letter, now } = ask.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -101,7 +103,11 @@ impl Resets for PostgresStore {
         .await
     }
 
-    async fn write_letters(&self, letters: &[Letter]) -> Result<(), StoreError> {
+    /// Writes letters that go with no other change.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn write_letters(&self, letters: &[Letter]) -> Result<(), StoreError> {
         let letters = letters.to_vec();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -113,7 +119,11 @@ impl Resets for PostgresStore {
         .await
     }
 
-    async fn add_reset(
+    /// Keeps the hash of a new token for the active person with this address, and returns the person. `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn add_reset(
         &self,
         email: &str,
         token: &RefreshHash,
@@ -146,7 +156,11 @@ impl Resets for PostgresStore {
         .await
     }
 
-    async fn reset_of(
+    /// The active person whom a token is for, unless it has expired; and whether it was used.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn reset_of(
         &self,
         token: &RefreshHash,
         now: Timestamp,
@@ -172,7 +186,12 @@ impl Resets for PostgresStore {
         .await
     }
 
-    async fn reset_password(&self, reset: &PasswordReset, letters: Compose) -> Result<bool, StoreError> {
+    /// Uses a token: sets a new password, ends all sessions and deletes the person's other tokens. Returns whether it did: not when the
+    /// token was used or has expired, or the person is inactive.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn reset_password(&self, reset: &PasswordReset, letters: Compose) -> Result<bool, StoreError> {
         let reset = reset.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {

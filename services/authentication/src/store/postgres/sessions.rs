@@ -1,4 +1,3 @@
-use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::types::Json;
 use sqlx::{PgConnection, query, query_as, query_scalar};
@@ -9,7 +8,7 @@ use super::rows::{AccountRow, SessionRow, from_db, to_db};
 use super::unit::Statements;
 use crate::outbox::Letter;
 use crate::session::{Presented, RefreshHash, Session, Uses, Worth};
-use crate::store::{Compose, OpenAt, Opened, Opening, Rotated, Sessions, StoreError, Which};
+use crate::store::{Compose, OpenAt, Opened, Opening, Rotated, StoreError, Which};
 use crate::user::{Account, User};
 
 impl Statements {
@@ -174,9 +173,12 @@ impl Statements {
     }
 }
 
-#[async_trait]
-impl Sessions for PostgresStore {
-    async fn open_session(&self, opening: &Opening) -> Result<Opened, StoreError> {
+impl PostgresStore {
+    /// Opens a session for a person whose password was right.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn open_session(&self, opening: &Opening) -> Result<Opened, StoreError> {
         let opening = opening.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -195,7 +197,11 @@ impl Sessions for PostgresStore {
         .await
     }
 
-    async fn signed_in(
+    /// A person with one of their sessions, if that is open and the person active.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn signed_in(
         &self,
         user_id: Uuid,
         session_id: Uuid,
@@ -221,7 +227,11 @@ impl Sessions for PostgresStore {
         .await
     }
 
-    async fn rotate(
+    /// Uses a refresh token and issues the next one. A replay ends the session.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn rotate(
         &self,
         presented: &RefreshHash,
         next: &RefreshHash,
@@ -266,7 +276,12 @@ impl Sessions for PostgresStore {
         .await
     }
 
-    async fn end_by_token(
+    /// Ends the session of a refresh token that [`Sessions::rotate`] would accept, and that of a replay. Returns what the token was
+    /// worth; `None` when it is unknown.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn end_by_token(
         &self,
         presented: &RefreshHash,
         open: &OpenAt,
@@ -293,7 +308,11 @@ impl Sessions for PostgresStore {
         .await
     }
 
-    async fn open_sessions(&self, user_id: Uuid, open: &OpenAt) -> Result<Vec<Session>, StoreError> {
+    /// A person's open sessions, newest first.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn open_sessions(&self, user_id: Uuid, open: &OpenAt) -> Result<Vec<Session>, StoreError> {
         let open = *open;
         self.bounded(move |db, connection| Box::pin(async move {
             let found = query_as!(
@@ -311,7 +330,11 @@ impl Sessions for PostgresStore {
         .await
     }
 
-    async fn end_sessions(
+    /// Ends sessions, writes the letters if one of them was open, and returns those that were.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn end_sessions(
         &self,
         which: Which,
         open: &OpenAt,
@@ -350,7 +373,11 @@ impl Sessions for PostgresStore {
         .await
     }
 
-    async fn has_session(&self, user_id: Uuid, session_id: Uuid) -> Result<bool, StoreError> {
+    /// Whether a person has, or had, this session.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn has_session(&self, user_id: Uuid, session_id: Uuid) -> Result<bool, StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let found = query_scalar!(

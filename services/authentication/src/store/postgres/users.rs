@@ -1,16 +1,18 @@
-use async_trait::async_trait;
 use sqlx::{query, query_as};
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::rows::{AccountRow, to_db};
 use crate::outbox::Letter;
-use crate::store::{PasswordChange, StoreError, Users};
+use crate::store::{PasswordChange, StoreError};
 use crate::user::{Account, User};
 
-#[async_trait]
-impl Users for PostgresStore {
-    async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
+impl PostgresStore {
+    /// The person with this address, which is in NFC; upper and lower case are not told apart.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
         let email = email.to_owned();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -23,7 +25,11 @@ impl Users for PostgresStore {
         .await
     }
 
-    async fn account_by_id(&self, id: Uuid) -> Result<Option<Account>, StoreError> {
+    /// The person with this id.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn account_by_id(&self, id: Uuid) -> Result<Option<Account>, StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let found = query_as!(AccountRow, "SELECT * FROM users WHERE id = $1", id);
@@ -34,7 +40,11 @@ impl Users for PostgresStore {
         .await
     }
 
-    async fn insert_account(&self, account: &Account, letters: &[Letter]) -> Result<bool, StoreError> {
+    /// Adds a person, unless somebody has the id or the address. Returns whether it did.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn insert_account(&self, account: &Account, letters: &[Letter]) -> Result<bool, StoreError> {
         let (Account { user, password_hash }, letters) = (account.clone(), letters.to_vec());
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -65,7 +75,11 @@ impl Users for PostgresStore {
         .await
     }
 
-    async fn users_after(&self, email: &str, limit: u32) -> Result<Vec<User>, StoreError> {
+    /// So many people in the order of their addresses, from the first after this one.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn users_after(&self, email: &str, limit: u32) -> Result<Vec<User>, StoreError> {
         let email = email.to_owned();
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -82,7 +96,15 @@ impl Users for PostgresStore {
         .await
     }
 
-    async fn change_password(&self, change: &PasswordChange, letters: &[Letter]) -> Result<bool, StoreError> {
+    /// Changes a password, if the hash is still this one, and ends the other sessions. Returns whether it did.
+    ///
+    /// # Errors
+    /// When the store can't be asked now.
+    pub async fn change_password(
+        &self,
+        change: &PasswordChange,
+        letters: &[Letter],
+    ) -> Result<bool, StoreError> {
         let (change, letters) = (change.clone(), letters.to_vec());
         self.bounded(move |db, connection| {
             Box::pin(async move {
