@@ -39,7 +39,7 @@ pub struct Smoke {
 pub enum SmokeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("SMOKE_BROKER_URL is `{0}`, but wants http://<host>:<port>")]
+    #[error("SMOKE_BROKER_URL: invalid value `{0}`: expected http://<host>:<port>")]
     Url(String),
     #[error("{step}: {reason}")]
     Refused { step: &'static str, reason: String },

@@ -117,7 +117,7 @@ impl StoreConfig {
         Ok(Self {
             url: settings.required_secret("DATABASE_URL", WANTED)?,
             timeout: lasting(settings, "AUTH_STORE_TIMEOUT", TIMEOUT, Duration::from_secs(60))?,
-            connections: count(settings, "AUTH_STORE_CONNECTIONS", 10, 1_000)?,
+            connections: settings.in_range("AUTH_STORE_CONNECTIONS", 10, 1..=1_000)?,
         })
     }
 }
@@ -181,8 +181,7 @@ fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {
 
 fn hash(settings: &Settings) -> Result<HashConfig, ConfigError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = count(settings, "AUTH_HASH_THREADS", u32::try_from(cores).unwrap_or(1), 1_024)?;
-    let threads = usize::try_from(threads).unwrap_or(1);
+    let threads = settings.in_range("AUTH_HASH_THREADS", cores, 1..=1_024)?;
     let queue = settings.or("AUTH_HASH_QUEUE", "a number", threads * QUEUE_PER_THREAD)?;
     Ok(HashConfig { threads, queue: queue.min(1 << 20) })
 }
@@ -194,32 +193,14 @@ fn sign_in_rate(settings: &Settings) -> Result<Option<Rate>, ConfigError> {
     Ok(NonZeroU32::new(per_minute).filter(|_| burst > 0).map(limit))
 }
 
-fn count(settings: &Settings, name: &str, default: u32, most: u32) -> Result<u32, ConfigError> {
-    let value = settings.or(name, "a number, at least 1", default)?;
-    if (1..=most).contains(&value) { Ok(value) } else { Err(outside(name, &value)) }
-}
-
-/// A duration that is not nothing, and not so long that times can't hold it.
+/// A duration of at least a millisecond, and short enough for timestamps.
 fn lasting(
     settings: &Settings,
     name: &str,
     default: Duration,
     most: Duration,
 ) -> Result<Duration, ConfigError> {
-    let value = settings.duration(name, default)?;
-    if value.is_zero() || value > most {
-        return Err(outside(name, &format_args!("{value:?}")));
-    }
-    Ok(value)
-}
-
-fn outside(name: &str, value: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError::Invalid {
-        name: name.to_owned(),
-        value: value.to_string(),
-        wanted: "more than nothing, within reason",
-        reason: "it lies outside".to_owned(),
-    }
+    settings.duration_in_range(name, default, Duration::from_millis(1)..=most)
 }
 
 #[cfg(test)]

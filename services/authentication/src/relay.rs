@@ -306,7 +306,7 @@ fn next(recipient: Recipient, status: &Status, claimed: &Claimed, now: Timestamp
             }
         }
         _ if waited >= PATIENCE => {
-            Step::GiveUp { reason: format!("gave up after {} h, at last: {reason}", waited.as_hours()) }
+            Step::GiveUp { reason: format!("gave up after {} h; last error: {reason}", waited.as_hours()) }
         }
         _ => Step::Later { delay: delay(claimed.attempt), unknowns, reason },
     }
@@ -369,7 +369,7 @@ mod tests {
         for code in codes {
             let later = Step::Later { delay: LONGEST_DELAY, unknowns: 2, reason: format!("{code:?}: why") };
             assert_eq!(step(Recipient::Mail, code, 2, 71), later);
-            let ended = format!("gave up after 72 h, at last: {code:?}: why");
+            let ended = format!("gave up after 72 h; last error: {code:?}: why");
             assert_eq!(step(Recipient::Mail, code, 2, 72), given_up(&ended));
         }
         // The logger recognises a repeat.

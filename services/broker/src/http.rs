@@ -125,7 +125,9 @@ fn check_utf8(query: &str) -> Result<(), ApiError> {
 /// 400 when it is no whole number from 1 to 1,000.
 fn read_limit(value: &str) -> Result<u32, ApiError> {
     value.parse().ok().filter(|limit| (1..=1_000).contains(limit)).ok_or_else(|| {
-        ApiError::bad_request(format!("limit is `{value}`, but wants a whole number from 1 to 1000"))
+        ApiError::bad_request(format!(
+            "`limit`: invalid value `{value}`: expected a whole number from 1 to 1000"
+        ))
     })
 }
 

@@ -145,7 +145,7 @@ async fn a_letter_that_nobody_takes_fails_after_three_days() -> Result<()> {
     let reason: String = sqlx::query_scalar("SELECT reason FROM outbox WHERE failed_at IS NOT NULL")
         .fetch_one(&mut database)
         .await?;
-    assert_eq!(reason, "gave up after 73 h, at last: Unavailable: as the test wants it");
+    assert_eq!(reason, "gave up after 73 h; last error: Unavailable: as the test wants it");
     Ok(())
 }
 
