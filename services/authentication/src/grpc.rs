@@ -1,4 +1,4 @@
-//! `weft.auth.v1.AuthService`: thin translation between the protocol and what authentication does.
+//! `weft.auth.v1.AuthService`: translates between gRPC and [`Accounts`].
 
 mod convert;
 pub mod outbox;
@@ -16,11 +16,10 @@ use crate::accounts::{AccountError, Accounts, NewUser, SignIn, SignOut};
 use crate::store::UserChange;
 use status::refused;
 
-/// The service's face.
 #[derive(Clone)]
 pub struct Api(pub Accounts);
 
-/// Who calls: metadata in part is the broker's fault, and counts as nobody.
+/// The caller of a request. Incomplete caller metadata is a fault of the broker and is refused.
 fn caller(metadata: &MetadataMap) -> Result<Option<Caller>, Status> {
     Caller::from_metadata(metadata).map_err(|error| Status::unauthenticated(error.to_string()))
 }
@@ -142,7 +141,7 @@ impl AuthService for Api {
         request: Request<pb::RequestPasswordResetRequest>,
     ) -> Reply<pb::RequestPasswordResetResponse> {
         let pb::RequestPasswordResetRequest { email, client_address } = request.into_inner();
-        self.0.ask_for_reset(&email, &client_address).await.map_err(refused)?;
+        self.0.request_reset(&email, &client_address).await.map_err(refused)?;
         Ok(Response::new(pb::RequestPasswordResetResponse {}))
     }
 
@@ -179,7 +178,7 @@ impl AuthService for Api {
         &self,
         _: Request<pb::GetSigningKeysRequest>,
     ) -> Reply<pb::GetSigningKeysResponse> {
-        self.0.look_at_keys().await;
+        self.0.refresh_keys().await;
         let jwks = self.0.keys.jwks().ok_or(AccountError::NotReady).map_err(refused)?;
         Ok(Response::new(pb::GetSigningKeysResponse { jwks }))
     }
