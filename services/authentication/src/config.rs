@@ -180,8 +180,9 @@ fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {
         wanted: "an email address such as admin@example.com",
         reason: invalid.reason.to_owned(),
     })?;
-    if let Err(invalid) = password::check_new("password", password.expose_secret()) {
-        return Err(ConfigError::InvalidSecret { name: PASSWORD.to_owned(), wanted: invalid.reason });
+    if password::check_new("password", password.expose_secret()).is_err() {
+        let wanted = "15 to 256 characters without control characters, and not a common password";
+        return Err(ConfigError::InvalidSecret { name: PASSWORD.to_owned(), wanted });
     }
     Ok(Some(FirstUser { email, password }))
 }
