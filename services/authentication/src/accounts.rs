@@ -5,12 +5,12 @@ mod changes;
 mod mails;
 mod outbox;
 mod passwords;
-mod people;
 mod refresh;
 mod resets;
 mod sign_in;
 mod sign_out;
 mod signing_keys;
+mod users;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use weft_runtime::allowance::Allowance;
 use weft_runtime::clock::Clock;
 
 pub use attempt::Turns;
-pub use people::NewUser;
 pub use sign_in::SignIn;
 pub use sign_out::SignOut;
+pub use users::NewUser;
 
 use crate::config::FirstUser;
 use crate::keys::KeyRing;
@@ -49,7 +49,7 @@ pub struct Accounts {
     pub hasher: Hasher,
     pub keys: KeyRing,
     pub clock: Arc<dyn Clock>,
-    /// Source of ids and tokens that must be unguessable.
+    /// Source of tokens.
     pub random: Arc<dyn Random>,
     pub metrics: Metrics,
     /// Wakes the relays when the outbox has new letters.

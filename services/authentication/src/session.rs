@@ -102,28 +102,28 @@ pub struct Uses {
     pub successor: Option<Timestamp>,
 }
 
-/// The judgement on a presented refresh token.
+/// The state of a presented refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worth {
-    /// Valid: exchange it for the next token.
-    Next,
+pub enum TokenState {
+    /// To be exchanged for the next token.
+    Valid,
     /// The session has ended.
-    Over,
+    Ended,
     /// A replay: another client has continued with this token or a sibling. Owner and thief can't be distinguished, so the session
     /// must end.
     Replay,
 }
 
 impl Presented {
-    /// Judges the token at this time.
-    pub fn worth(&self, now: Timestamp, lifetimes: &Lifetimes) -> Worth {
+    /// The state of the token at this time.
+    pub fn state(&self, now: Timestamp, lifetimes: &Lifetimes) -> TokenState {
         let idle = self.last_used_at <= lifetimes.idle_since(now);
         if self.ended || self.expires_at <= now || idle || !self.user_active {
-            Worth::Over
+            TokenState::Ended
         } else if self.uses.acceptable(now) {
-            Worth::Next
+            TokenState::Valid
         } else {
-            Worth::Replay
+            TokenState::Replay
         }
     }
 }
@@ -162,12 +162,12 @@ mod tests {
 
     #[test]
     fn a_session_ends_when_idle_and_at_its_absolute_end() {
-        let worth = |presented: Presented, now| presented.worth(now, &LIFETIMES);
-        assert_eq!(worth(presented(), at(1_799)), Worth::Next);
-        assert_eq!(worth(presented(), at(1_800)), Worth::Over);
+        let state = |presented: Presented, now| presented.state(now, &LIFETIMES);
+        assert_eq!(state(presented(), at(1_799)), TokenState::Valid);
+        assert_eq!(state(presented(), at(1_800)), TokenState::Ended);
         let busy = |last| Presented { last_used_at: at(last), ..presented() };
-        assert_eq!(worth(busy(28_000), at(28_799)), Worth::Next);
-        assert_eq!(worth(busy(28_799), at(28_800)), Worth::Over);
+        assert_eq!(state(busy(28_000), at(28_799)), TokenState::Valid);
+        assert_eq!(state(busy(28_799), at(28_800)), TokenState::Ended);
     }
 
     #[test]
@@ -175,35 +175,38 @@ mod tests {
         for uses in [Uses::default(), Uses { own: Some(at(1)), family: Some(at(1)), successor: Some(at(2)) }]
         {
             let presented = Presented { uses, ..presented() };
-            assert_eq!(Presented { ended: true, ..presented }.worth(at(3), &LIFETIMES), Worth::Over);
-            assert_eq!(Presented { user_active: false, ..presented }.worth(at(3), &LIFETIMES), Worth::Over);
+            assert_eq!(Presented { ended: true, ..presented }.state(at(3), &LIFETIMES), TokenState::Ended);
+            assert_eq!(
+                Presented { user_active: false, ..presented }.state(at(3), &LIFETIMES),
+                TokenState::Ended
+            );
         }
     }
 
     #[test]
     fn accepts_a_token_for_30_seconds_after_it_was_superseded() {
-        use Worth::{Next, Replay};
+        use TokenState::{Replay, Valid};
         // First uses of: the token, the token or a sibling, a token issued for it. Then the time and the expected result.
-        for (own, family, successor, now, worth) in [
+        for (own, family, successor, now, state) in [
             // Nothing was used.
-            (None, None, None, 1_000, Next),
+            (None, None, None, 1_000, Valid),
             // It was used, but no token issued for it was: the reply was lost.
-            (Some(100), Some(100), None, 101, Next),
-            (Some(100), Some(100), None, 1_700, Next),
+            (Some(100), Some(100), None, 101, Valid),
+            (Some(100), Some(100), None, 1_700, Valid),
             // A token issued for it was used.
-            (Some(100), Some(100), Some(200), 230, Next),
+            (Some(100), Some(100), Some(200), 230, Valid),
             (Some(100), Some(100), Some(200), 231, Replay),
             // A sibling was used.
-            (None, Some(100), None, 130, Next),
+            (None, Some(100), None, 130, Valid),
             (None, Some(100), None, 131, Replay),
             // A sibling was used, then within the grace period the token itself: its reply may be lost too.
-            (Some(120), Some(100), None, 1_000, Next),
-            (Some(120), Some(100), Some(121), 151, Next),
+            (Some(120), Some(100), None, 1_000, Valid),
+            (Some(120), Some(100), Some(121), 151, Valid),
             (Some(120), Some(100), Some(121), 152, Replay),
         ] {
             let uses = Uses { own: own.map(at), family: family.map(at), successor: successor.map(at) };
             let presented = Presented { last_used_at: at(now - 1), uses, ..presented() };
-            assert_eq!(presented.worth(at(now), &LIFETIMES), worth, "{uses:?} at {now}");
+            assert_eq!(presented.state(at(now), &LIFETIMES), state, "{uses:?} at {now}");
         }
     }
 

@@ -22,9 +22,9 @@ use crate::outbox::Letter;
 use crate::session::{Lifetimes, RefreshHash, Session};
 use crate::user::User;
 
-/// Limits of a purge.
+/// Cut-off times of a purge.
 #[derive(Debug, Clone, Copy)]
-pub struct Over {
+pub struct Cutoffs {
     /// The current time: limits that are fully replenished by then are deleted.
     pub now: Timestamp,
     /// Failures before this time are deleted.

@@ -13,7 +13,7 @@ use crate::keys::KeyError;
 use crate::limits::Failures;
 use crate::outbox::Recipient;
 use crate::session::before;
-use crate::store::{Over, StoreError};
+use crate::store::{Cutoffs, StoreError};
 
 /// The store's name on `/status` and `/readyz`.
 pub const STORE: &str = "postgres";
@@ -113,12 +113,12 @@ impl Supervisor {
     /// Deletes expired rows. A failure does not affect readiness, because no caller depends on it.
     async fn purge(&self) {
         let now = self.accounts.clock.now();
-        let over = Over {
+        let cutoffs = Cutoffs {
             now,
             failures_before: before(now, Failures::KEPT_FOR),
             sessions_before: before(now, SESSIONS_KEPT_FOR),
         };
-        if let Err(error) = self.accounts.store.purge(&over).await {
+        if let Err(error) = self.accounts.store.purge(&cutoffs).await {
             tracing::warn!(error = chain(&error), "failed to delete expired rows; will be retried");
         }
     }

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 use weft_mesh::Caller;
 
-use super::people::check_name;
+use super::users::check_name;
 use super::{AccountError, Accounts};
 use crate::session::Session;
 use crate::store::{Changed, Compose, UserChange};

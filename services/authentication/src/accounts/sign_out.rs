@@ -6,7 +6,7 @@ use weft_mesh::Caller;
 
 use super::{AccountError, Accounts, ids};
 use crate::outbox::Letter;
-use crate::session::{Session, Worth, refresh_hash};
+use crate::session::{Session, TokenState, refresh_hash};
 use crate::store::{Compose, Which};
 use crate::user::{Account, User};
 
@@ -53,9 +53,9 @@ impl Accounts {
         let (on_end, on_replay) = (self.on_sign_out(false), Box::new(on_replay));
         match self.store.end_by_token(&hash, &self.open_at(), on_end, on_replay).await? {
             None => return Err(AccountError::NotSignedIn),
-            Some(Worth::Over) => return Ok(0),
-            Some(Worth::Next) => self.wake.all(),
-            Some(Worth::Replay) => self.report_replay(),
+            Some(TokenState::Ended) => return Ok(0),
+            Some(TokenState::Valid) => self.wake.all(),
+            Some(TokenState::Replay) => self.report_replay(),
         }
         Ok(1)
     }

@@ -25,7 +25,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool, query, query_scalar};
 use tokio::time::timeout;
 
-use super::{Cause, Over, StoreError};
+use super::{Cause, Cutoffs, StoreError};
 use crate::config::StoreConfig;
 use crate::trace::{DatabaseSpans, StoreAddress};
 use error::{classify, classify_migration};
@@ -118,8 +118,8 @@ impl PostgresStore {
     ///
     /// # Errors
     /// When the store is unavailable. Idempotent.
-    pub async fn purge(&self, over: &Over) -> Result<(), StoreError> {
-        let Over { now, failures_before, sessions_before } = *over;
+    pub async fn purge(&self, cutoffs: &Cutoffs) -> Result<(), StoreError> {
+        let Cutoffs { now, failures_before, sessions_before } = *cutoffs;
         self.bounded(move |_, connection| {
             Box::pin(async move {
                 query!("DELETE FROM sign_in_addresses WHERE next_at < $1", to_db(now))

@@ -7,7 +7,7 @@ use super::PostgresStore;
 use super::rows::{AccountRow, SessionRow, from_db, to_db};
 use super::unit::Statements;
 use crate::outbox::Letter;
-use crate::session::{Presented, RefreshHash, Session, Uses, Worth};
+use crate::session::{Presented, RefreshHash, Session, TokenState, Uses};
 use crate::store::{Compose, OpenAt, Opened, Opening, Rotated, StoreError, Which};
 use crate::user::{Account, User};
 
@@ -93,14 +93,14 @@ impl Statements {
         self.run("INSERT", "refresh_tokens", added.execute(&mut *transaction)).await.map(drop)
     }
 
-    /// Finds and judges a refresh token. Locks its session until the transaction ends. Does not lock the token: a deletion locks the
+    /// Finds a refresh token and its state. Locks its session until the transaction ends. Does not lock the token: a deletion locks the
     /// session before its tokens, and the opposite order would deadlock.
-    async fn judge(
+    async fn presented(
         &self,
         transaction: &mut PgConnection,
         presented: &RefreshHash,
         open: &OpenAt,
-    ) -> Result<Option<(User, Session, Worth)>, StoreError> {
+    ) -> Result<Option<(User, Session, TokenState)>, StoreError> {
         let found = query!(
             "SELECT s.id, s.user_id, s.created_at, s.last_used_at, s.expires_at, s.client_address, \
                s.user_agent, s.ended_at \
@@ -128,8 +128,8 @@ impl Statements {
             user_active: user.active,
             uses,
         };
-        let worth = token.worth(open.now, &open.lifetimes);
-        Ok(Some((user, session, worth)))
+        let state = token.state(open.now, &open.lifetimes);
+        Ok(Some((user, session, state)))
     }
 
     /// First uses of a token and of related tokens. A separate statement after the lock, so that it sees what the previous holder of
@@ -242,16 +242,16 @@ impl PostgresStore {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
-                let judged = db.judge(&mut transaction, &presented, &open).await?;
-                let Some((user, session, worth)) = judged else { return Ok(Rotated::Refused) };
-                let rotated = match worth {
-                    Worth::Over => return Ok(Rotated::Refused),
-                    Worth::Replay => {
+                let found = db.presented(&mut transaction, &presented, &open).await?;
+                let Some((user, session, state)) = found else { return Ok(Rotated::Refused) };
+                let rotated = match state {
+                    TokenState::Ended => return Ok(Rotated::Refused),
+                    TokenState::Replay => {
                         db.end(&mut transaction, session.id, open.now).await?;
                         db.post(&mut transaction, &on_replay(&user, &[session])).await?;
                         Rotated::Replay
                     }
-                    Worth::Next => {
+                    TokenState::Valid => {
                         let session = Session { last_used_at: open.now, ..session };
                         let used = query!(
                             "UPDATE refresh_tokens SET used_at = coalesce(used_at, $2) WHERE hash = $1",
@@ -276,7 +276,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Ends the session of a refresh token that [`Self::rotate`] would accept, or of a replay. Returns the judgement on the token;
+    /// Ends the session of a refresh token that [`Self::rotate`] would accept, or of a replay. Returns the state of the token;
     /// `None` if it is unknown.
     ///
     /// # Errors
@@ -287,22 +287,22 @@ impl PostgresStore {
         open: &OpenAt,
         on_end: Compose,
         on_replay: Compose,
-    ) -> Result<Option<Worth>, StoreError> {
+    ) -> Result<Option<TokenState>, StoreError> {
         let (presented, open) = (*presented, *open);
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
-                let judged = db.judge(&mut transaction, &presented, &open).await?;
-                let Some((user, session, worth)) = judged else { return Ok(None) };
-                let letters = match worth {
-                    Worth::Over => return Ok(Some(worth)),
-                    Worth::Next => on_end,
-                    Worth::Replay => on_replay,
+                let found = db.presented(&mut transaction, &presented, &open).await?;
+                let Some((user, session, state)) = found else { return Ok(None) };
+                let letters = match state {
+                    TokenState::Ended => return Ok(Some(state)),
+                    TokenState::Valid => on_end,
+                    TokenState::Replay => on_replay,
                 };
                 db.end(&mut transaction, session.id, open.now).await?;
                 db.post(&mut transaction, &letters(&user, &[session])).await?;
                 db.commit(transaction).await?;
-                Ok(Some(worth))
+                Ok(Some(state))
             })
         })
         .await
