@@ -62,10 +62,10 @@ impl Accounts {
 
     fn on_sign_out(&self, everywhere: bool) -> Compose {
         let accounts = self.clone();
-        Box::new(move |user, ended| accounts.signed_out(user, ended, everywhere))
+        Box::new(move |user, ended| accounts.sign_out_letters(user, ended, everywhere))
     }
 
-    fn signed_out(&self, user: &User, ended: &[Session], everywhere: bool) -> Vec<Letter> {
+    fn sign_out_letters(&self, user: &User, ended: &[Session], everywhere: bool) -> Vec<Letter> {
         let what = if everywhere { "logged out everywhere" } else { "logged out" };
         let first = ended.first();
         let address = first.map(|session| session.client_address.clone()).unwrap_or_default();

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use weft_proto::weft::deadletter::v1 as pb;
 use weft_proto::weft::deadletter::v1::dead_letter_service_server::DeadLetterService;
 
-use super::status::{invalid, refused};
+use super::status::{invalid, to_status};
 use super::{Reply, caller, convert};
 use crate::accounts::{Accounts, Invalid};
 use crate::store::{FailedLetter, FailedQuery};
@@ -32,7 +32,7 @@ impl DeadLetterService for Outbox {
         let limit = query.limit as usize;
         // One more than requested, to know whether there is a next page.
         query.limit += 1;
-        let mut letters = self.0.failed_letters(caller.as_ref(), &query).await.map_err(refused)?;
+        let mut letters = self.0.failed_letters(caller.as_ref(), &query).await.map_err(to_status)?;
         let more = letters.len() > limit;
         letters.truncate(limit);
         let next = letters.last().filter(|_| more).map(|last| to_cursor(last.failed_at, last.id));
@@ -43,7 +43,7 @@ impl DeadLetterService for Outbox {
     async fn get(&self, request: Request<pb::GetRequest>) -> Reply<pb::GetResponse> {
         let caller = caller(request.metadata())?;
         let id = convert::id("id", &request.into_inner().id)?;
-        let letter = self.0.failed_letter(caller.as_ref(), id).await.map_err(refused)?;
+        let letter = self.0.failed_letter(caller.as_ref(), id).await.map_err(to_status)?;
         let body = body(&letter);
         let letter = Some(to_proto(&letter, &body));
         Ok(Response::new(pb::GetResponse {
@@ -55,7 +55,7 @@ impl DeadLetterService for Outbox {
     async fn replay(&self, request: Request<pb::ReplayRequest>) -> Reply<pb::ReplayResponse> {
         let caller = caller(request.metadata())?;
         let id = convert::id("id", &request.into_inner().id)?;
-        self.0.deliver_again(caller.as_ref(), id).await.map_err(refused)?;
+        self.0.deliver_again(caller.as_ref(), id).await.map_err(to_status)?;
         Ok(Response::new(pb::ReplayResponse::default()))
     }
 
@@ -66,7 +66,7 @@ impl DeadLetterService for Outbox {
             return Err(invalid_field("ids", "expected 1 to 1000"));
         }
         let ids = ids.iter().map(|id| convert::id("ids", id)).collect::<Result<Vec<_>, _>>()?;
-        let removed = self.0.remove_failed(caller.as_ref(), &ids).await.map_err(refused)?;
+        let removed = self.0.remove_failed(caller.as_ref(), &ids).await.map_err(to_status)?;
         Ok(Response::new(pb::RemoveResponse { removed: u32::try_from(removed).unwrap_or(u32::MAX) }))
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn invalid(error: Invalid) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-pub(super) fn refused(error: AccountError) -> Status {
+pub(super) fn to_status(error: AccountError) -> Status {
     let message = error.to_string();
     match error {
         AccountError::Invalid(error) => invalid(error),
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up_to_whole_seconds() {
         for (wait_ms, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (20_000, "20")] {
-            let status = refused(AccountError::TooOften(Duration::from_millis(wait_ms)));
+            let status = to_status(AccountError::TooOften(Duration::from_millis(wait_ms)));
             assert_eq!(status.code(), Code::ResourceExhausted);
             assert_eq!(status.metadata().get(RETRY_AFTER).unwrap(), seconds, "{wait_ms}");
         }
@@ -100,12 +100,12 @@ mod tests {
             StoreError::TimedOut(SOON),
             StoreError::Unauthorized("DATABASE_URL", cause()),
         ] {
-            let status = refused(error.into());
+            let status = to_status(error.into());
             assert_eq!(status.code(), Code::Unavailable);
             assert!(status.metadata().contains_key(PUSHBACK));
             assert!(!status.message().contains("secret"), "{status}");
         }
-        let status = refused(StoreError::Failed(cause()).into());
+        let status = to_status(StoreError::Failed(cause()).into());
         assert_eq!(status.code(), Code::Internal);
         assert!(!status.message().contains("secret"), "{status}");
     }
