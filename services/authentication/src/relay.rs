@@ -1,8 +1,8 @@
 //! Delivers the letters of the outbox to the logger and mail, at least once.
 //!
 //! Every replica has a relay for each recipient. A relay leases letters and renews the lease during the call, so that no lock
-//! is held while a peer works. Letters that a killed replica had leased are due again when the lease ends. A letter may arrive twice;
-//! the recipient recognises the repeat by its id.
+//! is held while a peer works. Letters that a killed replica had leased are due again when the lease ends. A letter may arrive twice, with
+//! the same id.
 
 use std::sync::Arc;
 use std::time::Duration;
