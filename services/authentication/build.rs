@@ -1,4 +1,4 @@
-//! A new migration is a change of this crate, though no source names its file.
+//! Recompiles the crate when a migration is added; `sqlx::migrate!` embeds them.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes .sqlx anew: what PostgreSQL says of every checked query, so that builds need no database.
-# Needs the Debian package postgresql; runs a server of its own and removes it.
+# Regenerates .sqlx, PostgreSQL's descriptions of all checked queries, so that builds need no database.
+# Requires the Debian package postgresql. Starts a temporary server.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -10,7 +10,7 @@ socket=$state/socket
 chmod 755 "$state"
 mkdir "$socket"
 
-# PostgreSQL refuses to be root's process.
+# PostgreSQL refuses to run as root.
 as_owner() { # command…
   if [ "$(id -u)" -eq 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups -- "$@"; else "$@"; fi
 }
@@ -34,7 +34,7 @@ done
 
 mkdir -p .sqlx
 rm -f .sqlx/query-*.json
-# The macros run only where the crate is compiled anew.
+# The macros run only when the crate is compiled.
 touch src/lib.rs
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx \
   DATABASE_URL="postgres://weft@localhost/postgres?host=$socket" \

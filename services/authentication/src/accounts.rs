@@ -1,16 +1,16 @@
-//! What authentication does, apart from how it is asked and where it keeps things.
+//! The operations of authentication, without gRPC and SQL.
 
 mod attempt;
 mod changes;
 mod mails;
 mod outbox;
 mod passwords;
-mod people;
 mod refresh;
 mod resets;
 mod sign_in;
 mod sign_out;
 mod signing_keys;
+mod users;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use weft_runtime::allowance::Allowance;
 use weft_runtime::clock::Clock;
 
 pub use attempt::Turns;
-pub use people::NewUser;
 pub use sign_in::SignIn;
 pub use sign_out::SignOut;
+pub use users::NewUser;
 
 use crate::config::FirstUser;
 use crate::keys::KeyRing;
@@ -42,132 +42,112 @@ use crate::store::{OpenAt, PostgresStore, StoreError};
 use crate::token::{Grant, TokenError};
 use crate::user::{Account, Role, User};
 
-/// Everything that authentication does. Clones share all of it.
+/// The operations. Clones share all state.
 #[derive(Clone)]
 pub struct Accounts {
-    /// Where everything is kept.
     pub store: Arc<PostgresStore>,
-    /// Checks passwords.
     pub hasher: Hasher,
-    /// Signs tokens.
     pub keys: KeyRing,
-    /// The present moment.
     pub clock: Arc<dyn Clock>,
-    /// What nobody can guess.
+    /// Source of tokens.
     pub random: Arc<dyn Random>,
-    /// What is counted.
     pub metrics: Metrics,
-    /// Tells the relays that there is something to deliver.
+    /// Wakes the relays when the outbox has new letters.
     pub wake: Wake,
-    /// The rules.
     pub rules: Rules,
-    /// Attempts at passwords that wait for others.
+    /// Queue of password attempts that wait for undecided ones.
     pub turns: Turns,
-    /// Mails to each user in an hour.
+    /// Allowance of mails for each user and hour; `None`: unlimited.
     pub mails: Option<Arc<Allowance>>,
 }
 
-/// What is set.
+/// The settings that the operations need.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// `iss` of access tokens.
     pub issuer: String,
-    /// How long an access token lives.
     pub token_life: Duration,
-    /// How long sessions last.
     pub lifetimes: Lifetimes,
-    /// Each address's allowance of failed sign-ins, and each user's of failed changes of the password.
+    /// Limit of failed sign-ins for each address, and of failed password changes for each user; `None`: unlimited.
     pub sign_in_rate: Option<Rate>,
-    /// The console as browsers reach it.
+    /// Public URL of the console.
     pub console: Option<String>,
 }
 
-/// What a person gets who has signed in.
+/// The result of a sign-in or a refresh.
 #[derive(Debug)]
 pub struct Tokens {
-    /// For each call.
+    /// The access token.
     pub access: SecretString,
-    /// When it ends.
     pub access_expires_at: Timestamp,
-    /// For the next of both.
+    /// The refresh token, which is exchanged for the next pair.
     pub refresh: SecretString,
-    /// Their session.
     pub session: Session,
 }
 
-/// A field of a call that can't be as it is.
+/// An invalid field of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct Invalid {
-    /// Its name.
     pub field: &'static str,
-    /// What is wrong, or wanted.
+    /// What is wrong, and what was expected.
     pub reason: &'static str,
 }
 
-/// Why a call was not done.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// A field is wrong.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// No such user, another password, or a user who may not sign in: which of them is not told.
+    /// Unknown user, wrong password, or inactive user. The caller must not learn which.
     #[error("invalid credentials")]
     Credentials,
-    /// The call names nobody, or a session that has ended.
+    /// The call has no caller, or the caller's session has ended.
     #[error("not signed in, or the session has ended")]
     NotSignedIn,
-    /// The current password is another one.
     #[error("the current password is wrong")]
     WrongPassword,
-    /// Another role may do this.
+    /// The caller's role is not sufficient; the least role that is.
     #[error("{}", role_needed(*.0))]
     Role(Role),
-    /// There is none of this id.
-    #[error("there is no {0} of this id")]
+    #[error("{0} not found")]
     NotFound(&'static str),
-    /// Somebody else has it.
     #[error("another user has this {0}")]
     Taken(&'static str),
-    /// The id was used before, with other content.
-    #[error("a user of this id exists with other content")]
+    #[error("a user with this id already exists with other content")]
     OtherContent,
-    /// The token of a reset link is of no use.
+    /// The token of a reset link is unknown, used or expired.
     #[error(
-        "this link is not valid: it was used, it has expired, or the password was changed since; ask for a new one"
+        "invalid reset link: it was used, it has expired, or the password was changed since; request a new one"
     )]
     ResetLink,
-    /// An inactive user gets no reset link.
-    #[error("the user is inactive: reactivate the user first")]
+    /// Inactive users get no reset link.
+    #[error("the user is inactive; reactivate the user first")]
     Inactive,
-    /// A reset link would lead nowhere.
-    #[error("passwords can't be reset here: AUTH_CONSOLE_URL is not set")]
+    /// Without the console's URL there is nothing that a reset link could point to.
+    #[error("password resets are unavailable: AUTH_CONSOLE_URL is not set")]
     NoConsole,
-    /// Nobody would be left to administrate.
-    #[error("this is the last active admin: make another user an admin first")]
+    /// The last active admin must keep the role.
+    #[error("this is the last active admin; make another user an admin first")]
     LastAdmin,
-    /// Too often.
-    #[error("too many failed attempts: wait before the next")]
+    /// Too many attempts; how long to wait.
+    #[error("too many attempts; try again after the time in retry-after")]
     TooOften(Duration),
-    /// No signing key is known yet.
+    /// No signing key is loaded yet.
     #[error("this replica is not ready yet")]
     NotReady,
-    /// No password could be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),
-    /// No token could be signed.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// A signing key could not be encrypted.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Accounts {
-    /// In whole microseconds, as the store keeps times: what is answered is what is kept.
+    /// The time in whole microseconds, PostgreSQL's resolution, so that responses have the stored value.
     fn now(&self) -> Timestamp {
         let now = self.clock.now();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
@@ -177,7 +157,7 @@ impl Accounts {
         OpenAt { now: self.now(), lifetimes: self.rules.lifetimes }
     }
 
-    /// The person who calls, with the rights as they are now: a token may tell of rights that were taken away since.
+    /// The caller's account, read from the store: the role in the access token may be outdated.
     async fn signed_in(&self, caller: Option<&Caller>) -> Result<(Account, Uuid), AccountError> {
         let (user_id, session_id) = ids(caller).ok_or(AccountError::NotSignedIn)?;
         let account = self.store.signed_in(user_id, session_id, &self.open_at()).await?;
@@ -188,13 +168,13 @@ impl Accounts {
         self.at_least(Role::Admin, caller).await
     }
 
-    /// The caller, who has this role or one that may do more.
+    /// The caller, if the caller has this role or a higher one.
     async fn at_least(&self, least: Role, caller: Option<&Caller>) -> Result<User, AccountError> {
         let (Account { user, .. }, _) = self.signed_in(caller).await?;
         if user.role >= least { Ok(user) } else { Err(AccountError::Role(least)) }
     }
 
-    /// The access token that goes with a session.
+    /// Signs the access token of a session.
     fn grant(&self, user: &User, session: Session, refresh: SecretString) -> Result<Tokens, AccountError> {
         let signer = self.keys.signer().ok_or(AccountError::NotReady)?;
         let grant = Grant {
@@ -214,12 +194,12 @@ impl Accounts {
         Letter { id: self.clock.new_id(), message, trace: TraceContext::current(), created_at: self.now() }
     }
 
-    /// An entry for the logger: what happened to whom.
+    /// A log entry about a user.
     fn entry(&self, user: &User, session: Option<Uuid>, what: &str) -> Letter {
         self.letter(self.log(user, session, what, false))
     }
 
-    /// The same, for what somebody should look at.
+    /// A log entry about a user, of level warning.
     fn warning(&self, user: &User, session: Uuid, what: &str) -> Letter {
         self.letter(self.log(user, Some(session), what, true))
     }
@@ -230,16 +210,17 @@ impl Accounts {
         Message::Log { time: self.now(), warning, data: format!("{} {what}", user.email), attributes }
     }
 
-    /// Makes the first admin, unless somebody has the address or had it and was deleted. Several replicas may try at once.
+    /// Creates the first admin, unless a user has the address or a user with the address was deleted. Safe to call in several
+    /// replicas at once.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn ensure_first_user(&self, first: &FirstUser) -> Result<(), AccountError> {
         if self.store.account_by_email(first.email.as_str()).await?.is_some() {
             return Ok(());
         }
         if self.store.was_deleted(first.email.as_str()).await? {
-            tracing::info!("the first user was deleted, and is not made again");
+            tracing::info!("the first user was deleted before; not created again");
             return Ok(());
         }
         let now = self.now();
@@ -255,7 +236,7 @@ impl Accounts {
         };
         let account = Account { user, password_hash: self.hasher.hash(&first.password).await? };
         if self.store.insert_account(&account, &[]).await? {
-            tracing::info!(user.id = %account.user.id, "made the first user");
+            tracing::info!(user.id = %account.user.id, "created the first user");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Puts authentication together.
+//! The composition root.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,25 +33,20 @@ use crate::reset_link::ResetLinks;
 use crate::store::postgres::PostgresStore;
 use crate::supervise::{STORE, Supervisor};
 
-/// In which a recipient gets so many mails.
+/// Period of the mail limit.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Why authentication could not run.
+/// Why authentication stopped or did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The logger or mail has no address.
     #[error(transparent)]
     Mesh(#[from] MeshError),
-    /// Passwords can't be hashed here.
     #[error(transparent)]
     Hash(#[from] HashError),
-    /// Its port can't be listened on.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Its server could not go on.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
@@ -66,10 +61,10 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings and opens the port. Neither the store nor another service need be there.
+    /// Reads the settings and opens the port. The store and the other services need not be available.
     ///
     /// # Errors
-    /// When a setting is wrong, or the port can't be listened on.
+    /// When a setting is invalid, or the port can't be opened.
     pub async fn build(process: &Process) -> Result<Self, AppError> {
         let watch = StoreWatch::new(STORE, &process.health, process.status.clone());
         let config = Config::from_settings(&process.settings)?;
@@ -87,10 +82,10 @@ impl App {
         Ok(Self { server, listener, supervisor, relays, shutdown: process.shutdown.clone() })
     }
 
-    /// Serves until shutdown is requested; then calls in flight end, and what they left in the outbox goes.
+    /// Serves until shutdown is requested. Then waits for the calls in flight and delivers the outbox once more.
     ///
     /// # Errors
-    /// When the server can't go on.
+    /// When the server fails.
     pub async fn run(self) -> Result<(), AppError> {
         let Self { server, listener, supervisor, relays, shutdown } = self;
         tokio::spawn(supervisor.run(shutdown.clone()));

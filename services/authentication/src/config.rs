@@ -1,4 +1,4 @@
-//! The settings of authentication, read once.
+//! The settings, read once at the start.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -13,25 +13,25 @@ use crate::password;
 use crate::seal::Sealer;
 use crate::session::Lifetimes;
 
-/// Hashes that wait for each thread before the next is refused: about half a second.
+/// Default length of the hash queue for each thread. At about 20 ms a hash, the last one waits about half a second.
 const QUEUE_PER_THREAD: usize = 32;
 
-/// Everything that can be set, with its default.
+/// All settings, with their defaults.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The store and how long it may take.
     pub store: StoreConfig,
     /// `AUTH_ISSUER`, default `weft`: `iss` of access tokens.
     pub issuer: String,
-    /// `AUTH_FIRST_USER_EMAIL` and `AUTH_FIRST_USER_PASSWORD`: an admin that is made when nobody has the address.
+    /// `AUTH_FIRST_USER_EMAIL` and `AUTH_FIRST_USER_PASSWORD`: an admin that is created unless a user
+    /// has the address.
     pub first_user: Option<FirstUser>,
-    /// Threads for password hashes.
     pub hash: HashConfig,
-    /// `AUTH_SIGN_IN_BURST` and `AUTH_SIGN_IN_PER_MINUTE`, default 3 and 3: failed sign-ins of each address; 0 is no limit.
+    /// `AUTH_SIGN_IN_BURST` and `AUTH_SIGN_IN_PER_MINUTE`, default 3 and 3: limit of failed sign-ins for each
+    /// address; 0: unlimited.
     pub sign_in_rate: Option<Rate>,
-    /// `AUTH_RECIPIENT_MAILS_PER_HOUR`, default 20: mails to each user in an hour; 0 is no limit.
+    /// `AUTH_RECIPIENT_MAILS_PER_HOUR`, default 20: mails to each user and hour; 0: unlimited.
     pub mails_per_recipient: Option<NonZeroU64>,
-    /// `AUTH_CONSOLE_URL`: the console as browsers reach it; without it no password is reset by mail.
+    /// `AUTH_CONSOLE_URL`: public URL of the console. Password resets need it.
     pub console: Option<ConsoleUrl>,
     /// `AUTH_SESSION_IDLE`, default `30m`, and `AUTH_SESSION_ABSOLUTE`, default `8h`.
     pub lifetimes: Lifetimes,
@@ -39,16 +39,17 @@ pub struct Config {
     pub token_life: Duration,
     /// `AUTH_KEY_LIFE`, default `30d`.
     pub rotation: Rotation,
-    /// `AUTH_ENCRYPTION_KEYS` or `AUTH_ENCRYPTION_KEYS_FILE`, required: what signing keys are encrypted with in the store.
+    /// `AUTH_ENCRYPTION_KEYS` or `AUTH_ENCRYPTION_KEYS_FILE`, required: keys that encrypt the signing keys in the
+    /// store.
     pub sealer: Sealer,
 }
 
-/// The store and how long it may take.
+/// The connection to PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     /// `DATABASE_URL` or `DATABASE_URL_FILE`, required.
     pub url: SecretString,
-    /// `AUTH_STORE_TIMEOUT`, default `1500ms`: how long a call may take; less when the caller has less time left.
+    /// `AUTH_STORE_TIMEOUT`, default `1500ms`: timeout of a store call. The caller's deadline applies too.
     pub timeout: Duration,
     /// `AUTH_STORE_CONNECTIONS`, default 10.
     pub connections: u32,
@@ -57,18 +58,16 @@ pub struct StoreConfig {
 /// The first admin.
 #[derive(Debug, Clone)]
 pub struct FirstUser {
-    /// The address.
     pub email: Email,
-    /// The password.
     pub password: SecretString,
 }
 
-/// Threads for password hashes.
+/// Concurrency of password hashes.
 #[derive(Debug, Clone, Copy)]
 pub struct HashConfig {
     /// `AUTH_HASH_THREADS`, default: the number of cores.
     pub threads: usize,
-    /// `AUTH_HASH_QUEUE`, default 32 for each thread: hashes that may wait.
+    /// `AUTH_HASH_QUEUE`, default 32 for each thread: length of the queue.
     pub queue: usize,
 }
 
@@ -76,10 +75,10 @@ impl Config {
     /// Reads the settings.
     ///
     /// # Errors
-    /// Names the setting that is missing or wrong, and what it wants.
+    /// Names the setting that is missing or invalid, and the expected value.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         const DAY: Duration = Duration::from_secs(86_400);
-        let token_life = lasting(settings, "AUTH_ACCESS_TOKEN_LIFE", Duration::from_secs(300), DAY)?;
+        let token_life = duration(settings, "AUTH_ACCESS_TOKEN_LIFE", Duration::from_secs(300), DAY)?;
         Ok(Self {
             store: StoreConfig::from_settings(settings)?,
             issuer: settings.text("AUTH_ISSUER").unwrap_or_else(|| "weft".to_owned()),
@@ -88,17 +87,22 @@ impl Config {
             sign_in_rate: sign_in_rate(settings)?,
             mails_per_recipient: NonZeroU64::new(settings.or(
                 "AUTH_RECIPIENT_MAILS_PER_HOUR",
-                "a number; 0 is no limit",
+                "a number; 0 for no limit",
                 20,
             )?),
             console: settings.optional("AUTH_CONSOLE_URL", "a URL such as https://shop.example.com")?,
             lifetimes: Lifetimes {
-                idle: lasting(settings, "AUTH_SESSION_IDLE", Duration::from_secs(1_800), DAY * 366)?,
-                absolute: lasting(settings, "AUTH_SESSION_ABSOLUTE", Duration::from_secs(28_800), DAY * 366)?,
+                idle: duration(settings, "AUTH_SESSION_IDLE", Duration::from_secs(1_800), DAY * 366)?,
+                absolute: duration(
+                    settings,
+                    "AUTH_SESSION_ABSOLUTE",
+                    Duration::from_secs(28_800),
+                    DAY * 366,
+                )?,
             },
             token_life,
             rotation: Rotation {
-                life: lasting(settings, "AUTH_KEY_LIFE", DAY * 30, DAY * 3_660)?,
+                life: duration(settings, "AUTH_KEY_LIFE", DAY * 30, DAY * 3_660)?,
                 token_life,
             },
             sealer: sealer(settings)?,
@@ -107,16 +111,16 @@ impl Config {
 }
 
 impl StoreConfig {
-    /// Reads the settings of the store alone.
+    /// Reads only the settings of the store.
     ///
     /// # Errors
-    /// Names the setting that is missing or wrong, and what it wants.
+    /// Names the setting that is missing or invalid, and the expected value.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         const WANTED: &str = "a URL such as postgres://user:password@postgres:5432/weft";
         const TIMEOUT: Duration = Duration::from_millis(1_500);
         Ok(Self {
             url: settings.required_secret("DATABASE_URL", WANTED)?,
-            timeout: lasting(settings, "AUTH_STORE_TIMEOUT", TIMEOUT, Duration::from_secs(60))?,
+            timeout: duration(settings, "AUTH_STORE_TIMEOUT", TIMEOUT, Duration::from_secs(60))?,
             connections: settings.in_range("AUTH_STORE_CONNECTIONS", 10, 1..=1_000)?,
         })
     }
@@ -129,7 +133,7 @@ fn sealer(settings: &Settings) -> Result<Sealer, ConfigError> {
     Sealer::from_lines(&lines).ok_or_else(|| ConfigError::InvalidSecret { name: NAME.to_owned(), wanted })
 }
 
-/// An http or https URL without query and fragment.
+/// An http or https URL without user name, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleUrl(pub String);
 
@@ -137,16 +141,16 @@ impl std::str::FromStr for ConsoleUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url: http::Uri = text.parse().map_err(|_| "it is not a URL")?;
+        let url: http::Uri = text.parse().map_err(|_| "invalid URL")?;
         if !matches!(url.scheme_str(), Some("http" | "https")) {
-            return Err("it does not start with http:// or https://");
+            return Err("must start with http:// or https://");
         }
-        // A link is a value in a mail's HTML and text.
+        // The URL is inserted into the HTML and text of mails.
         if url.query().is_some()
             || text.contains(['#', '@'])
             || !text.bytes().all(|byte| byte.is_ascii_graphic())
         {
-            return Err("it has a user name, a query or a fragment, or characters that are not ASCII");
+            return Err("must not have a user name, a query, a fragment or non-ASCII characters");
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
@@ -160,21 +164,25 @@ fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {
         (Some(email), Some(password)) => (email, password),
         (Some(_), None) => {
             let name = format!("{PASSWORD} (or {PASSWORD}_FILE)");
-            return Err(ConfigError::Missing { name, wanted: "a password, since there is an address" });
+            return Err(ConfigError::Missing {
+                name,
+                wanted: "a password, because AUTH_FIRST_USER_EMAIL is set",
+            });
         }
         (None, Some(_)) => {
-            let wanted = "an address, since there is a password";
+            let wanted = "an email address, because AUTH_FIRST_USER_PASSWORD is set";
             return Err(ConfigError::Missing { name: EMAIL.to_owned(), wanted });
         }
     };
     let email = Email::parse(&email).map_err(|invalid| ConfigError::Invalid {
         name: EMAIL.to_owned(),
         value: email.escape_debug().to_string(),
-        wanted: "an address such as admin@example.com",
+        wanted: "an email address such as admin@example.com",
         reason: invalid.reason.to_owned(),
     })?;
-    if let Err(invalid) = password::check_new("password", password.expose_secret()) {
-        return Err(ConfigError::InvalidSecret { name: PASSWORD.to_owned(), wanted: invalid.reason });
+    if password::check_new("password", password.expose_secret()).is_err() {
+        let wanted = "15 to 256 characters without control characters, and not a common password";
+        return Err(ConfigError::InvalidSecret { name: PASSWORD.to_owned(), wanted });
     }
     Ok(Some(FirstUser { email, password }))
 }
@@ -187,14 +195,14 @@ fn hash(settings: &Settings) -> Result<HashConfig, ConfigError> {
 }
 
 fn sign_in_rate(settings: &Settings) -> Result<Option<Rate>, ConfigError> {
-    let read = |name| settings.or::<u32>(name, "a number; 0 is no limit", 3);
+    let read = |name| settings.or::<u32>(name, "a number; 0 for no limit", 3);
     let (burst, per_minute) = (read("AUTH_SIGN_IN_BURST")?, read("AUTH_SIGN_IN_PER_MINUTE")?);
     let limit = |per_minute: NonZeroU32| Rate { burst, every: Duration::from_secs(60) / per_minute.get() };
     Ok(NonZeroU32::new(per_minute).filter(|_| burst > 0).map(limit))
 }
 
-/// A duration of at least a millisecond, and short enough for timestamps.
-fn lasting(
+/// A duration from 1 ms to `most`, which keeps timestamps in range.
+fn duration(
     settings: &Settings,
     name: &str,
     default: Duration,
@@ -227,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn encryption_keys_are_required_long_and_never_shown() {
+    fn requires_long_encryption_keys_and_never_prints_them() {
         let error = |source| Config::from_settings(&Settings::new(source)).unwrap_err().to_string();
         assert!(error(Fixed::new([URL])).contains("AUTH_ENCRYPTION_KEYS (or AUTH_ENCRYPTION_KEYS_FILE)"));
         let short = error(Fixed::new([URL, (KEYS.0, "hunter2")]));
@@ -239,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_store_has_to_be_named_and_its_url_is_never_shown() {
+    fn requires_the_store_url_and_never_prints_it() {
         let config = read([URL]).unwrap();
         assert_eq!(config.issuer, "weft");
         assert_eq!(config.sign_in_rate, Some(Rate { burst: 3, every: Duration::from_secs(20) }));
@@ -250,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_0_is_none() {
+    fn a_limit_of_0_disables_the_limit() {
         assert_eq!(read([URL, ("AUTH_SIGN_IN_BURST", "0")]).unwrap().sign_in_rate, None);
         assert_eq!(read([URL, ("AUTH_SIGN_IN_PER_MINUTE", "0")]).unwrap().sign_in_rate, None);
     }
 
     #[test]
-    fn the_first_user_is_whole_and_has_a_good_password() {
+    fn the_first_user_needs_an_email_and_a_valid_password() {
         const EMAIL: (&str, &str) = ("AUTH_FIRST_USER_EMAIL", "admin@example.com");
         const PASSWORD: &str = "AUTH_FIRST_USER_PASSWORD";
         let error = |error: ConfigError| error.to_string();
@@ -269,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn the_console_is_a_plain_url() {
+    fn rejects_a_console_url_with_user_query_or_fragment() {
         let console = |value| read([URL, ("AUTH_CONSOLE_URL", value)]).map(|config| config.console);
         assert_eq!(
             console("https://shop.example.com/").unwrap(),
             Some(ConsoleUrl("https://shop.example.com".into()))
         );
-        for wrong in [
+        for invalid in [
             "shop.example.com",
             "javascript:alert(1)",
             "https://a/?x",
@@ -283,12 +291,12 @@ mod tests {
             "https://me@a",
             "https://ü",
         ] {
-            assert!(console(wrong).unwrap_err().to_string().contains("AUTH_CONSOLE_URL"), "{wrong}");
+            assert!(console(invalid).unwrap_err().to_string().contains("AUTH_CONSOLE_URL"), "{invalid}");
         }
     }
 
     #[test]
-    fn what_lies_outside_its_bounds_is_refused_by_name() {
+    fn rejects_values_out_of_range_and_names_the_setting() {
         for (name, value) in [
             ("AUTH_HASH_THREADS", "0"),
             ("AUTH_SESSION_IDLE", "0"),

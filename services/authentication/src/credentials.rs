@@ -1,4 +1,4 @@
-//! New credentials of PostgreSQL: `authentication credentials grant` and `credentials retire`, as a Job runs them.
+//! `authentication credentials grant` and `credentials retire`: create and drop a PostgreSQL user. The operator runs them as Jobs.
 
 use weft_runtime::config::Settings;
 use weft_runtime::credentials::{Change, ChangeError};
@@ -6,10 +6,10 @@ use weft_runtime::credentials::{Change, ChangeError};
 use crate::config::StoreConfig;
 use crate::store::postgres::roles;
 
-/// Does it, once.
+/// Applies one change. Idempotent.
 ///
 /// # Errors
-/// When a setting is wrong, or PostgreSQL can't be reached or refuses. It may be repeated.
+/// When a setting is invalid, or PostgreSQL is unreachable or refuses.
 pub async fn change(settings: Settings, change: Change) -> Result<(), ChangeError> {
     let config = StoreConfig::from_settings(&settings)?;
     match change {

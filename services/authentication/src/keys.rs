@@ -1,10 +1,11 @@
-//! The keys that sign access tokens: made at the first start, changed by themselves, shared by all replicas, encrypted in the store.
+//! The keys that sign access tokens: created at the first start, rotated automatically, shared by all replicas, encrypted in the
+//! store.
 //!
-//! A key is published for a while before it signs, so that whoever checks tokens knows it by then, and until the last
-//! token that it signed has ended. At any moment one key signs: of those whose time has begun, the youngest.
+//! A key is published some time before it signs, so that verifiers have fetched it by then, and stays published until the last
+//! token that it signed has expired. One key signs at a time: the newest whose start time has passed.
 //!
-//! A key that can't be decrypted is set aside: it stays in the store until its time is over, for a replica that has the right key, and
-//! neither signs nor is published. When no other is left, a new one signs at once; sessions go on.
+//! A key that can't be decrypted neither signs nor is published. It stays in the store until it expires, because another replica may
+//! have its encryption key. When no usable key is left, a new one is created and signs at once. Sessions are not affected.
 
 mod rotation;
 
@@ -26,27 +27,26 @@ use crate::seal::{Opened, SealError, Sealer};
 use crate::store::{PostgresStore, StoreError};
 use crate::token::{Signer, TokenError};
 
-/// A key and its times, as the store has them.
+/// A stored key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// The `kid`.
     pub id: Uuid,
-    /// The private key.
     pub private: Private,
-    /// When it was made and published.
+    /// When the key was created and published.
     pub created_at: Timestamp,
-    /// When it begins to sign.
+    /// When the key begins to sign.
     pub signs_from: Timestamp,
-    /// When the next one takes over.
+    /// When the next key begins to sign.
     pub signs_until: Timestamp,
-    /// When the last token that it signed has ended.
+    /// When the last token that the key signed has expired.
     pub published_until: Timestamp,
 }
 
 /// A private key (RFC 8032).
 #[derive(Clone, PartialEq, Eq)]
 pub enum Private {
-    /// In clear, as earlier versions wrote it.
+    /// Unencrypted, as written by earlier versions.
     Clear([u8; 32]),
     /// Encrypted by a [`Sealer`].
     Sealed(Vec<u8>),
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// The keys as this replica knows them. Clones share them.
+/// The keys that this replica has loaded. Clones share them.
 #[derive(Debug, Clone)]
 pub struct KeyRing {
     known: Arc<RwLock<Known>>,
@@ -79,7 +79,7 @@ pub struct KeyRing {
 #[derive(Debug, Clone, Default)]
 struct Known {
     keys: Arc<Vec<Usable>>,
-    /// Those that were set aside.
+    /// Keys that could not be decrypted.
     unreadable: BTreeSet<Uuid>,
 }
 
@@ -91,7 +91,7 @@ struct Usable {
 }
 
 impl KeyRing {
-    /// An empty ring: [`Self::refresh`] fills it.
+    /// An empty ring, to be filled by [`Self::refresh`].
     pub fn new(
         rotation: Rotation,
         sealer: Sealer,
@@ -102,16 +102,16 @@ impl KeyRing {
         Self { known: Arc::default(), rotation, sealer, clock, random, metrics }
     }
 
-    /// When to refresh again.
+    /// Interval between refreshes.
     pub fn tick(&self) -> Duration {
         self.rotation.tick()
     }
 
-    /// Makes the key that is due, drops those whose time is over, encrypts those that are not encrypted with the first key of the list,
-    /// and learns what other replicas have made.
+    /// Creates the next key when it is due, deletes expired keys, encrypts again the keys that are not encrypted with the first
+    /// encryption key, and loads the keys that other replicas have created.
     ///
     /// # Errors
-    /// When the store can't be asked, or a key can't be used.
+    /// When the store is unavailable, or a key can't be used.
     pub async fn refresh(&self, store: &PostgresStore) -> Result<(), KeyError> {
         let now = self.clock.now();
         let mut keys = store.signing_keys().await?;
@@ -123,11 +123,11 @@ impl KeyRing {
         self.learn(&keys)
     }
 
-    /// Makes a new key. It signs once every replica has it, and the others end as they would have; with `revoke` it signs at once and the
-    /// others are dropped, so that their tokens are refused.
+    /// Creates a new key. It signs once every replica has loaded it; the former keys stay published until their last token has
+    /// expired. With `revoke`, the new key signs at once and the former keys are deleted, so that their tokens are refused.
     ///
     /// # Errors
-    /// When the store can't be asked, or a key can't be used.
+    /// When the store is unavailable, or a key can't be used.
     pub async fn rotate(
         &self,
         store: &PostgresStore,
@@ -143,7 +143,8 @@ impl KeyRing {
         Ok(key)
     }
 
-    /// The key that signs now; `None` before the first refresh. Where the one whose time has begun was set aside, the next one signs.
+    /// The key that signs now; `None` before the first refresh. When no usable key has reached its start time, the next one signs
+    /// early.
     pub fn signer(&self) -> Option<Arc<Signer>> {
         let now = self.clock.now();
         let keys = self.known().keys;
@@ -161,21 +162,20 @@ impl KeyRing {
         (!keys.is_empty()).then(|| serde_json::json!({ "keys": keys }).to_string())
     }
 
-    /// A new key's id and private key.
+    /// Id and encrypted private key of a new key.
     fn fresh(&self) -> Result<(Uuid, Private), SealError> {
         let (id, seed) = (self.clock.new_id(), random::bytes(&*self.random));
         Ok((id, Private::Sealed(self.sealer.seal(id, &seed, &*self.random)?)))
     }
 
-    /// Whether [`Self::maintained`] would change something.
+    /// Whether [`Self::maintained`] would change anything.
     fn is_due(&self, keys: &[Key], now: Timestamp) -> bool {
         let stale = |key: &Key| self.open(key).is_some_and(|opened| !opened.is_current);
         keys.iter().any(|key| key.published_until <= now || stale(key))
             || self.rotation.next_signs_from(self.usable(keys), now).is_some()
     }
 
-    /// The keys as they have to be now: without those whose time is over, each encrypted with the first key of the list, and with the
-    /// key that is due.
+    /// The keys without expired ones, each encrypted with the first encryption key, and with the next key if it is due.
     fn maintained(&self, mut keys: Vec<Key>, (id, private): (Uuid, Private), now: Timestamp) -> Vec<Key> {
         keys.retain(|key| key.published_until > now);
         for key in &mut keys {
@@ -214,7 +214,7 @@ impl KeyRing {
         for id in unreadable.difference(&self.known().unreadable) {
             tracing::error!(
                 kid = %id,
-                "a signing key can't be decrypted with any key of AUTH_ENCRYPTION_KEYS: it is set aside, and its tokens are refused"
+                "a signing key can't be decrypted with any key of AUTH_ENCRYPTION_KEYS; it is not used, and its tokens are refused"
             );
         }
         self.metrics.unreadable_keys(unreadable.len());
@@ -228,16 +228,13 @@ impl KeyRing {
     }
 }
 
-/// Why the keys could not be refreshed.
+/// Why the keys could not be refreshed or rotated.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The store could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A key can't be used.
     #[error("failed to read a signing key")]
     Key(#[from] TokenError),
-    /// A key could not be encrypted.
     #[error(transparent)]
     Seal(#[from] SealError),
 }

@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-#![deny(missing_docs)]
 
 pub mod accounts;
 pub mod app;
@@ -27,10 +26,10 @@ use weft_runtime::Process;
 
 use app::{App, AppError};
 
-/// Runs authentication until its process is asked to end.
+/// Runs authentication until the process is asked to stop.
 ///
 /// # Errors
-/// When a setting is wrong, or its port can't be served.
+/// When a setting is invalid, or the port can't be served.
 pub async fn run(process: Process) -> Result<(), AppError> {
     App::build(&process).await?.run().await
 }

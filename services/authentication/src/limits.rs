@@ -1,22 +1,21 @@
-//! How often a wrong password may be tried.
+//! Limits of failed password attempts.
 //!
-//! Two limits, both kept in the store, so that all replicas count together:
+//! Two limits, both kept in the store, so that all replicas share them:
 //!
-//! - each **address** (IPv6: each /64) may fail a few times at once and then so many times a minute, whichever accounts it names;
-//! - after the second failure for one **account from one address** the next attempt there has to wait a few seconds. Were the
-//!   wait the account's alone, anybody could keep its owner out by failing every few seconds; so one address's failures never
-//!   slow another's attempts. Guesses from many addresses meet the first limit at each of them, and a password of fifteen
-//!   characters and more.
+//! - Each **address** (IPv6: each /64) has a token bucket of failures, whichever accounts it names.
+//! - After the second failure for one **account from one address**, the next attempt from there has to wait a few seconds. The wait
+//!   is not per account alone: anyone could then lock the owner out by failing every few seconds. Guesses from many addresses are
+//!   limited at each address, and have to find a password of 15 or more characters.
 //!
-//! An attempt counts as a failure from its beginning, so that guesses in parallel are bounded like others, and is given back
-//! when the password is right. While the limit is used up only by attempts that are not decided yet, another one waits for
-//! them ([`Try::Busy`]): right passwords of many people behind one address are never refused. The second attempt after
-//! a single failure is let through even when the address has used up its allowance, which it then overdraws: one wrong
-//! password never makes the next right one fail, and in the long run the rate holds.
+//! An attempt counts as a failure when it begins, so that parallel guesses are limited too, and is returned to the allowance when the
+//! password is right. While the limit is exceeded only because of undecided attempts, a further attempt waits for them
+//! ([`Try::Busy`]), so that right passwords of many users behind one address are never refused. The attempt after a single failure
+//! is let through even when the address has no allowance left, which it overdraws: one wrong password never makes the next
+//! right one fail, and in the long run the rate holds.
 //!
-//! A change of password counts the wrong current passwords of its user in the same way, in place of those of an address.
+//! A change of password counts wrong current passwords in the same way, by user instead of by address.
 //!
-//! Both count names that nobody has, so that neither tells which ones exist.
+//! Both limits count unknown accounts too, so that they do not reveal which accounts exist.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,63 +26,61 @@ use sha2::{Digest as _, Sha256};
 use crate::email::Email;
 use crate::session::before;
 
-/// An address's allowance: so many at once, and then one each `every`.
+/// The allowance of an address: `burst` failures at once, then one each `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// At once.
     pub burst: u32,
-    /// After that.
     pub every: Duration,
 }
 
 impl Rate {
-    /// How far ahead of its turn an address may be (GCRA's tolerance).
+    /// GCRA's tolerance: how far ahead of its turn an address may be.
     pub fn tolerance(&self) -> Duration {
         self.every * self.burst.saturating_sub(1)
     }
 
-    /// What an attempt that ends now gives back: its share of the allowance, unless time has given that back already.
+    /// What an attempt that ends now returns to the allowance: the part that has not been replenished since.
     pub fn refund(&self, taken: Taken, now: Timestamp) -> Duration {
         let left = taken.until.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
         left.unwrap_or_default().min(self.every)
     }
 }
 
-/// What attempts are counted under.
+/// The keys that an attempt is counted under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// The address, or what stands in its place.
+    /// The address, or its substitute.
     pub address: String,
-    /// Account and address together.
+    /// Hash of account and address.
     pub key: [u8; 32],
 }
 
-/// What an attempt has taken from the limits.
+/// What an attempt has consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
-    /// When the address will have its allowance back, this attempt included; `None` without a limit for addresses.
+    /// When the allowance of the address is replenished, including this attempt; `None` if addresses are not limited.
     pub until: Option<Timestamp>,
-    /// Whether the attempt is counted among the account's failures already.
+    /// Whether the attempt is already counted as a failure of the account.
     pub is_failure: bool,
 }
 
-/// Whether a password may be tried.
+/// The decision about an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Try {
-    /// It may.
+    /// The password may be checked.
     Taken(Taken),
-    /// That depends on attempts that are not decided yet.
+    /// Depends on undecided attempts.
     Busy,
-    /// Not before this has passed.
+    /// Refused; how long to wait.
     Wait(Duration),
 }
 
-/// What an address has used of its allowance.
+/// How much of its allowance an address has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Used {
-    /// When it would have the whole allowance back (GCRA's theoretical arrival time).
+    /// When the allowance is fully replenished (GCRA's theoretical arrival time).
     pub next_at: Timestamp,
-    /// How many of its attempts are not decided yet.
+    /// Number of undecided attempts.
     pub pending: u32,
 }
 
@@ -98,7 +95,7 @@ impl Used {
     }
 }
 
-/// Why an attempt is not let through now; `None` when it is. `used` is what its address has used of its allowance, if that is limited.
+/// Why an attempt is refused; `None` if it may proceed. `used` is `None` if addresses are not limited.
 pub fn refusal(used: Option<(Rate, Used)>, failures: Option<Failures>, now: Timestamp) -> Option<Try> {
     if let Some(failures) = failures
         && let Some(wait) = failures.wait(now)
@@ -117,11 +114,11 @@ pub fn refusal(used: Option<(Rate, Used)>, failures: Option<Failures>, now: Time
 /// Failures of one account from one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failures {
-    /// How many since the last success.
+    /// Number of failures since the last success.
     pub count: u32,
-    /// The last one.
+    /// Time of the last failure.
     pub last_at: Timestamp,
-    /// Whether the last one is an attempt that is not decided yet.
+    /// Whether the last failure is an undecided attempt.
     pub pending: bool,
 }
 
@@ -129,7 +126,7 @@ impl Failures {
     /// Failures older than this are forgotten.
     pub const KEPT_FOR: Duration = Duration::from_secs(3_600);
 
-    /// How long the next attempt has to wait, if it has to.
+    /// How long the next attempt has to wait; `None` if it need not.
     pub fn wait(&self, now: Timestamp) -> Option<Duration> {
         let delay = SignedDuration::from_secs(match self.count {
             0..2 => 0,
@@ -139,20 +136,20 @@ impl Failures {
             _ => 10,
         });
         let since = now.duration_since(self.last_at);
-        // A clock that was set back must not lengthen the wait.
+        // A clock that was set back must not make the wait longer.
         let left = delay - since.max(SignedDuration::ZERO);
         Duration::try_from(left).ok().filter(|left| !left.is_zero())
     }
 }
 
-/// What an address counts as. `None` is no address.
+/// The key of an address; `None` if it is invalid.
 pub fn address_key(text: &str) -> Option<String> {
     if text.is_empty() {
         return Some("unknown".to_owned());
     }
     Some(match text.parse::<IpAddr>().ok()?.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
-        // One person has a /64 at least.
+        // A subscriber has at least a /64.
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
@@ -160,7 +157,7 @@ pub fn address_key(text: &str) -> Option<String> {
     })
 }
 
-/// What failures of an account from an address are kept under: no name that was typed is kept.
+/// The key of failures of an account from an address. A hash, so that nothing that a user typed is stored.
 pub fn failures_key(email: &Email, address_key: &str) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(email.folded());
@@ -169,8 +166,8 @@ pub fn failures_key(email: &Email, address_key: &str) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// What something that is limited is kept under.
-pub fn counted_as(kind: &str, what: &str) -> [u8; 32] {
+/// The key of another limited resource, as a hash.
+pub fn limit_key(kind: &str, what: &str) -> [u8; 32] {
     Sha256::digest(format!("{kind}\0{what}")).into()
 }
 
@@ -187,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_grows_with_the_failures_and_never_past_ten_seconds() {
+    fn the_wait_grows_up_to_ten_seconds() {
         for (count, seconds) in [(2, 1), (3, 3), (8, 3), (9, 5), (24, 5), (25, 10), (u32::MAX, 10)] {
             let failures = failed(count, false);
             assert_eq!(failures.wait(at(0)), Some(Duration::from_secs(seconds)), "{count}");
             assert_eq!(failures.wait(at(i64::try_from(seconds).unwrap())), None, "{count}");
             assert_eq!(failures.wait(at(-1_000)), Some(Duration::from_secs(seconds)), "a clock set back");
         }
-        assert_eq!(failed(1, false).wait(at(0)), None, "the first failure makes nobody wait");
+        assert_eq!(failed(1, false).wait(at(0)), None, "no wait after the first failure");
     }
 
     /// Three at once, then one every 20 s.
@@ -205,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_use_up_the_allowance_and_undecided_attempts_make_others_wait_for_them() {
+    fn failures_use_up_the_allowance_and_undecided_attempts_delay_others() {
         assert_eq!(refusal(used(2, 0), None, at(0)), None);
         assert_eq!(refusal(used(3, 0), None, at(0)), Some(Try::Wait(Duration::from_secs(20))));
         assert_eq!(refusal(used(3, 1), None, at(0)), Some(Try::Busy));
@@ -216,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_attempt_after_one_failure_is_let_through_and_the_one_after_two_is_not() {
+    fn allows_the_attempt_after_one_failure_but_not_after_two() {
         assert_eq!(refusal(used(3, 0), Some(failed(1, false)), at(0)), None);
         assert_eq!(
             refusal(used(4, 0), Some(failed(2, false)), at(0)),
@@ -226,21 +223,21 @@ mod tests {
             refusal(used(4, 0), Some(failed(2, false)), at(1)),
             Some(Try::Wait(Duration::from_secs(39)))
         );
-        // The second attempt is not decided yet: a third one waits for it.
+        // The second attempt is undecided: a third one waits for it.
         assert_eq!(refusal(used(0, 0), Some(failed(2, true)), at(0)), Some(Try::Busy));
     }
 
     #[test]
-    fn an_attempt_gives_back_what_it_took_and_never_what_another_took() {
+    fn an_attempt_returns_no_more_than_it_took() {
         let taken = |until| Taken { until: Some(at(until)), is_failure: false };
         assert_eq!(RATE.refund(taken(60), at(1)), Duration::from_secs(20));
         assert_eq!(RATE.refund(taken(20), at(1)), Duration::from_secs(19));
-        assert_eq!(RATE.refund(taken(20), at(21)), Duration::ZERO, "time has given it back");
+        assert_eq!(RATE.refund(taken(20), at(21)), Duration::ZERO, "replenished already");
         assert_eq!(RATE.refund(Taken { until: None, is_failure: false }, at(0)), Duration::ZERO);
     }
 
     #[test]
-    fn an_address_is_one_however_it_is_written_and_a_network_of_ipv6_is_one() {
+    fn normalizes_addresses_and_groups_ipv6_by_64() {
         assert_eq!(address_key("10.0.0.1"), address_key("::ffff:10.0.0.1"));
         assert_eq!(address_key("2001:db8::1"), address_key("2001:db8:0:0:ffff::2"));
         assert_ne!(address_key("2001:db8::1"), address_key("2001:db8:0:1::1"));
@@ -248,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_kept_for_account_and_address_together() {
+    fn the_failures_key_depends_on_account_and_address() {
         let email = |text| Email::parse(text).unwrap();
         let key = failures_key(&email("a@b.c"), "10.0.0.1");
         assert_eq!(key, failures_key(&email("A@B.c"), "10.0.0.1"));

@@ -1,4 +1,4 @@
-//! What authentication counts.
+//! The metrics of authentication.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ struct ByRecipient {
     recipient: &'static str,
 }
 
-/// A hash that waits for its thread, until this is dropped.
+/// Counts a waiting hash until dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting(Gauge);
 
@@ -53,7 +53,7 @@ impl Drop for Waiting {
 }
 
 impl Metrics {
-    /// Registers them with the process's.
+    /// Registers the metrics with the process.
     pub fn register(process: &weft_runtime::metrics::Metrics) -> Self {
         let metrics = Self {
             sign_ins: Family::default(),
@@ -80,31 +80,35 @@ impl Metrics {
             } = metrics.clone();
             registry.register("auth_sign_ins", "Sign-ins, by outcome", sign_ins);
             registry.register("auth_refreshes", "Refreshes of a session, by outcome", refreshes);
-            registry.register("auth_hash_duration_seconds", "Time that a password hash took", hash_seconds);
+            registry.register("auth_hash_duration_seconds", "Duration of a password hash", hash_seconds);
             registry.register(
                 "auth_hashes_waiting",
                 "Password hashes that wait for a thread",
                 hashes_waiting,
             );
-            registry.register("auth_outbox_deliveries", "Attempts to tell another service", deliveries);
+            registry.register(
+                "auth_outbox_deliveries",
+                "Delivery attempts of outbox letters, by recipient and result",
+                deliveries,
+            );
             registry.register(
                 "auth_outbox_waiting",
-                "Letters in the outbox, counted up to 10000",
+                "Letters in the outbox that wait for delivery, counted up to 10000",
                 outbox_waiting,
             );
             registry.register(
                 "auth_outbox_oldest_seconds",
-                "Age of the oldest letter in the outbox",
+                "Age of the oldest waiting letter in the outbox",
                 outbox_oldest_seconds,
             );
             registry.register(
                 "auth_outbox_failed",
-                "Letters that can't be delivered at all, counted up to 10000: somebody has to look at them",
+                "Failed letters in the outbox, which are not tried again, counted up to 10000",
                 outbox_failed,
             );
             registry.register(
                 "auth_signing_keys_unreadable",
-                "Signing keys that can't be decrypted and are set aside",
+                "Signing keys that can't be decrypted and are not used",
                 unreadable_keys,
             );
         });

@@ -1,4 +1,5 @@
-//! What other services are told about a change: written in the same transaction as the change, delivered afterwards.
+//! The transactional outbox: messages to other services, written in the transaction of the change that they report and delivered
+//! afterwards.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +10,17 @@ use tracing::Span;
 use uuid::Uuid;
 use weft_runtime::trace;
 
-/// Who is told.
+/// A service that receives letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recipient {
-    /// The log store's service.
     Logger,
-    /// The service that sends mails.
     Mail,
 }
 
 impl Recipient {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::Logger, Self::Mail];
 
-    /// The service's name, in the mesh, in the store and in metrics.
+    /// The service's name in the mesh, in the store and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Logger => "logger",
@@ -31,35 +29,29 @@ impl Recipient {
     }
 }
 
-/// What is said.
+/// The content of a letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Message {
     /// An entry for the logger.
     Log {
-        /// When it happened.
         time: Timestamp,
-        /// Whether somebody should look at it.
+        /// Level warning instead of info.
         #[serde(default)]
         warning: bool,
-        /// What happened, in words.
         data: String,
-        /// Ids.
         attributes: BTreeMap<String, String>,
     },
-    /// A mail.
+    /// A mail from a template.
     Mail {
-        /// Its template.
         template: String,
-        /// To whom.
         to: String,
-        /// What the template asks for.
+        /// Values for the template.
         values: BTreeMap<String, String>,
     },
 }
 
 impl Message {
-    /// Who is told this.
     pub fn recipient(&self) -> Recipient {
         match self {
             Self::Log { .. } => Recipient::Logger,
@@ -68,31 +60,28 @@ impl Message {
     }
 }
 
-/// A message on its way.
+/// A message in the outbox.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// The entry's or the mail's id too, so that a repeat is recognised.
+    /// Also the id of the log entry or the mail, so that the recipient recognises a repeat.
     pub id: Uuid,
-    /// What is said.
     pub message: Message,
-    /// The trace that it belongs to.
+    /// Trace context of the change.
     pub trace: TraceContext,
-    /// When it was written.
     pub created_at: Timestamp,
 }
 
-/// A letter that this process is to deliver now.
+/// A letter that this process has leased for delivery.
 #[derive(Debug, Clone)]
 pub struct Claimed {
-    /// The letter.
     pub letter: Letter,
     /// Attempt number, starting at 1.
     pub attempt: u32,
-    /// How many attempts before this one ended with an unknown outcome.
+    /// Number of earlier attempts with an unknown outcome.
     pub unknowns: u32,
 }
 
-/// A W3C trace context, kept.
+/// A stored W3C trace context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceContext {
     /// `traceparent`.
@@ -102,7 +91,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// That of the present span.
+    /// The context of the current span.
     pub fn current() -> Self {
         let mut headers = HeaderMap::new();
         trace::inject(&Span::current(), &mut headers);
@@ -110,7 +99,6 @@ impl TraceContext {
         Self { parent: read("traceparent"), state: read("tracestate") }
     }
 
-    /// The context to go on from.
     pub fn to_context(&self) -> opentelemetry::Context {
         let mut headers = HeaderMap::new();
         let mut insert = |name, value: &Option<String>| {
@@ -124,21 +112,20 @@ impl TraceContext {
     }
 }
 
-/// What the outbox holds for one recipient.
+/// Number and age of the letters of one recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// For whom.
     pub recipient: Recipient,
-    /// Letters that wait; [`Self::COUNTED`] stands for that many or more.
+    /// Waiting letters; [`Self::COUNTED`] means that many or more.
     pub waiting: u32,
-    /// When the oldest of them was written.
+    /// When the oldest waiting letter was written.
     pub oldest: Option<Timestamp>,
-    /// Letters that can't be delivered at all; [`Self::COUNTED`] stands for that many or more.
+    /// Failed letters; [`Self::COUNTED`] means that many or more.
     pub failed: u32,
 }
 
 impl Backlog {
-    /// Upper bound of the counts: what lies beyond changes no decision, and would take the store longer and longer.
+    /// Upper bound of the counts. An exact count of more letters would cost the store time and change no decision.
     pub const COUNTED: u32 = 10_000;
 }
 
@@ -147,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_stored_and_read_as_itself() {
+    fn a_message_round_trips_through_json() {
         let message = Message::Mail {
             template: "logout".into(),
             to: "a@b.c".into(),

@@ -1,4 +1,4 @@
-//! Passwords: what a new one has to be, and how they are kept and checked.
+//! Passwords: rules for new ones, hashing and verification.
 
 mod common;
 pub mod hasher;
@@ -10,32 +10,35 @@ use weft_values::password::{check_new as check_form, prepare};
 
 use crate::accounts::Invalid;
 
-/// Upper bound for a password as it was typed: 256 characters, each in up to four code points of up to four bytes.
+/// Upper bound of a password as typed: 256 characters of up to four code points of up to four bytes.
 pub const MAX_BYTES: usize = 4_096;
 
-/// Whether this may become a password: length, and none of the common ones. There are no rules of composition, since
-/// they make passwords no better (OWASP ASVS 6.2).
+/// Checks a new password: its length, and that it is not common. There are no composition rules, because they do not make
+/// passwords stronger (OWASP ASVS 6.2).
 ///
 /// # Errors
-/// Names the field, and says what is wanted.
+/// When the password breaks a rule; names the field.
 pub fn check_new(field: &'static str, password: &str) -> Result<(), Invalid> {
     check_form(password).map_err(|error| Invalid { field, reason: error.reason() })?;
     if common::is_common(&prepare(password)) {
-        return Err(Invalid { field, reason: "the password is one of the first that anyone would try" });
+        return Err(Invalid {
+            field,
+            reason: "the password is too common and easy to guess; choose another",
+        });
     }
     Ok(())
 }
 
-/// Whether this can be a password at all, before any work is spent on it.
+/// Checks the size of a password before it is hashed for a comparison.
 ///
 /// # Errors
-/// Names the field, and says what is wanted.
+/// When the password is empty or too long; names the field.
 pub fn check_given(field: &'static str, password: &str) -> Result<(), Invalid> {
-    let wrong = |reason| Err(Invalid { field, reason });
+    let invalid = |reason| Err(Invalid { field, reason });
     match password.len() {
-        0 => wrong("it is empty"),
+        0 => invalid("the password is empty"),
         1..=MAX_BYTES => Ok(()),
-        _ => wrong("it has more than 4096 bytes"),
+        _ => invalid("the password has more than 4096 bytes"),
     }
 }
 
@@ -44,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_password_is_long_and_not_common() {
+    fn rejects_short_long_and_common_new_passwords() {
         let decomposed = "u\u{308}".repeat(80) + &"seventy-7".repeat(19);
         for good in ["correct horse battery", "пятнадцать букв", &"seventy-7".repeat(28), &decomposed]
         {
-            assert!(check_new("password", good).is_ok(), "{good} was refused");
+            assert!(check_new("password", good).is_ok(), "{good} was rejected");
         }
         for bad in [
             "",
@@ -61,12 +64,12 @@ mod tests {
             "password\u{a0}\u{3000}password",
             "e\u{301}".repeat(20).as_str(),
         ] {
-            assert_eq!(check_new("password", bad).unwrap_err().field, "password", "{bad} was taken");
+            assert_eq!(check_new("password", bad).unwrap_err().field, "password", "{bad} was accepted");
         }
     }
 
     #[test]
-    fn a_mebibyte_is_no_password() {
+    fn rejects_empty_and_oversized_passwords() {
         assert!(check_given("password", &"x".repeat(1 << 20)).is_err());
         assert!(check_given("password", &"😀".repeat(1_024)).is_ok());
         assert!(check_given("password", "").is_err());

@@ -1,17 +1,17 @@
-//! Randomness as an argument, so that tests choose it.
+//! Randomness as an argument, so that tests can choose it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use rand::Rng as _;
 
-/// A source of bytes that nobody can guess.
+/// A cryptographically secure source of bytes.
 pub trait Random: Send + Sync + Debug {
     /// Fills with random bytes.
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// So many random bytes.
+/// `N` random bytes.
 pub fn bytes<const N: usize>(random: &dyn Random) -> [u8; N] {
     let mut bytes = [0; N];
     random.fill(&mut bytes);
@@ -28,12 +28,11 @@ impl Random for SystemRandom {
     }
 }
 
-/// The machine's randomness, shared.
 pub fn system() -> Arc<dyn Random> {
     Arc::new(SystemRandom)
 }
 
-/// The same byte for ever, for tests.
+/// Repeats one byte, for tests.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FixedRandom(pub(crate) u8);

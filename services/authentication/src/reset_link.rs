@@ -1,5 +1,5 @@
-//! Links that set a new password. A link exists only in the call that hands its mail over: the outbox has the mail without it, and the
-//! store has a hash of its token.
+//! Password reset links. A link exists only in the call that delivers its mail: the outbox has the mail without the link, and the
+//! store has only a hash of the token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,58 +15,55 @@ use crate::random::Random;
 use crate::session::{after, new_refresh_token};
 use crate::store::PostgresStore;
 
-/// The template of the mail.
+/// Template of the mail.
 pub const TEMPLATE: &str = "password-reset";
-/// How long a link is good, and how long after it was asked for its mail may still be sent.
-const GOOD_FOR: Duration = Duration::from_secs(1_800);
-/// The console's page. The token is the fragment, which no browser sends to a server.
+/// How long a link is valid, and how long after the request its mail may be sent.
+const VALID_FOR: Duration = Duration::from_secs(1_800);
+/// Path of the console's page. The token is the URL's fragment, which browsers do not send to servers.
 const PAGE: &str = "/account/reset-password";
 
-/// Makes links.
+/// Creates reset links.
 #[derive(Clone)]
 pub struct ResetLinks {
-    /// Where hashes of tokens are kept.
     pub store: Arc<PostgresStore>,
-    /// Makes tokens.
     pub random: Arc<dyn Random>,
-    /// The present moment.
     pub clock: Arc<dyn Clock>,
-    /// The console as browsers reach it.
+    /// Public URL of the console.
     pub console: Option<String>,
 }
 
 impl ResetLinks {
-    /// The mail with a new link for who has this address; `None` when no active person has it. Each attempt to send the mail has a link of its own:
-    /// which of them the person gets is unknown when an outcome was.
+    /// The mail with a new link for the user with this address; `None` if no active user has the address. Each delivery attempt has
+    /// its own link, because a mail of an earlier attempt with an unknown outcome may arrive too.
     ///
     /// # Errors
-    /// FAILED_PRECONDITION when it was asked for too long ago or there is no console, UNAVAILABLE when the store can't be asked now.
+    /// FAILED_PRECONDITION when the request is too old or `AUTH_CONSOLE_URL` is not set; UNAVAILABLE when the store is unavailable.
     pub async fn mail(&self, letter: &Letter, email: &str) -> Result<Option<SendRequest>, Status> {
         let now = self.clock.now();
-        if after(letter.created_at, GOOD_FOR) <= now {
+        if after(letter.created_at, VALID_FOR) <= now {
             return Err(Status::failed_precondition(
-                "the mail could not be sent within 30 min after it was asked for",
+                "the reset mail could not be sent within 30 min of the request",
             ));
         }
         let Some(console) = &self.console else {
             return Err(Status::failed_precondition("AUTH_CONSOLE_URL is not set"));
         };
         let (token, hash) = new_refresh_token(&*self.random);
-        let person = self.store.add_reset(email, &hash, after(now, GOOD_FOR)).await.map_err(|error| {
-            tracing::warn!(error = chain(&error), "failed to store a reset link");
-            Status::unavailable("the store did not take the reset link")
+        let user = self.store.add_reset(email, &hash, after(now, VALID_FOR)).await.map_err(|error| {
+            tracing::warn!(error = chain(&error), "failed to store the hash of a reset token");
+            Status::unavailable("failed to store the reset token")
         })?;
-        let Some(person) = person else { return Ok(None) };
+        let Some(user) = user else { return Ok(None) };
         let values = [
-            ("email", person.email.clone()),
-            ("first_name", person.first_name),
+            ("email", user.email.clone()),
+            ("first_name", user.first_name),
             ("link", format!("{console}{PAGE}#{}", token.expose_secret())),
-            ("minutes", (GOOD_FOR.as_secs() / 60).to_string()),
+            ("minutes", (VALID_FOR.as_secs() / 60).to_string()),
         ];
         Ok(Some(SendRequest {
             id: letter.id.to_string(),
             template: TEMPLATE.to_owned(),
-            to: person.email,
+            to: user.email,
             reply_to: String::new(),
             values: values.map(|(name, value)| (name.to_owned(), value)).into(),
         }))

@@ -1,5 +1,4 @@
-//! Encryption of private signing keys in the store: AES-256-GCM, with the key's id as associated data, so that no row can stand in for
-//! another.
+//! Encryption of private signing keys in the store: AES-256-GCM with the key's id as associated data, so that rows can't be swapped.
 
 use std::sync::Arc;
 
@@ -10,21 +9,21 @@ use uuid::Uuid;
 
 use crate::random::{self, Random};
 
-/// Characters of 32 random bytes in base64, without padding.
+/// Length of 32 bytes in base64, without padding.
 const MIN_CHARACTERS: usize = 43;
 
-/// A list of keys: the first encrypts, all of them decrypt. Clones share them.
+/// A list of encryption keys: the first encrypts, all decrypt. Clones share the keys.
 #[derive(Debug, Clone)]
 pub struct Sealer {
     keys: Arc<[LessSafeKey]>,
 }
 
-/// A private key that could be decrypted.
+/// A decrypted private key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
     /// The private key (RFC 8032).
     pub seed: [u8; 32],
-    /// Encrypted with the first key of the list.
+    /// Whether it was encrypted with the first key of the list.
     pub is_current: bool,
 }
 
@@ -35,19 +34,19 @@ pub struct SealError;
 
 impl Sealer {
     /// What [`Self::from_lines`] expects.
-    pub const EXPECTED: &str = "one key a line, each a random text of at least 43 characters such as `openssl rand -base64 32` prints, the one that encrypts first";
+    pub const EXPECTED: &str = "one key a line, each a random text of at least 43 characters such as `openssl rand -base64 32` prints; the first encrypts";
 
-    /// Reads the list; `None` when it is empty or has a line that is too short. The key is the SHA-256 of its line.
+    /// Parses the list; `None` if it is empty or a line is too short. A key is the SHA-256 of its line.
     pub fn from_lines(lines: &SecretString) -> Option<Self> {
         let lines = lines.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
         let keys: Option<Arc<[LessSafeKey]>> = lines.map(key).collect();
         keys.filter(|keys| !keys.is_empty()).map(|keys| Self { keys })
     }
 
-    /// Encrypts the private key of this id.
+    /// Encrypts a private key.
     ///
     /// # Errors
-    /// When the library refuses.
+    /// When encryption fails.
     pub fn seal(&self, id: Uuid, seed: &[u8; 32], random: &dyn Random) -> Result<Vec<u8>, SealError> {
         let nonce = random::bytes::<NONCE_LEN>(random);
         let mut sealed = seed.to_vec();
@@ -61,7 +60,7 @@ impl Sealer {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Decrypts the private key of this id; `None` when none of the keys does.
+    /// Decrypts a private key; `None` if no key of the list can.
     pub fn open(&self, id: Uuid, sealed: &[u8]) -> Option<Opened> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         self.keys.iter().enumerate().find_map(|(index, key)| {
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_encrypts_and_all_decrypt() {
+    fn encrypts_with_the_first_key_and_decrypts_with_all() {
         let sealed = sealer(&[ONE]).seal(ID, &[7; 32], &SystemRandom).unwrap();
         assert_eq!(sealed.len(), 12 + 32 + 16);
         let opened = |lines: &[&str]| sealer(lines).open(ID, &sealed).map(|key| (key.seed, key.is_current));
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_row_and_another_row_s_key_are_refused() {
+    fn rejects_a_modified_row_and_another_rows_key() {
         let sealer = sealer(&[ONE]);
         let sealed = sealer.seal(ID, &[7; 32], &SystemRandom).unwrap();
         assert_ne!(sealed, sealer.seal(ID, &[7; 32], &SystemRandom).unwrap(), "each nonce is used once");
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_a_key_or_with_a_short_one_is_refused() {
+    fn rejects_a_list_without_keys_or_with_a_short_key() {
         for lines in ["", "\n \n", "short", &format!("{ONE}\nshort")] {
             assert!(Sealer::from_lines(&lines.into()).is_none(), "{lines:?}");
         }

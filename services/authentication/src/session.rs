@@ -1,4 +1,4 @@
-//! Sessions and the refresh tokens that keep them going.
+//! Sessions and refresh tokens.
 
 use std::time::Duration;
 
@@ -11,140 +11,132 @@ use uuid::Uuid;
 
 use crate::random::{self, Random};
 
-/// What a person has between signing in and out.
+/// A session of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// A UUID.
     pub id: Uuid,
-    /// Whose it is.
     pub user_id: Uuid,
-    /// When it began.
     pub created_at: Timestamp,
-    /// When its refresh token was last used.
+    /// When a refresh token of the session was last used.
     pub last_used_at: Timestamp,
-    /// When it ends, whatever happens.
+    /// The absolute end.
     pub expires_at: Timestamp,
-    /// Where the person signed in from.
     pub client_address: String,
-    /// With what.
     pub user_agent: String,
 }
 
-/// How long sessions last.
+/// Maximum lifetimes of sessions.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
     /// Without a refresh.
     pub idle: Duration,
-    /// At all.
+    /// In total.
     pub absolute: Duration,
 }
 
 impl Lifetimes {
-    /// Sessions last used before this have ended.
+    /// Sessions that were last used at or before this time have ended.
     pub fn idle_since(&self, now: Timestamp) -> Timestamp {
         before(now, self.idle)
     }
 
-    /// When a session that begins now ends.
+    /// The absolute end of a session that begins now.
     pub fn end_of(&self, now: Timestamp) -> Timestamp {
         after(now, self.absolute)
     }
 }
 
-/// So long after; the end of time at most.
+/// `time` plus `duration`, saturating.
 pub fn after(time: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     time.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// So long before; the beginning of time at least.
+/// `time` minus `duration`, saturating.
 pub fn before(time: Timestamp, duration: Duration) -> Timestamp {
     let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     time.saturating_sub(duration).unwrap_or(Timestamp::MIN)
 }
 
-/// What is kept of a refresh token: the token itself can't be had from it.
+/// The SHA-256 of a refresh token or reset token, which is stored in its place.
 pub type RefreshHash = [u8; 32];
 
-/// A new refresh token, 256 bits in base64url, and what is kept of it.
+/// A new token of 256 bits in base64url, and its hash.
 pub fn new_refresh_token(random: &dyn Random) -> (SecretString, RefreshHash) {
     let text = URL_SAFE_NO_PAD.encode(random::bytes::<32>(random));
     let hash = Sha256::digest(text.as_bytes()).into();
     (text.into(), hash)
 }
 
-/// What would be kept of this token; `None` when it can't be one of ours.
+/// The hash of a token; `None` if the format is invalid.
 pub fn refresh_hash(token: &str) -> Option<RefreshHash> {
     const LENGTH: usize = 43;
-    let ours = token.len() == LENGTH && URL_SAFE_NO_PAD.decode(token).is_ok();
-    ours.then(|| Sha256::digest(token.as_bytes()).into())
+    let is_valid = token.len() == LENGTH && URL_SAFE_NO_PAD.decode(token).is_ok();
+    is_valid.then(|| Sha256::digest(token.as_bytes()).into())
 }
 
-/// How long a refresh token is still accepted after it has been superseded: long enough for replies and tabs that overtake each
-/// other.
+/// How long a superseded refresh token is still accepted, because replies and browser tabs may overtake each other.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A refresh token as the store has it, with its session and whether that is open.
+/// What the store knows about a presented refresh token and its session.
 #[derive(Debug, Clone, Copy)]
 pub struct Presented {
-    /// The session was ended.
+    /// Whether the session was ended.
     pub ended: bool,
-    /// When the session's token was last used.
+    /// When a token of the session was last used.
     pub last_used_at: Timestamp,
-    /// When the session ends, whatever happens.
+    /// The session's absolute end.
     pub expires_at: Timestamp,
-    /// Its user may sign in.
     pub user_active: bool,
-    /// Who has used which token.
     pub uses: Uses,
 }
 
-/// First uses of a refresh token and of those around it.
+/// First uses of a refresh token and of related tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Uses {
     /// First use of this token.
     pub own: Option<Timestamp>,
-    /// First use of this token or of a sibling: one that was issued for the same token.
+    /// First use of this token or of a sibling, which is a token that was issued for the same parent.
     pub family: Option<Timestamp>,
     /// First use of a token that was issued for this one.
     pub successor: Option<Timestamp>,
 }
 
-/// What a presented refresh token is worth.
+/// The state of a presented refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worth {
-    /// The next token.
-    Next,
-    /// Nothing: its session has ended.
-    Over,
-    /// A replay: somebody else has gone on with this token or a sibling. The owner and a thief can't be told apart, so the session
-    /// ends.
+pub enum TokenState {
+    /// To be exchanged for the next token.
+    Valid,
+    /// The session has ended.
+    Ended,
+    /// A replay: another client has continued with this token or a sibling. Owner and thief can't be distinguished, so the session
+    /// must end.
     Replay,
 }
 
 impl Presented {
-    /// Judges it.
-    pub fn worth(&self, now: Timestamp, lifetimes: &Lifetimes) -> Worth {
+    /// The state of the token at this time.
+    pub fn state(&self, now: Timestamp, lifetimes: &Lifetimes) -> TokenState {
         let idle = self.last_used_at <= lifetimes.idle_since(now);
         if self.ended || self.expires_at <= now || idle || !self.user_active {
-            Worth::Over
+            TokenState::Ended
         } else if self.uses.acceptable(now) {
-            Worth::Next
+            TokenState::Valid
         } else {
-            Worth::Replay
+            TokenState::Replay
         }
     }
 }
 
 impl Uses {
-    /// A token is accepted
+    /// A token is accepted:
     ///
-    /// - while neither it nor a sibling has been used: this is the usual refresh;
-    /// - after its own use, while none of the tokens issued for it has been used: their replies may have been lost;
-    /// - for [`GRACE`] after either of these ends: tabs of a browser share one cookie and may overtake each other.
+    /// - while neither the token nor a sibling has been used (the usual refresh);
+    /// - after its own use, while no token that was issued for it has been used (the reply may have been lost);
+    /// - for [`GRACE`] after either of these ends (browser tabs share one cookie and may overtake each other).
     fn acceptable(&self, now: Timestamp) -> bool {
-        let not_over = |ended_at: Option<Timestamp>| ended_at.is_none_or(|at| now <= after(at, GRACE));
-        not_over(self.family) || (self.own.is_some() && not_over(self.successor))
+        let within_grace = |ended_at: Option<Timestamp>| ended_at.is_none_or(|at| now <= after(at, GRACE));
+        within_grace(self.family) || (self.own.is_some() && within_grace(self.successor))
     }
 }
 
@@ -169,53 +161,56 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_when_it_is_idle_and_at_its_absolute_end() {
-        let worth = |presented: Presented, now| presented.worth(now, &LIFETIMES);
-        assert_eq!(worth(presented(), at(1_799)), Worth::Next);
-        assert_eq!(worth(presented(), at(1_800)), Worth::Over);
+    fn a_session_ends_when_idle_and_at_its_absolute_end() {
+        let state = |presented: Presented, now| presented.state(now, &LIFETIMES);
+        assert_eq!(state(presented(), at(1_799)), TokenState::Valid);
+        assert_eq!(state(presented(), at(1_800)), TokenState::Ended);
         let busy = |last| Presented { last_used_at: at(last), ..presented() };
-        assert_eq!(worth(busy(28_000), at(28_799)), Worth::Next);
-        assert_eq!(worth(busy(28_799), at(28_800)), Worth::Over);
+        assert_eq!(state(busy(28_000), at(28_799)), TokenState::Valid);
+        assert_eq!(state(busy(28_799), at(28_800)), TokenState::Ended);
     }
 
     #[test]
-    fn no_token_of_an_ended_session_or_an_inactive_user_is_worth_anything() {
+    fn rejects_tokens_of_ended_sessions_and_inactive_users() {
         for uses in [Uses::default(), Uses { own: Some(at(1)), family: Some(at(1)), successor: Some(at(2)) }]
         {
             let presented = Presented { uses, ..presented() };
-            assert_eq!(Presented { ended: true, ..presented }.worth(at(3), &LIFETIMES), Worth::Over);
-            assert_eq!(Presented { user_active: false, ..presented }.worth(at(3), &LIFETIMES), Worth::Over);
+            assert_eq!(Presented { ended: true, ..presented }.state(at(3), &LIFETIMES), TokenState::Ended);
+            assert_eq!(
+                Presented { user_active: false, ..presented }.state(at(3), &LIFETIMES),
+                TokenState::Ended
+            );
         }
     }
 
     #[test]
-    fn a_token_is_accepted_until_30_seconds_after_somebody_else_has_gone_on() {
-        use Worth::{Next, Replay};
-        // First uses of: the token, it or a sibling, a token issued for it. Then the moment, and the token's worth.
-        for (own, family, successor, now, worth) in [
+    fn accepts_a_token_for_30_seconds_after_it_was_superseded() {
+        use TokenState::{Replay, Valid};
+        // First uses of: the token, the token or a sibling, a token issued for it. Then the time and the expected result.
+        for (own, family, successor, now, state) in [
             // Nothing was used.
-            (None, None, None, 1_000, Next),
-            // It was used, and what was issued for it was not: the reply was lost.
-            (Some(100), Some(100), None, 101, Next),
-            (Some(100), Some(100), None, 1_700, Next),
+            (None, None, None, 1_000, Valid),
+            // It was used, but no token issued for it was: the reply was lost.
+            (Some(100), Some(100), None, 101, Valid),
+            (Some(100), Some(100), None, 1_700, Valid),
             // A token issued for it was used.
-            (Some(100), Some(100), Some(200), 230, Next),
+            (Some(100), Some(100), Some(200), 230, Valid),
             (Some(100), Some(100), Some(200), 231, Replay),
             // A sibling was used.
-            (None, Some(100), None, 130, Next),
+            (None, Some(100), None, 130, Valid),
             (None, Some(100), None, 131, Replay),
-            // A sibling was used, and then the token itself in time: its own reply may be lost too.
-            (Some(120), Some(100), None, 1_000, Next),
-            (Some(120), Some(100), Some(121), 151, Next),
+            // A sibling was used, then within the grace period the token itself: its reply may be lost too.
+            (Some(120), Some(100), None, 1_000, Valid),
+            (Some(120), Some(100), Some(121), 151, Valid),
             (Some(120), Some(100), Some(121), 152, Replay),
         ] {
             let uses = Uses { own: own.map(at), family: family.map(at), successor: successor.map(at) };
             let presented = Presented { last_used_at: at(now - 1), uses, ..presented() };
-            assert_eq!(presented.worth(at(now), &LIFETIMES), worth, "{uses:?} at {now}");
+            assert_eq!(presented.state(at(now), &LIFETIMES), state, "{uses:?} at {now}");
         }
     }
 
-    /// A session's tokens, as the store keeps them: each with the one that it was issued for and its first use.
+    /// Model of a session's tokens in the store: parent and first use of each.
     struct Tokens {
         tokens: Vec<(Option<usize>, Option<Timestamp>)>,
         ended: bool,
@@ -226,7 +221,7 @@ mod tests {
             Self { tokens: vec![(None, None)], ended: false }
         }
 
-        /// The next token, or nothing when this ends the session.
+        /// The next token; `None` if the refresh ends the session.
         fn refresh(&mut self, token: usize, now: Timestamp) -> Option<usize> {
             let (parent, own) = self.tokens[token];
             let first = |of: &dyn Fn(usize, Option<usize>) -> bool| {
@@ -253,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_loses_replies_is_never_signed_out() {
+    fn never_signs_out_a_client_that_loses_replies() {
         for seed in 0..2_000 {
             let (mut random, mut session, mut held, mut now) = (rng(seed), Tokens::new(), 0, 0);
             for step in 0..50 {
@@ -268,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn tabs_that_refresh_at_once_with_one_cookie_never_sign_each_other_out() {
+    fn never_signs_out_tabs_that_share_a_cookie() {
         for seed in 0..2_000 {
             let (mut random, mut session, mut cookie, mut now) = (rng(seed), Tokens::new(), 0, 0);
             for round in 0..20 {
@@ -279,15 +274,15 @@ mod tests {
                     let next = session.refresh(cookie, at(now));
                     replies.push(next.unwrap_or_else(|| panic!("seed {seed}: round {round}, tab {tab}")));
                 }
-                // Whichever reply comes last.
+                // The reply that arrives last sets the cookie.
                 cookie = replies[random.random_range(0..replies.len())];
             }
         }
     }
 
-    /// Two have the same token and each goes on with what it was given, never within half a minute of the other.
+    /// Two clients have the same token. Each continues with its own replies, never within the grace period of the other.
     #[test]
-    fn a_thief_is_found_out_at_the_latest_when_the_second_of_two_refreshes_twice() {
+    fn detects_a_stolen_token_after_at_most_two_refreshes_each() {
         for seed in 0..2_000 {
             let (mut random, mut session, mut now) = (rng(seed), Tokens::new(), 0);
             let (mut held, mut times) = ([0, 0], [0, 0]);
@@ -300,18 +295,18 @@ mod tests {
                     None => break,
                 }
             }
-            assert!(session.ended, "seed {seed}: both go on after {times:?} refreshes");
+            assert!(session.ended, "seed {seed}: both are signed in after {times:?} refreshes");
         }
     }
 
     #[test]
-    fn a_token_is_known_again_and_rubbish_is_none() {
+    fn hashes_valid_tokens_and_rejects_other_text() {
         let (token, hash) = new_refresh_token(&FixedRandom(9));
         assert_eq!(refresh_hash(token.expose_secret()), Some(hash));
-        for rubbish in
+        for invalid in
             ["", "x", &"x".repeat(1 << 20), &"!".repeat(43), &format!("{}\n", token.expose_secret())]
         {
-            assert_eq!(refresh_hash(rubbish), None);
+            assert_eq!(refresh_hash(invalid), None);
         }
     }
 }

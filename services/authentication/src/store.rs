@@ -1,7 +1,7 @@
-//! What authentication asks of a store. Each method is one transaction.
+//! The store. Each method is one transaction.
 //!
 //! # Cancellation
-//! Every future may be dropped at any time: what has begun is then done whole or not at all.
+//! Every future may be dropped at any time. A transaction that has begun is then completed or has no effect.
 
 mod changes;
 mod failed;
@@ -15,104 +15,86 @@ pub use weft_runtime::store::{Cause, StoreError};
 pub use changes::{Changed, UserChange};
 pub use failed::{FailedLetter, FailedQuery};
 pub use postgres::PostgresStore;
-pub use resets::{PasswordReset, ResetAsk};
+pub use resets::{PasswordReset, ResetRequest};
 
 use crate::keys::Key;
 use crate::outbox::Letter;
 use crate::session::{Lifetimes, RefreshHash, Session};
 use crate::user::User;
 
-/// What no longer matters.
+/// Cut-off times of a purge.
 #[derive(Debug, Clone, Copy)]
-pub struct Over {
-    /// The present moment: addresses that have their whole allowance back.
+pub struct Cutoffs {
+    /// The current time: limits that are fully replenished by then are deleted.
     pub now: Timestamp,
-    /// Failures before this.
+    /// Failures before this time are deleted.
     pub failures_before: Timestamp,
-    /// Sessions whose absolute end was before this.
+    /// Sessions whose absolute end was before this time are deleted.
     pub sessions_before: Timestamp,
 }
 
-/// Writes the letters that go with a change, when it is known what has changed: whose sessions, and which.
+/// Composes the letters of a change once the affected user and sessions are known.
 pub type Compose = Box<dyn FnOnce(&User, &[Session]) -> Vec<Letter> + Send>;
 
-/// A new password.
+/// A change of a password by its user.
 #[derive(Debug, Clone)]
 pub struct PasswordChange {
-    /// Whose.
     pub user_id: Uuid,
-    /// The session that goes on.
+    /// The session that stays open.
     pub session_id: Uuid,
-    /// The hash that was checked.
+    /// The hash that the current password was checked against.
     pub old_hash: String,
-    /// The new one.
     pub new_hash: String,
-    /// The present moment.
     pub now: Timestamp,
 }
 
-/// Which sessions of a person.
+/// Which sessions of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// This one.
-    One {
-        /// Whose.
-        user_id: Uuid,
-        /// Which.
-        session_id: Uuid,
-    },
-    /// All.
-    All {
-        /// Whose.
-        user_id: Uuid,
-    },
+    One { user_id: Uuid, session_id: Uuid },
+    All { user_id: Uuid },
 }
 
-/// What it takes for a session to be open.
+/// The time and lifetimes that decide whether a session is open.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenAt {
-    /// The present moment.
     pub now: Timestamp,
-    /// How long sessions last.
     pub lifetimes: Lifetimes,
 }
 
-/// A session to be opened.
+/// A session to open.
 #[derive(Debug, Clone)]
 pub struct Opening {
-    /// The session.
     pub session: Session,
-    /// Its first refresh token.
+    /// Hash of the first refresh token.
     pub refresh: RefreshHash,
     /// The hash that the password was checked against.
     pub checked_hash: String,
-    /// What takes its place.
+    /// Replaces the checked hash.
     pub renewed_hash: Option<String>,
-    /// Failures that are forgiven.
+    /// Key of the failures to delete.
     pub failures: [u8; 32],
-    /// Whom to tell.
     pub letter: Letter,
 }
 
-/// What became of an opening.
+/// The outcome of opening a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
-    /// It is open.
     Done,
-    /// The person has changed since the password was checked: look again.
+    /// The user has changed since the password was checked. Check again.
     Stale,
 }
 
-/// What became of a refresh.
+/// The outcome of a refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotated {
-    /// The next token is good.
+    /// The next token was issued.
     Next(Box<(User, Session)>),
-    /// There is no such token, or its session has ended.
+    /// The token is unknown, or its session has ended.
     Refused,
-    /// The token is a replay, so its session was ended.
+    /// The token is a replay; the session was ended.
     Replay,
 }
 
-/// The keys as they have to be, from those that there are.
+/// Computes the new list of keys from the stored one.
 pub type ChangeKeys = Box<dyn FnOnce(Vec<Key>) -> Vec<Key> + Send>;

@@ -1,4 +1,4 @@
-//! Keeps an eye on the store: readiness, `/status`, migration, signing keys, the first user, and what can go.
+//! Supervises the store: readiness, `/status`, migrations, signing keys, the first user, deletion of expired rows.
 
 use std::time::Duration;
 
@@ -13,27 +13,25 @@ use crate::keys::KeyError;
 use crate::limits::Failures;
 use crate::outbox::Recipient;
 use crate::session::before;
-use crate::store::{Over, StoreError};
+use crate::store::{Cutoffs, StoreError};
 
 /// The store's name on `/status` and `/readyz`.
 pub const STORE: &str = "postgres";
 
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 const COUNT_EVERY: Duration = Duration::from_secs(5);
-/// Ended sessions stay this long, for whoever looks into what happened.
+/// Ended sessions are kept for this long, for investigations.
 const SESSIONS_KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 
-/// Looks after the store.
 pub struct Supervisor {
-    /// What is looked after.
     pub accounts: Accounts,
-    /// Made when nobody has the address.
+    /// Created unless a user has the address.
     pub first_user: Option<FirstUser>,
-    /// What `/readyz` and `/status` show.
+    /// State shown at `/readyz` and `/status`.
     pub watch: StoreWatch,
 }
 
-/// How far the store is.
+/// What has been done since the start.
 #[derive(Debug, Default, Clone, Copy)]
 struct Progress {
     migrated: bool,
@@ -42,19 +40,19 @@ struct Progress {
     purged_at: Option<Instant>,
 }
 
-/// What is wrong with the store.
+/// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("failed to prepare the signing keys")]
     Keys(#[source] KeyError),
-    #[error("failed to make the first user")]
+    #[error("failed to create the first user")]
     FirstUser(#[source] AccountError),
 }
 
 impl Trouble {
-    fn of_store(&self) -> Option<&StoreError> {
+    fn store_error(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error)
             | Self::Keys(KeyError::Store(error))
@@ -78,24 +76,24 @@ impl Supervisor {
     async fn watch(mut self) -> std::convert::Infallible {
         let mut progress = Progress::default();
         loop {
-            let next = match self.look(&mut progress).await {
+            let next = match self.check(&mut progress).await {
                 Ok(version) => self.watch.well(&version).min(self.accounts.keys.tick()),
-                Err(error) => self.watch.failed(&error, error.of_store(), progress.migrated),
+                Err(error) => self.watch.failed(&error, error.store_error(), progress.migrated),
             };
             sleep(next).await;
         }
     }
 
-    async fn look(&self, progress: &mut Progress) -> Result<String, Trouble> {
+    async fn check(&self, progress: &mut Progress) -> Result<String, Trouble> {
         let Accounts { store, keys, .. } = &self.accounts;
         let version = store.check().await?;
         if !progress.migrated {
-            // A change of a large table takes its time.
+            // A migration of a large table may take long.
             self.watch.migrating(&version, "the schema is being migrated");
             store.migrate().await?;
             progress.migrated = true;
         }
-        if is_over(progress.keys_at, keys.tick()) {
+        if has_elapsed(progress.keys_at, keys.tick()) {
             keys.refresh(&**store).await.map_err(Trouble::Keys)?;
             progress.keys_at = Some(Instant::now());
         }
@@ -105,34 +103,34 @@ impl Supervisor {
             }
             progress.first_user = true;
         }
-        if is_over(progress.purged_at, PURGE_EVERY) {
+        if has_elapsed(progress.purged_at, PURGE_EVERY) {
             self.purge().await;
             progress.purged_at = Some(Instant::now());
         }
         Ok(version)
     }
 
-    /// Nobody waits for this, so a failure is not the store's.
+    /// Deletes expired rows. A failure does not affect readiness, because no caller depends on it.
     async fn purge(&self) {
         let now = self.accounts.clock.now();
-        let over = Over {
+        let cutoffs = Cutoffs {
             now,
             failures_before: before(now, Failures::KEPT_FOR),
             sessions_before: before(now, SESSIONS_KEPT_FOR),
         };
-        if let Err(error) = self.accounts.store.purge(&over).await {
-            tracing::warn!(error = chain(&error), "failed to delete what is over, will try again");
+        if let Err(error) = self.accounts.store.purge(&cutoffs).await {
+            tracing::warn!(error = chain(&error), "failed to delete expired rows; will be retried");
         }
     }
 }
 
-/// Keeps the metrics of the outbox up to date. Apart from the look at the store, since a count says nothing of whether the store works.
+/// Updates the metrics of the outbox. Separate from the supervision, so that a slow count does not affect readiness.
 async fn count(accounts: Accounts) -> std::convert::Infallible {
     loop {
         for recipient in Recipient::ALL {
             match accounts.store.backlog(recipient).await {
                 Ok(backlog) => accounts.metrics.backlog(&backlog, accounts.clock.now()),
-                // Readiness and the log report a store that is away.
+                // The supervisor reports an unavailable store.
                 Err(error) => tracing::debug!(error = chain(&error), "failed to count the outbox"),
             }
         }
@@ -140,6 +138,6 @@ async fn count(accounts: Accounts) -> std::convert::Infallible {
     }
 }
 
-fn is_over(since: Option<Instant>, wait: Duration) -> bool {
+fn has_elapsed(since: Option<Instant>, wait: Duration) -> bool {
     since.is_none_or(|since| since.elapsed() >= wait)
 }

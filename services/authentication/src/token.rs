@@ -16,12 +16,12 @@ use uuid::Uuid;
 use crate::session::after;
 use crate::user::User;
 
-/// Whom access tokens are for.
+/// `aud` of access tokens.
 pub const AUDIENCE: &str = "weft-broker";
 /// The `typ` of an access token (RFC 9068).
 const TYPE: &str = "at+jwt";
 
-/// Signs with one key.
+/// Signs tokens with one key.
 pub struct Signer {
     id: Uuid,
     public: [u8; 32],
@@ -34,13 +34,11 @@ impl std::fmt::Debug for Signer {
     }
 }
 
-/// Why no token was made.
+/// Why a token was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The private key can't be written down for the signing library.
     #[error("failed to encode a signing key")]
     Key(#[from] ed25519_dalek::pkcs8::Error),
-    /// The library refused.
     #[error("failed to sign a token")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
@@ -59,28 +57,21 @@ struct Claims<'a> {
     jti: Uuid,
 }
 
-/// What makes one person's token.
+/// The content of an access token.
 #[derive(Debug, Clone, Copy)]
 pub struct Grant<'a> {
-    /// Who issues it.
     pub issuer: &'a str,
-    /// Whose it is.
     pub user: &'a User,
-    /// The session's id.
     pub session: Uuid,
-    /// The token's own id.
+    /// `jti`.
     pub id: Uuid,
-    /// The present moment.
     pub now: Timestamp,
-    /// How long it is good.
     pub life: Duration,
-    /// When its session ends, whatever happens: the token does not outlive it.
+    /// The session's absolute end, which the token does not outlive.
     pub session_expires_at: Timestamp,
 }
 
 impl Signer {
-    /// A signer with this key.
-    ///
     /// # Errors
     /// When the key can't be encoded.
     pub fn new(id: Uuid, key: &SigningKey) -> Result<Self, TokenError> {
@@ -88,10 +79,10 @@ impl Signer {
         Ok(Self { id, public: key.verifying_key().to_bytes(), private })
     }
 
-    /// A token, and when it ends.
+    /// Signs a token. Also returns when it expires.
     ///
     /// # Errors
-    /// When the library refuses to sign.
+    /// When signing fails.
     pub fn sign(&self, grant: &Grant<'_>) -> Result<(SecretString, Timestamp), TokenError> {
         let ends = after(grant.now, grant.life).min(grant.session_expires_at);
         let (now, user) = (grant.now.as_second(), grant.user);
@@ -135,7 +126,7 @@ mod tests {
     use crate::user::Role;
 
     #[test]
-    fn a_token_says_who_and_until_when_and_verifies_with_the_published_key() {
+    fn signs_the_claims_and_publishes_the_key_that_verifies_them() {
         let signer = Signer::new(Uuid::from_u128(1), &SigningKey::from_bytes(&[7; 32])).unwrap();
         let now = Timestamp::from_second(1_764_000_000).unwrap();
         let user = User {

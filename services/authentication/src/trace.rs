@@ -1,4 +1,4 @@
-//! The spans of calls to the store, as OpenTelemetry's conventions for databases want them (1.44).
+//! Spans of database calls, following OpenTelemetry's semantic conventions for databases (1.44).
 
 use std::sync::Arc;
 
@@ -6,31 +6,27 @@ use tracing::{Instrument as _, Span, field, info_span};
 
 use crate::store::StoreError;
 
-/// Where the store is.
+/// Address of the database, for span attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreAddress {
-    /// Host name or address.
     pub host: String,
-    /// Port.
     pub port: u16,
-    /// The database.
     pub database: String,
 }
 
-/// Makes spans for one store.
+/// Creates the spans of one database.
 #[derive(Debug, Clone)]
 pub struct DatabaseSpans(Arc<StoreAddress>);
 
 impl DatabaseSpans {
-    /// Spans for calls to this store.
     pub fn new(address: StoreAddress) -> Self {
         Self(Arc::new(address))
     }
 
-    /// Runs a statement in a span of its own, where it serves a call: what the process does by itself has no trace.
+    /// Runs a statement in its own span if it serves a call. Background work has no trace.
     ///
     /// # Errors
-    /// Those of the statement.
+    /// The error of the statement.
     pub async fn run<T>(
         &self,
         operation: &'static str,

@@ -1,36 +1,29 @@
-//! People who may sign in.
+//! Users.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 pub use weft_mesh::caller::Role;
 
-/// A person, without the password.
+/// A user, without the password hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// A UUID.
     pub id: Uuid,
-    /// In NFC; upper and lower case as they were given, and not told apart.
+    /// In NFC. Case is preserved, and ignored in comparisons.
     pub email: String,
-    /// Given name.
     pub first_name: String,
-    /// Family name.
     pub last_name: String,
-    /// What the person may do.
     pub role: Role,
-    /// Whether the person may sign in.
+    /// Whether the user may sign in.
     pub active: bool,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
 }
 
-/// A person with the hash of the password.
+/// A user with the password hash.
 #[derive(Clone)]
 pub struct Account {
-    /// The person.
     pub user: User,
-    /// argon2id in PHC form, or the original's bcrypt.
+    /// argon2id in PHC format, or bcrypt of the Go original.
     pub password_hash: String,
 }
 

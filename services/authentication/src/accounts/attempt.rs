@@ -11,18 +11,18 @@ use weft_runtime::telemetry::chain;
 use super::{AccountError, Accounts};
 use crate::limits::{Counted, Taken, Try};
 
-/// Upper bound for the time that an attempt waits for others to be decided, for a caller without a deadline.
+/// Longest wait of an attempt for undecided ones.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(30);
-/// What is kept of a caller's deadline for the attempt itself.
+/// Part of the caller's deadline that is reserved for the attempt itself.
 const OWN_TIME: Duration = Duration::from_secs(1);
-/// Replicas do not tell each other what was decided, so the store is asked again.
-const ASK_EVERY: Duration = Duration::from_millis(25);
+/// Poll interval. Replicas share the outcome of attempts only through the store.
+const POLL_EVERY: Duration = Duration::from_millis(25);
 const LANES: usize = 64;
-/// What the caller is told to wait when the others were not decided in time.
+/// Retry delay for a caller whose attempt waited in vain.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Attempts that wait for others. Of each address one at a time asks the store, whichever is first; addresses that share a lane by
-/// chance share the turn.
+/// Serializes the waiting attempts of each address, so that only one of them polls the store. Addresses are hashed to a fixed number
+/// of lanes; addresses in the same lane share it.
 #[derive(Debug, Clone)]
 pub struct Turns {
     lanes: Arc<[Mutex<()>; LANES]>,
@@ -46,8 +46,8 @@ impl Turns {
 }
 
 impl Accounts {
-    /// Begins an attempt at a password, which has to be ended with [`Self::fail`] or [`Self::give_back`]. One that was dropped
-    /// stays counted as a failure.
+    /// Begins a password attempt, to be ended with [`Self::fail`] or [`Self::give_back`]. A dropped attempt stays counted as a
+    /// failure.
     ///
     /// # Errors
     /// [`AccountError::TooOften`] when there were too many failures, or the attempts before it are not decided in time.
@@ -60,7 +60,7 @@ impl Accounts {
                 Try::Taken(taken) => return Ok(taken),
                 Try::Wait(wait) => return Err(AccountError::TooOften(wait)),
                 Try::Busy if Instant::now() >= until => return Err(AccountError::TooOften(SOON)),
-                Try::Busy if turn.is_some() => sleep(ASK_EVERY).await,
+                Try::Busy if turn.is_some() => sleep(POLL_EVERY).await,
                 Try::Busy => match timeout_at(until, self.turns.of(&who.address).lock()).await {
                     Ok(lane) => turn = Some(lane),
                     Err(_) => return Err(AccountError::TooOften(SOON)),
@@ -72,16 +72,16 @@ impl Accounts {
     /// Ends an attempt whose password was wrong.
     ///
     /// # Errors
-    /// When the failure can't be counted now.
+    /// When the store is unavailable.
     pub(super) async fn fail(&self, who: &Counted, taken: Taken) -> Result<(), AccountError> {
         Ok(self.store.add_failure(who, taken, self.now()).await?)
     }
 
-    /// Ends an attempt that was no failure. If that can't be stored, it stays counted: what was asked for is done all the same.
+    /// Ends an attempt that did not fail. If the store is unavailable, the attempt stays counted; the operation succeeds anyway.
     pub(super) async fn give_back(&self, who: &Counted, taken: Taken) {
         let refund = self.rules.sign_in_rate.map_or(Duration::ZERO, |rate| rate.refund(taken, self.now()));
         if let Err(error) = self.store.give_back(who, taken, refund).await {
-            tracing::warn!(error = chain(&error), "failed to give back an attempt at a password");
+            tracing::warn!(error = chain(&error), "failed to return a password attempt to its limit");
         }
     }
 }

@@ -1,18 +1,18 @@
 use uuid::Uuid;
 use weft_mesh::Caller;
 
-use super::people::check_name;
+use super::users::check_name;
 use super::{AccountError, Accounts};
 use crate::session::Session;
 use crate::store::{Changed, Compose, UserChange};
 use crate::user::User;
 
-/// What an admin changes about people. The last active admin stays one.
+/// Changes to users by admins. The last active admin can't be demoted, deactivated or deleted.
 impl Accounts {
     /// Changes role and name.
     ///
     /// # Errors
-    /// When the caller is not an admin, a name is invalid, there is no such person, or it is the last active admin.
+    /// When the caller is not an admin, a name is invalid, or the user does not exist or is the last active admin.
     pub async fn update_user(
         &self,
         caller: Option<&Caller>,
@@ -31,41 +31,41 @@ impl Accounts {
         self.change(id, &change, what).await
     }
 
-    /// Refuses a person from now on and ends all sessions. One who is inactive already is no error.
+    /// Deactivates a user and ends all of the user's sessions. Idempotent.
     ///
     /// # Errors
-    /// When the caller is not an admin, there is no such person, or it is the last active admin.
+    /// When the caller is not an admin, or the user does not exist or is the last active admin.
     pub async fn deactivate_user(&self, caller: Option<&Caller>, id: Uuid) -> Result<User, AccountError> {
         let admin = self.admin(caller).await?;
         let change = UserChange { active: Some(false), ..UserChange::default() };
         self.change(id, &change, format!("was deactivated by {}", admin.email)).await
     }
 
-    /// Lets a person sign in again. One who is active already is no error.
+    /// Lets a user sign in again. Idempotent.
     ///
     /// # Errors
-    /// When the caller is not an admin, or there is no such person.
+    /// When the caller is not an admin, or the user does not exist.
     pub async fn reactivate_user(&self, caller: Option<&Caller>, id: Uuid) -> Result<User, AccountError> {
         let admin = self.admin(caller).await?;
         let change = UserChange { active: Some(true), ..UserChange::default() };
         self.change(id, &change, format!("was reactivated by {}", admin.email)).await
     }
 
-    /// Deletes a person with all sessions. What was logged stays.
+    /// Deletes a user and all of the user's sessions. Log entries are kept.
     ///
     /// # Errors
-    /// When the caller is not an admin, there is no such person, or it is the last active admin.
+    /// When the caller is not an admin, or the user does not exist or is the last active admin.
     pub async fn delete_user(&self, caller: Option<&Caller>, id: Uuid) -> Result<(), AccountError> {
         let admin = self.admin(caller).await?;
-        let letters = self.tells(format!("was deleted by {}", admin.email));
+        let letters = self.entry_on_change(format!("was deleted by {}", admin.email));
         self.changed(self.store.delete_user(id, self.now(), letters).await?).map(drop)
     }
 
     async fn change(&self, id: Uuid, change: &UserChange, what: String) -> Result<User, AccountError> {
-        self.changed(self.store.change_user(id, change, self.now(), self.tells(what)).await?)
+        self.changed(self.store.change_user(id, change, self.now(), self.entry_on_change(what)).await?)
     }
 
-    fn tells(&self, what: String) -> Compose {
+    fn entry_on_change(&self, what: String) -> Compose {
         let accounts = self.clone();
         Box::new(move |user: &User, _: &[Session]| vec![accounts.entry(user, None, &what)])
     }
@@ -76,7 +76,7 @@ impl Accounts {
                 self.wake.all();
                 Ok(user)
             }
-            Changed::Unknown => Err(AccountError::NotFound("user")),
+            Changed::NotFound => Err(AccountError::NotFound("user")),
             Changed::LastAdmin => Err(AccountError::LastAdmin),
         }
     }

@@ -6,7 +6,7 @@ use crate::outbox::{Letter, Message};
 use crate::user::User;
 
 impl Accounts {
-    /// A mail to a user; `None` when this replica has already sent the user as many as one recipient may get in an hour.
+    /// A mail to a user; `None` when the user's hourly limit at this replica is reached.
     pub(super) fn mail(
         &self,
         user: &User,
@@ -16,7 +16,7 @@ impl Accounts {
         if let Some(allowance) = &self.mails
             && allowance.take(&user.id, 1, Instant::now()).is_err()
         {
-            tracing::warn!(user.id = %user.id, template, "did not send a mail: the recipient's limit is reached");
+            tracing::warn!(user.id = %user.id, template, "mail not sent: the recipient's hourly limit is reached");
             return None;
         }
         let to = user.email.clone();

@@ -7,9 +7,9 @@ use crate::user::Role;
 
 const LETTER: &str = "dead letter";
 
-/// What viewers see of the outbox's failed letters, and what admins do with them.
+/// The failed letters of the outbox. Viewers may list them; everything else needs the role admin.
 impl Accounts {
-    /// Those that match, by the time at which they failed.
+    /// A page of matching letters, ordered by time of failure.
     ///
     /// # Errors
     /// When the caller is neither a viewer nor an admin.
@@ -22,10 +22,10 @@ impl Accounts {
         Ok(self.store.failed_letters(query).await?)
     }
 
-    /// One of them.
+    /// One failed letter.
     ///
     /// # Errors
-    /// When the caller is not an admin, or there is no such letter.
+    /// When the caller is not an admin, or the letter does not exist.
     pub async fn failed_letter(
         &self,
         caller: Option<&Caller>,
@@ -35,10 +35,10 @@ impl Accounts {
         self.store.failed_letter(id).await?.ok_or(AccountError::NotFound(LETTER))
     }
 
-    /// Has one delivered again.
+    /// Queues a failed letter for delivery again.
     ///
     /// # Errors
-    /// When the caller is not an admin, or there is no such letter.
+    /// When the caller is not an admin, or the letter does not exist.
     pub async fn deliver_again(&self, caller: Option<&Caller>, id: Uuid) -> Result<(), AccountError> {
         self.admin(caller).await?;
         if !self.store.deliver_again(id, self.now()).await? {
@@ -48,7 +48,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Removes them for good, and returns how many there were.
+    /// Deletes failed letters and returns their number.
     ///
     /// # Errors
     /// When the caller is not an admin.

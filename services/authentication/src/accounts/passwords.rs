@@ -9,16 +9,16 @@ use crate::password::{self, Verdict};
 use crate::store::PasswordChange;
 use crate::user::Account;
 
-/// What failures of a signed-in person are counted under, in place of an address.
+/// Stands for the address in the limit of failed password changes.
 const CHANGE: &str = "change of password";
 
 impl Accounts {
-    /// Changes the caller's password and ends the caller's other sessions. A repeat of a change that was done, whose reply was lost,
-    /// succeeds without effect.
+    /// Changes the caller's password and ends the caller's other sessions. A client whose reply was lost may repeat the change: when
+    /// the new password is already the stored one, the call succeeds without effect.
     ///
     /// # Errors
-    /// When the caller is not signed in, the current password is another one, or the new one breaks the rules. Wrong
-    /// ones are limited as at a sign-in, and so are repeats: otherwise each would be a free guess at the password.
+    /// When the caller is not signed in, the current password is wrong, or the new one breaks the rules. Wrong passwords
+    /// and repeats count against the same limit as failed sign-ins; otherwise each would be a free guess.
     pub async fn change_password(
         &self,
         caller: Option<&Caller>,
@@ -40,7 +40,7 @@ impl Accounts {
                 Ok(())
             }
             Ok(Some(account)) => {
-                // Counted before the new one is looked at: an error meanwhile must not make a guess free.
+                // Counted before the new password is checked, so that an error in between does not make a guess free.
                 self.fail(&counted, taken).await?;
                 match self.hasher.verify(new, Some(&account.password_hash)).await? {
                     Verdict::Wrong => Err(AccountError::WrongPassword),
@@ -54,7 +54,7 @@ impl Accounts {
         }
     }
 
-    /// Changes the password if the current one is right. Otherwise returns the account that it was checked against.
+    /// Changes the password if the current one is right. Otherwise returns the account that was checked.
     async fn verify_and_change(
         &self,
         caller: Option<&Caller>,
@@ -78,7 +78,7 @@ impl Accounts {
             if self.store.change_password(&change, &letters).await? {
                 return Ok(None);
             }
-            // Another call has changed it, or the person is inactive now: look again.
+            // The password or the account has changed since it was read.
             (account, _) = self.signed_in(caller).await?;
         }
     }

@@ -7,50 +7,49 @@ use weft_mesh::Caller;
 
 use super::{AccountError, Accounts, Invalid};
 use crate::email::Email;
-use crate::limits::{Counted, Rate, address_key, counted_as, failures_key};
+use crate::limits::{Counted, Rate, address_key, failures_key, limit_key};
 use crate::outbox::{Letter, Message};
 use crate::password::{self, Verdict};
 use crate::reset_link;
 use crate::session::{RefreshHash, Session, refresh_hash};
-use crate::store::{PasswordReset, ResetAsk};
+use crate::store::{PasswordReset, ResetRequest};
 use crate::user::{Account, User};
 
-/// Mails that may be asked for one address, by whomever.
+/// Limit of reset mails for each address, whoever requests them.
 const MAILS: Rate = Rate { burst: 3, every: Duration::from_secs(1_200) };
-/// What repeats of a reset are counted under, in place of a network.
+/// Stands for the address in the limit of repeated resets.
 const REPEAT: &str = "password reset";
 
 /// Password resets.
 impl Accounts {
-    /// Has a reset link sent, if somebody has the address. Neither the answer nor its time tells whether: the same is written for every
-    /// address, and the relay looks who has it.
+    /// Sends a reset link, if a user has the address. Neither the response nor its time reveals whether one has: the same letter is
+    /// written for every address, and the relay looks the user up.
     ///
     /// # Errors
-    /// When a field is invalid, mails were asked for too often for this address or from this network, or there is no console for a
-    /// link to lead to.
-    pub async fn ask_for_reset(&self, email: &str, client_address: &str) -> Result<(), AccountError> {
+    /// When a field is invalid, the limit of the address or of the network is reached, or `AUTH_CONSOLE_URL` is not set.
+    pub async fn request_reset(&self, email: &str, client_address: &str) -> Result<(), AccountError> {
         self.check_console()?;
         let email = Email::known(email)?;
         let invalid = Invalid { field: "client_address", reason: "expected an IP address" };
         let network = address_key(client_address).ok_or(invalid)?;
-        let of_network = self.rules.sign_in_rate.map(|rate| (counted_as("network", &network), rate));
-        let of_address = (counted_as("address", &email.folded()), MAILS);
-        let ask = ResetAsk {
-            limits: of_network.into_iter().chain([of_address]).collect(),
+        let network_limit = self.rules.sign_in_rate.map(|rate| (limit_key("network", &network), rate));
+        let address_limit = (limit_key("address", &email.folded()), MAILS);
+        let request = ResetRequest {
+            limits: network_limit.into_iter().chain([address_limit]).collect(),
             letter: self.reset_mail(email.as_str()),
             now: self.now(),
         };
-        if let Some(wait) = self.store.ask_for_reset(&ask).await? {
+        if let Some(wait) = self.store.request_reset(&request).await? {
             return Err(AccountError::TooOften(wait));
         }
-        self.wake.one(ask.letter.message.recipient());
+        self.wake.one(request.letter.message.recipient());
         Ok(())
     }
 
-    /// Has a reset link sent to a user, for an admin.
+    /// Sends a reset link to a user on behalf of an admin.
     ///
     /// # Errors
-    /// When the caller is not an admin, there is no such user, the user is inactive, or there is no console for a link to lead to.
+    /// When the caller is not an admin, the user does not exist or is inactive, or `AUTH_CONSOLE_URL` is not set.
     pub async fn start_reset(&self, caller: Option<&Caller>, id: Uuid) -> Result<(), AccountError> {
         let admin = self.admin(caller).await?;
         self.check_console()?;
@@ -65,8 +64,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Sets a new password by the token of a reset link, which is then used up, and ends all sessions. A repeat of a reset that was
-    /// done, whose reply was lost, succeeds without effect.
+    /// Sets a new password with the single-use token of a reset link, and ends all of the user's sessions. A client whose reply was
+    /// lost may repeat the call with the same password.
     ///
     /// # Errors
     /// When the password breaks the rules, or the token is unknown, used or expired.
@@ -88,11 +87,11 @@ impl Accounts {
             self.wake.all();
             return Ok(());
         }
-        // Used meanwhile: by a twin of this call, or by another.
+        // A concurrent call, perhaps a repeat of this one, has used the token.
         self.repeated_reset(&token, new).await
     }
 
-    /// Slowed as a sign-in is: otherwise each repeat would be a free guess at the password.
+    /// Succeeds if the new password is already the stored one. Limited like a sign-in; otherwise each repeat would be a free guess.
     async fn repeated_reset(&self, token: &RefreshHash, new: &SecretString) -> Result<(), AccountError> {
         let found = self.store.reset_of(token, self.now()).await?;
         let (Account { user, password_hash }, true) = found.ok_or(AccountError::ResetLink)? else {
@@ -114,7 +113,7 @@ impl Accounts {
         self.rules.console.as_ref().map(drop).ok_or(AccountError::NoConsole)
     }
 
-    /// The mail without its link, which is made when it is sent.
+    /// The reset mail without the link, which is created on delivery.
     fn reset_mail(&self, email: &str) -> Letter {
         let template = reset_link::TEMPLATE.to_owned();
         self.letter(Message::Mail { template, to: email.to_owned(), values: BTreeMap::new() })

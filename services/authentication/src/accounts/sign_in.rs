@@ -9,22 +9,19 @@ use crate::session::{RefreshHash, Session, new_refresh_token};
 use crate::store::{Opened, Opening};
 use crate::user::{Account, User};
 
-const LONGEST_AGENT: usize = 512;
+const MAX_AGENT_CHARACTERS: usize = 512;
 
-/// Somebody who wants to sign in.
+/// A request to sign in.
 #[derive(Debug)]
 pub struct SignIn {
-    /// As typed.
     pub email: String,
-    /// As typed.
     pub password: SecretString,
-    /// Where the person is, as the broker sees it.
+    /// IP address of the client, as seen by the broker.
     pub client_address: String,
-    /// With what.
     pub user_agent: String,
 }
 
-/// A sign-in whose fields are valid.
+/// A validated request.
 struct Attempt {
     email: Email,
     counted: Counted,
@@ -37,8 +34,8 @@ impl Accounts {
     /// Checks a password and opens a session.
     ///
     /// # Errors
-    /// [`AccountError::Credentials`] is the same, in words and in time, for an unknown address, a wrong password and an
-    /// inactive user.
+    /// [`AccountError::Credentials`] has the same message and takes the same time for an unknown address, a wrong password
+    /// and an inactive user.
     pub async fn sign_in(&self, sign_in: SignIn) -> Result<(User, Tokens), AccountError> {
         let outcome = self.try_sign_in(sign_in).await;
         self.metrics.sign_in(match &outcome {
@@ -54,13 +51,13 @@ impl Accounts {
     }
 
     async fn try_sign_in(&self, sign_in: SignIn) -> Result<(User, Tokens), AccountError> {
-        let attempt = check(sign_in)?;
+        let attempt = validate(sign_in)?;
         let taken = self.begin_attempt(&attempt.counted).await?;
         let outcome = self.verify_and_open(&attempt).await;
         match &outcome {
-            // The same for every reason.
+            // Counted alike for every reason.
             Err(AccountError::Credentials) => self.fail(&attempt.counted, taken).await?,
-            // Right, or not known to be wrong: the caller has learned nothing of the password.
+            // The password was right, or was not checked.
             Ok(_) | Err(_) => self.give_back(&attempt.counted, taken).await,
         }
         outcome
@@ -77,7 +74,7 @@ impl Accounts {
             if !account.user.active {
                 return Err(AccountError::Credentials);
             }
-            // Another call has changed the account meanwhile: what was checked may no longer hold.
+            // `None`: the account has changed since it was checked.
             if let Some(signed_in) = self.open(attempt, account, renewed).await? {
                 return Ok(signed_in);
             }
@@ -93,7 +90,7 @@ impl Accounts {
         let Account { user, password_hash } = account;
         let session = self.new_session(&user, attempt, self.now());
         let (token, refresh): (_, RefreshHash) = new_refresh_token(&*self.random);
-        // Before anything is stored: without a key there is nothing to give.
+        // Before anything is stored, because it fails without a signing key.
         let tokens = self.grant(&user, session.clone(), token)?;
         let opening = Opening {
             letter: self.entry(&user, Some(session.id), "logged in"),
@@ -125,18 +122,18 @@ impl Accounts {
     }
 }
 
-/// What can't be right is refused before any work is spent on it; none of this depends on who exists.
-fn check(sign_in: SignIn) -> Result<Attempt, Invalid> {
+/// Rejects invalid fields before a password is hashed. Does not depend on which users exist.
+fn validate(sign_in: SignIn) -> Result<Attempt, Invalid> {
     let SignIn { email, password, client_address, user_agent } = sign_in;
     let email = Email::known(&email)?;
     password::check_given("password", password.expose_secret())?;
-    let not_an_address = Invalid { field: "client_address", reason: "it is no IP address" };
-    let address = address_key(&client_address).ok_or(not_an_address)?;
+    let invalid = Invalid { field: "client_address", reason: "expected an IP address" };
+    let address = address_key(&client_address).ok_or(invalid)?;
     Ok(Attempt {
         counted: Counted { key: failures_key(&email, &address), address },
         email,
         password,
         client_address,
-        user_agent: user_agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect(),
+        user_agent: user_agent.chars().filter(|c| !c.is_control()).take(MAX_AGENT_CHARACTERS).collect(),
     })
 }

@@ -6,29 +6,29 @@ use weft_mesh::Caller;
 
 use super::{AccountError, Accounts, ids};
 use crate::outbox::Letter;
-use crate::session::{Session, Worth, refresh_hash};
+use crate::session::{Session, TokenState, refresh_hash};
 use crate::store::{Compose, Which};
 use crate::user::{Account, User};
 
-/// The template of the mail about a sign-out.
+/// Template of the sign-out mail.
 const TEMPLATE: &str = "logout";
 
-/// Somebody who wants to sign out.
+/// A request to sign out.
 #[derive(Debug)]
 pub struct SignOut {
-    /// In place of a caller whose access token has run out.
+    /// Names the session when the call has no valid access token.
     pub refresh_token: Option<SecretString>,
-    /// All sessions.
+    /// Whether to end all of the caller's sessions.
     pub everywhere: bool,
 }
 
 impl Accounts {
-    /// Ends the caller's session, or that of the refresh token; `everywhere`, all of the caller's. Returns how many were open; when
-    /// one was, the user gets a mail, unless there were too many in this hour. Without effect on a session that has ended.
+    /// Ends the caller's session or that of the refresh token, or with `everywhere` all of the caller's sessions. Returns how many
+    /// were open. If any was, the user gets a mail, unless the hourly limit is reached. No effect on ended sessions.
     ///
     /// # Errors
-    /// [`AccountError::NotSignedIn`] when the call names nobody and the token is not one of ours, and for `everywhere` without a
-    /// caller whose session is open: a refresh token does not suffice.
+    /// [`AccountError::NotSignedIn`] when there is neither a caller nor a known refresh token. `everywhere` requires a caller
+    /// with an open session; a refresh token is not enough.
     pub async fn sign_out(&self, caller: Option<&Caller>, sign_out: &SignOut) -> Result<usize, AccountError> {
         let which = if sign_out.everywhere {
             let (Account { user, .. }, _) = self.signed_in(caller).await?;
@@ -49,23 +49,23 @@ impl Accounts {
         let hash = token.and_then(|token| refresh_hash(token.expose_secret()));
         let hash = hash.ok_or(AccountError::NotSignedIn)?;
         let accounts = self.clone();
-        let on_replay = move |user: &User, sessions: &[Session]| accounts.replayed(user, sessions);
+        let on_replay = move |user: &User, sessions: &[Session]| accounts.replay_entries(user, sessions);
         let (on_end, on_replay) = (self.on_sign_out(false), Box::new(on_replay));
         match self.store.end_by_token(&hash, &self.open_at(), on_end, on_replay).await? {
             None => return Err(AccountError::NotSignedIn),
-            Some(Worth::Over) => return Ok(0),
-            Some(Worth::Next) => self.wake.all(),
-            Some(Worth::Replay) => self.replay(),
+            Some(TokenState::Ended) => return Ok(0),
+            Some(TokenState::Valid) => self.wake.all(),
+            Some(TokenState::Replay) => self.report_replay(),
         }
         Ok(1)
     }
 
     fn on_sign_out(&self, everywhere: bool) -> Compose {
         let accounts = self.clone();
-        Box::new(move |user, ended| accounts.signed_out(user, ended, everywhere))
+        Box::new(move |user, ended| accounts.sign_out_letters(user, ended, everywhere))
     }
 
-    fn signed_out(&self, user: &User, ended: &[Session], everywhere: bool) -> Vec<Letter> {
+    fn sign_out_letters(&self, user: &User, ended: &[Session], everywhere: bool) -> Vec<Letter> {
         let what = if everywhere { "logged out everywhere" } else { "logged out" };
         let first = ended.first();
         let address = first.map(|session| session.client_address.clone()).unwrap_or_default();
@@ -75,14 +75,14 @@ impl Accounts {
             ("first_name".to_owned(), user.first_name.clone()),
             ("time".to_owned(), time),
             ("address".to_owned(), address),
-            // A template takes an empty text for no.
+            // Templates treat an empty string as false.
             ("everywhere".to_owned(), if everywhere { "true" } else { "" }.to_owned()),
         ]);
         let entry = self.entry(user, first.map(|session| session.id), what);
         [Some(entry), self.mail(user, TEMPLATE, values)].into_iter().flatten().collect()
     }
 
-    /// The caller's open sessions, newest first, and which of them is the call's own.
+    /// The caller's open sessions, newest first, and the id of the session of this call.
     ///
     /// # Errors
     /// When the caller is not signed in.
@@ -91,7 +91,7 @@ impl Accounts {
         Ok((self.store.open_sessions(user.id, &self.open_at()).await?, current))
     }
 
-    /// Ends one of the caller's own sessions. One that has ended already is no error.
+    /// Ends one of the caller's sessions. Idempotent.
     ///
     /// # Errors
     /// When the caller is not signed in, or never had this session.

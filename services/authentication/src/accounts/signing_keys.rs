@@ -5,7 +5,7 @@ use super::{AccountError, Accounts};
 use crate::keys::{Key, KeyError};
 
 impl Accounts {
-    /// Makes a new signing key in place of the others; with `revoke` those are dropped at once.
+    /// Creates a new signing key that replaces the others. With `revoke`, the others are deleted at once.
     ///
     /// # Errors
     /// When the caller is not an admin.
@@ -19,18 +19,15 @@ impl Accounts {
         let letters = [self.entry(&admin, None, what)];
         let key = self.keys.rotate(&*self.store, revoke, &letters).await?;
         self.wake.all();
-        tracing::info!(kid = %key.id, revoke, user.id = %admin.id, "an admin has replaced the signing keys");
+        tracing::info!(kid = %key.id, revoke, user.id = %admin.id, "an admin replaced the signing keys");
         Ok(key)
     }
 
-    /// Learns the keys as they are now: a replica that has not looked yet would publish one that another has revoked. Without the store
-    /// those that are known stay.
-    pub async fn look_at_keys(&self) {
+    /// Loads the keys before they are published. Otherwise this replica could publish a key that another replica has revoked. If the
+    /// store is unavailable, the loaded keys are kept.
+    pub async fn refresh_keys(&self) {
         if let Err(error) = self.keys.refresh(&*self.store).await {
-            tracing::debug!(
-                error = chain(&error),
-                "failed to look at the signing keys before publishing them"
-            );
+            tracing::debug!(error = chain(&error), "failed to load the signing keys before publishing them");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The protocol's types from and to ours.
+//! Conversions between protobuf types and the domain's types.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,10 +14,10 @@ use crate::accounts::{Invalid, Tokens};
 use crate::session::Session;
 use crate::user::{Role, User};
 
-const USUAL_LIMIT: u32 = 100;
-const HIGHEST_LIMIT: u32 = 1_000;
-/// More than any address.
-const LONGEST_CURSOR: usize = 1_024;
+const DEFAULT_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 1_000;
+/// Longer than the cursor of any address.
+const MAX_CURSOR_BYTES: usize = 1_024;
 
 pub(super) fn user(user: User) -> pb::User {
     let User { id, email, first_name, last_name, role, active, created_at, updated_at } = user;
@@ -76,7 +76,7 @@ pub(super) fn role(role: i32) -> Result<Role, Status> {
     }
 }
 
-/// A role that is named: a change has no default.
+/// Like [`role`], but without a default, for changes of a role.
 pub(super) fn new_role(role: i32) -> Result<Role, Status> {
     match pb::Role::try_from(role) {
         Ok(pb::Role::Unspecified) => {
@@ -88,9 +88,9 @@ pub(super) fn new_role(role: i32) -> Result<Role, Status> {
 
 pub(super) fn limit(limit: u32) -> Result<u32, Status> {
     match limit {
-        0 => Ok(USUAL_LIMIT),
-        1..=HIGHEST_LIMIT => Ok(limit),
-        _ => Err(invalid(Invalid { field: "limit", reason: "it wants 1 to 1000" })),
+        0 => Ok(DEFAULT_LIMIT),
+        1..=MAX_LIMIT => Ok(limit),
+        _ => Err(invalid(Invalid { field: "limit", reason: "expected 1 to 1000" })),
     }
 }
 
@@ -99,9 +99,11 @@ pub(super) fn to_cursor(email: &str) -> String {
 }
 
 pub(super) fn cursor(cursor: &str) -> Result<String, Status> {
-    let bytes = (cursor.len() <= LONGEST_CURSOR).then(|| URL_SAFE_NO_PAD.decode(cursor).ok()).flatten();
+    let bytes = (cursor.len() <= MAX_CURSOR_BYTES).then(|| URL_SAFE_NO_PAD.decode(cursor).ok()).flatten();
     let email = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|email| !email.contains('\0'));
-    email.ok_or_else(|| invalid(Invalid { field: "cursor", reason: "it comes from no page before" }))
+    email.ok_or_else(|| {
+        invalid(Invalid { field: "cursor", reason: "is invalid; expected next_cursor of the previous page" })
+    })
 }
 
 #[cfg(test)]
@@ -109,11 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_comes_back_as_itself_and_rubbish_is_refused() {
+    fn a_cursor_round_trips_and_an_invalid_one_is_rejected() {
         assert_eq!(cursor(&to_cursor("иван@пример.рф")).unwrap(), "иван@пример.рф");
         assert_eq!(cursor("").unwrap(), "");
-        for rubbish in ["!", "_w", "AA", &"A".repeat(2_000)] {
-            assert!(cursor(rubbish).is_err(), "{rubbish}");
+        for invalid in ["!", "_w", "AA", &"A".repeat(2_000)] {
+            assert!(cursor(invalid).is_err(), "{invalid}");
         }
     }
 
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!((limit(0).unwrap(), limit(1_000).unwrap()), (100, 1_000));
         assert!(limit(1_001).is_err());
         assert_eq!(
-            [0, 1, 2, 3].map(|word| role(word).unwrap()),
+            [0, 1, 2, 3].map(|number| role(number).unwrap()),
             [Role::User, Role::User, Role::Admin, Role::Viewer]
         );
         assert!(role(4).is_err());

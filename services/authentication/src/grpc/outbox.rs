@@ -1,4 +1,4 @@
-//! `weft.deadletter.v1.DeadLetterService`: the failed letters of the outbox, as those of the queue `outbox`.
+//! `weft.deadletter.v1.DeadLetterService`: the failed letters of the outbox, as dead letters of the queue `outbox`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,32 +8,31 @@ use uuid::Uuid;
 use weft_proto::weft::deadletter::v1 as pb;
 use weft_proto::weft::deadletter::v1::dead_letter_service_server::DeadLetterService;
 
-use super::status::{invalid, refused};
+use super::status::{invalid, to_status};
 use super::{Reply, caller, convert};
 use crate::accounts::{Accounts, Invalid};
 use crate::store::{FailedLetter, FailedQuery};
 
 const QUEUE: &str = "outbox";
-const TEXT_CHARACTERS: usize = 256;
-const REMOVED_AT_ONCE: usize = 1_000;
+const MAX_FILTER_CHARACTERS: usize = 256;
+const MAX_REMOVED: usize = 1_000;
 
-/// The service.
 #[derive(Clone)]
 pub struct Outbox(pub Accounts);
 
 #[tonic::async_trait]
 impl DeadLetterService for Outbox {
     async fn store(&self, _: Request<pb::StoreRequest>) -> Reply<pb::StoreResponse> {
-        Err(Status::unimplemented("authentication stores no letters of others"))
+        Err(Status::unimplemented("authentication does not store dead letters of other services"))
     }
 
     async fn list(&self, request: Request<pb::ListRequest>) -> Reply<pb::ListResponse> {
         let caller = caller(request.metadata())?;
         let mut query = query(request.into_inner())?;
         let limit = query.limit as usize;
-        // One more than asked for tells whether there is a next page.
+        // One more than requested, to know whether there is a next page.
         query.limit += 1;
-        let mut letters = self.0.failed_letters(caller.as_ref(), &query).await.map_err(refused)?;
+        let mut letters = self.0.failed_letters(caller.as_ref(), &query).await.map_err(to_status)?;
         let more = letters.len() > limit;
         letters.truncate(limit);
         let next = letters.last().filter(|_| more).map(|last| to_cursor(last.failed_at, last.id));
@@ -44,7 +43,7 @@ impl DeadLetterService for Outbox {
     async fn get(&self, request: Request<pb::GetRequest>) -> Reply<pb::GetResponse> {
         let caller = caller(request.metadata())?;
         let id = convert::id("id", &request.into_inner().id)?;
-        let letter = self.0.failed_letter(caller.as_ref(), id).await.map_err(refused)?;
+        let letter = self.0.failed_letter(caller.as_ref(), id).await.map_err(to_status)?;
         let body = body(&letter);
         let letter = Some(to_proto(&letter, &body));
         Ok(Response::new(pb::GetResponse {
@@ -56,23 +55,23 @@ impl DeadLetterService for Outbox {
     async fn replay(&self, request: Request<pb::ReplayRequest>) -> Reply<pb::ReplayResponse> {
         let caller = caller(request.metadata())?;
         let id = convert::id("id", &request.into_inner().id)?;
-        self.0.deliver_again(caller.as_ref(), id).await.map_err(refused)?;
+        self.0.deliver_again(caller.as_ref(), id).await.map_err(to_status)?;
         Ok(Response::new(pb::ReplayResponse::default()))
     }
 
     async fn remove(&self, request: Request<pb::RemoveRequest>) -> Reply<pb::RemoveResponse> {
         let caller = caller(request.metadata())?;
         let ids = request.into_inner().ids;
-        if !(1..=REMOVED_AT_ONCE).contains(&ids.len()) {
-            return Err(wrong("ids", "expected 1 to 1000"));
+        if !(1..=MAX_REMOVED).contains(&ids.len()) {
+            return Err(invalid_field("ids", "expected 1 to 1000"));
         }
         let ids = ids.iter().map(|id| convert::id("ids", id)).collect::<Result<Vec<_>, _>>()?;
-        let removed = self.0.remove_failed(caller.as_ref(), &ids).await.map_err(refused)?;
+        let removed = self.0.remove_failed(caller.as_ref(), &ids).await.map_err(to_status)?;
         Ok(Response::new(pb::RemoveResponse { removed: u32::try_from(removed).unwrap_or(u32::MAX) }))
     }
 }
 
-fn wrong(field: &'static str, reason: &'static str) -> Status {
+fn invalid_field(field: &'static str, reason: &'static str) -> Status {
     invalid(Invalid { field, reason })
 }
 
@@ -81,20 +80,21 @@ fn query(request: pb::ListRequest) -> Result<FailedQuery, Status> {
     let pb::Filter { queue: _, r#type: kind, reason, from, to } = filter.unwrap_or_default();
     let text = |field, text: String| match text.chars().count() {
         0 => Ok(None),
-        1..=TEXT_CHARACTERS if !text.contains('\0') => Ok(Some(text)),
-        _ => Err(wrong(field, "expected at most 256 characters, none of them NUL")),
+        1..=MAX_FILTER_CHARACTERS if !text.contains('\0') => Ok(Some(text)),
+        _ => Err(invalid_field(field, "expected at most 256 characters, none of them NUL")),
     };
     let moment = |field, time: Option<prost_types::Timestamp>| {
         let read = |time: prost_types::Timestamp| Timestamp::new(time.seconds, time.nanos);
-        time.map(|time| read(time).map_err(|_| wrong(field, "expected a time in the years 1 to 9999")))
-            .transpose()
+        time.map(|time| {
+            read(time).map_err(|_| invalid_field(field, "expected a time in the years 1 to 9999"))
+        })
+        .transpose()
     };
     let after = match cursor.as_str() {
         "" => None,
-        cursor => Some(
-            from_cursor(cursor)
-                .ok_or_else(|| wrong("cursor", "expected the next_cursor of the page before"))?,
-        ),
+        cursor => Some(from_cursor(cursor).ok_or_else(|| {
+            invalid_field("cursor", "is invalid; expected next_cursor of the previous page")
+        })?),
     };
     Ok(FailedQuery {
         recipient: text("type", kind)?,
@@ -106,7 +106,7 @@ fn query(request: pb::ListRequest) -> Result<FailedQuery, Status> {
     })
 }
 
-/// Microseconds, as PostgreSQL keeps them, and the id.
+/// Encodes a place in the list: the time in microseconds, PostgreSQL's resolution, and the id.
 fn to_cursor(time: Timestamp, id: Uuid) -> String {
     let time = time.as_microsecond().to_be_bytes();
     URL_SAFE_NO_PAD.encode([&time[..], id.as_bytes()].concat())
@@ -118,7 +118,7 @@ fn from_cursor(cursor: &str) -> Option<(Timestamp, Uuid)> {
     Some((Timestamp::from_microsecond(i64::from_be_bytes(*time)).ok()?, Uuid::from_slice(id).ok()?))
 }
 
-/// What the letter says, as JSON.
+/// The letter's message as JSON.
 fn body(letter: &FailedLetter) -> Vec<u8> {
     serde_json::to_vec(&letter.message).unwrap_or_default()
 }
@@ -148,11 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_leads_back_to_its_place_and_any_other_text_is_refused() {
+    fn a_cursor_round_trips_and_an_invalid_one_is_rejected() {
         let place = (Timestamp::from_microsecond(-1).unwrap(), Uuid::from_u128(7));
         assert_eq!(from_cursor(&to_cursor(place.0, place.1)), Some(place));
-        for wrong in ["", "x", "AAAA", &"A".repeat(200)] {
-            assert_eq!(from_cursor(wrong), None, "{wrong}");
+        for invalid in ["", "x", "AAAA", &"A".repeat(200)] {
+            assert_eq!(from_cursor(invalid), None, "{invalid}");
         }
     }
 }

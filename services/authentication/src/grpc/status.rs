@@ -1,4 +1,4 @@
-//! The one place where errors become gRPC's. What is behind them stays inside and is logged here, under the trace's id.
+//! Maps errors to gRPC statuses, in one place. Internal causes are logged here with the trace id, not returned.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::accounts::{AccountError, Invalid};
 use crate::password::HashError;
 use crate::store::StoreError;
 
-/// Seconds to wait, as in HTTP.
+/// Seconds until a retry, as in HTTP.
 const RETRY_AFTER: &str = "retry-after";
-/// gRPC's own name for "come back after so many milliseconds" (proposal A6).
+/// Milliseconds until a retry (gRPC proposal A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const SOON: Duration = Duration::from_secs(1);
 
@@ -20,7 +20,7 @@ pub(super) fn invalid(error: Invalid) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-pub(super) fn refused(error: AccountError) -> Status {
+pub(super) fn to_status(error: AccountError) -> Status {
     let message = error.to_string();
     match error {
         AccountError::Invalid(error) => invalid(error),
@@ -35,22 +35,22 @@ pub(super) fn refused(error: AccountError) -> Status {
         AccountError::TooOften(wait) => wait_for(Code::ResourceExhausted, message, wait),
         AccountError::Hash(HashError::Busy) => wait_for(Code::ResourceExhausted, message, SOON),
         AccountError::NotReady => wait_for(Code::Unavailable, message, SOON),
-        AccountError::Store(error) => unstored(&error),
+        AccountError::Store(error) => store_failed(&error),
         AccountError::Hash(error) => failed(&error),
         AccountError::Token(error) => failed(&error),
         AccountError::Seal(error) => failed(&error),
     }
 }
 
-fn unstored(error: &StoreError) -> Status {
+fn store_failed(error: &StoreError) -> Status {
     match error {
         StoreError::Unavailable(_) | StoreError::TimedOut(_) => {
-            tracing::warn!(error = chain(error), "the store did not answer a call");
+            tracing::warn!(error = chain(error), "the store is unavailable");
             wait_for(Code::Unavailable, format!("{error}; try again"), SOON)
         }
-        // It says nothing of the call: an operator has to act, the caller can only come back.
+        // Not the caller's fault. An operator has to fix the credentials; the caller can only retry.
         StoreError::Unauthorized(..) => {
-            tracing::error!(error = chain(error), "the store refuses this service");
+            tracing::error!(error = chain(error), "the store refuses the service's credentials");
             wait_for(Code::Unavailable, "the store refuses the service's credentials".to_owned(), SOON)
         }
         StoreError::Failed(_) => failed(error),
@@ -58,13 +58,13 @@ fn unstored(error: &StoreError) -> Status {
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Status {
-    tracing::error!(error = chain(error), "a call failed");
-    Status::internal("the service failed on this call; its log has the reason, under the trace's id")
+    tracing::error!(error = chain(error), "internal error");
+    Status::internal("internal error; the service's log has the cause, with the trace id")
 }
 
 fn wait_for(code: Code, message: String, wait: Duration) -> Status {
     let mut status = Status::new(code, message);
-    // The first whole second at which it is over.
+    // Rounded up to whole seconds.
     let seconds = wait.as_millis().div_ceil(1_000).max(1);
     let mut insert = |name: &'static str, value: u128| {
         if let Ok(value) = MetadataValue::try_from(value.to_string()) {
@@ -84,28 +84,28 @@ mod tests {
     use crate::store::Cause;
 
     #[test]
-    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
+    fn retry_after_is_rounded_up_to_whole_seconds() {
         for (wait_ms, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (20_000, "20")] {
-            let status = refused(AccountError::TooOften(Duration::from_millis(wait_ms)));
+            let status = to_status(AccountError::TooOften(Duration::from_millis(wait_ms)));
             assert_eq!(status.code(), Code::ResourceExhausted);
             assert_eq!(status.metadata().get(RETRY_AFTER).unwrap(), seconds, "{wait_ms}");
         }
     }
 
     #[test]
-    fn what_may_pass_is_unavailable_and_what_is_inside_stays_there() {
+    fn store_errors_do_not_reveal_their_cause() {
         let cause = || Cause::new("secret host");
         for error in [
             StoreError::Unavailable(cause()),
             StoreError::TimedOut(SOON),
             StoreError::Unauthorized("DATABASE_URL", cause()),
         ] {
-            let status = refused(error.into());
+            let status = to_status(error.into());
             assert_eq!(status.code(), Code::Unavailable);
             assert!(status.metadata().contains_key(PUSHBACK));
             assert!(!status.message().contains("secret"), "{status}");
         }
-        let status = refused(StoreError::Failed(cause()).into());
+        let status = to_status(StoreError::Failed(cause()).into());
         assert_eq!(status.code(), Code::Internal);
         assert!(!status.message().contains("secret"), "{status}");
     }

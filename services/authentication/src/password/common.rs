@@ -1,6 +1,6 @@
-//! Passwords of fifteen characters and more that come first in every dictionary attack.
+//! Common passwords of 15 and more characters, which a dictionary attack tries first.
 
-/// Words that people lengthen: such a word alone, repeated, or with digits around it, is common.
+/// Words that are common alone, repeated, combined, or with digits around them.
 const WORDS: [&str; 40] = [
     "abc",
     "abcdef",
@@ -44,7 +44,7 @@ const WORDS: [&str; 40] = [
     "zxcvbnm",
 ];
 
-/// Longer ones as they are.
+/// Longer passwords that are common as they are.
 const WHOLE: [&str; 12] = [
     "thisismypassword",
     "mypasswordissecret",
@@ -60,10 +60,10 @@ const WHOLE: [&str; 12] = [
     "thequickbrownfox",
 ];
 
-/// Upper and lower case, blanks and signs between do not make a common password another one.
+/// Ignores case, spaces and punctuation.
 pub(super) fn is_common(password: &str) -> bool {
     let plain: String = password.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
-    // Only signs: `---------------`.
+    // Empty: only punctuation, such as `---------------`.
     if plain.is_empty() || WHOLE.contains(&plain.as_str()) || is_repeated(&plain) || is_sequence(&plain) {
         return true;
     }
@@ -71,7 +71,7 @@ pub(super) fn is_common(password: &str) -> bool {
     letters.is_empty() || is_made_of_words(letters)
 }
 
-/// The same few characters again and again.
+/// Up to four characters, repeated.
 fn is_repeated(plain: &str) -> bool {
     let characters: Vec<char> = plain.chars().collect();
     (1..=4).any(|period| characters.iter().zip(characters.iter().skip(period)).all(|(a, b)| a == b))
@@ -88,7 +88,7 @@ fn is_sequence(plain: &str) -> bool {
     steps(1) || steps(-1)
 }
 
-/// One word, or the same or different ones in a row, with nothing left over.
+/// One or several words in a row, with digits between them, and nothing left over.
 fn is_made_of_words(letters: &str) -> bool {
     letters.is_empty()
         || WORDS.iter().any(|word| {
@@ -103,7 +103,7 @@ mod tests {
     use super::is_common;
 
     #[test]
-    fn what_anybody_would_try_is_common() {
+    fn recognizes_common_passwords() {
         for password in [
             "passwordpassword",
             "Password-Password",
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_or_a_manager_chooses_is_not() {
+    fn accepts_uncommon_passwords() {
         for password in
             ["correct horse battery", "k7#Qm!v2xZp0aWd", "my dog eats homework", "verysecretplan of mine"]
         {

@@ -1,8 +1,8 @@
-//! Hashing on threads of its own, so that sign-ins starve nothing else.
+//! Password hashing on a bounded number of blocking threads, so that sign-ins do not starve other calls.
 //!
-//! New hashes are argon2id (m = 19 MiB, t = 2, p = 1: OWASP's least, about 20 ms of one core), of the prepared password. bcrypt, as
-//! the original keeps it, is accepted; a sign-in replaces it, every argon2id of other parameters, and every hash of a password that was
-//! not prepared.
+//! New hashes are argon2id of the prepared password (m = 19 MiB, t = 2, p = 1: OWASP's minimum, about 20 ms of one core). bcrypt
+//! hashes of the Go original are accepted. A sign-in replaces bcrypt hashes, argon2id hashes with other parameters, and hashes of
+//! passwords that were not prepared.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,64 +25,62 @@ const MEMORY_KIB: u32 = 19 * 1_024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const BCRYPT: [&str; 3] = ["$2a$", "$2b$", "$2y$"];
-/// bcrypt reads no further.
+/// bcrypt ignores all bytes after these.
 const BCRYPT_BYTES: usize = 72;
 
-/// Checks and makes hashes. Clones share the threads.
+/// Creates and verifies password hashes. Clones share the threads.
 #[derive(Debug, Clone)]
 pub struct Hasher {
-    /// A permit for each hash at work or waiting.
+    /// One permit for each hash that runs or waits.
     room: Arc<Semaphore>,
-    /// A permit for each hash at work.
+    /// One permit for each hash that runs.
     threads: Arc<Semaphore>,
-    /// How many may be at work or wait where nobody waits.
+    /// When at least this many permits of `room` are free, no hash waits.
     quiet: usize,
     spare: Spare,
+    /// Hash of a random password, verified in place of an unknown user's.
     dummy: Arc<str>,
     random: Arc<dyn Random>,
     metrics: Metrics,
 }
 
-/// What a check came to.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is another password.
     Wrong,
-    /// It is the password.
     Right {
-        /// The same password's hash as it is kept today, when the stored one is of an older kind.
+        /// A hash of the current kind to store instead, when the stored one is of an older kind.
         renewed: Option<String>,
     },
 }
 
-/// Why nothing was hashed.
+/// Why a password was not hashed.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
-    /// Enough others wait already.
-    #[error("too many passwords wait to be checked")]
+    /// The queue is full.
+    #[error("too many passwords are waiting to be checked")]
     Busy,
-    /// The hash could not be made.
     #[error("failed to hash a password")]
     Hash(#[from] argon2::password_hash::Error),
-    /// The parameters are none.
-    #[error("failed to prepare argon2id")]
+    /// The parameters are invalid.
+    #[error("failed to set up argon2id")]
     Parameters(#[from] argon2::Error),
-    /// The thread ended early.
-    #[error("failed to finish a hash")]
+    /// The thread panicked or was cancelled.
+    #[error("the thread of a password hash ended early")]
     Thread(#[from] JoinError),
-    /// The process is ending.
-    #[error("failed to get a thread for a hash")]
+    /// The process is shutting down.
+    #[error("failed to get a thread for a password hash")]
     Closed(#[from] AcquireError),
 }
 
 impl Hasher {
-    /// A hasher with so many threads. Makes one hash, that of nobody's password.
+    /// Creates a hasher. Computes the dummy hash.
     ///
     /// # Errors
-    /// When argon2id can't be used here.
+    /// When argon2id fails.
     pub fn new(config: HashConfig, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self, HashError> {
-        let nobody = uuid::Uuid::from_bytes(random::bytes(&*random)).to_string();
-        let dummy = hash(&nobody, &random::bytes(&*random), &mut Memory::new())?.into();
+        let unknown = uuid::Uuid::from_bytes(random::bytes(&*random)).to_string();
+        let dummy = hash(&unknown, &random::bytes(&*random), &mut Memory::new())?.into();
         Ok(Self {
             room: Arc::new(Semaphore::new(config.threads + config.queue)),
             threads: Arc::new(Semaphore::new(config.threads)),
@@ -94,13 +92,13 @@ impl Hasher {
         })
     }
 
-    /// Checks a password. Without a stored hash it takes the time of a check all the same, and is wrong.
+    /// Verifies a password. Without a stored hash the result is wrong, after the time of a verification.
     ///
     /// # Errors
-    /// When too many wait.
+    /// When the queue is full.
     ///
     /// # Cancellation
-    /// Dropped while it waits, it gives up its place; dropped while the thread works, the thread ends its hash.
+    /// A future that is dropped while it waits gives up its place. A hash that has begun runs to its end.
     pub async fn verify(&self, password: &SecretString, stored: Option<&str>) -> Result<Verdict, HashError> {
         let (known, stored) = (stored.is_some(), stored.unwrap_or(&self.dummy).to_owned());
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
@@ -109,10 +107,10 @@ impl Hasher {
         Ok(if known { verdict } else { Verdict::Wrong })
     }
 
-    /// The hash of a new password.
+    /// Hashes a new password.
     ///
     /// # Errors
-    /// When too many wait.
+    /// When the queue is full.
     pub async fn hash(&self, password: &SecretString) -> Result<String, HashError> {
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
         self.run(move |memory: &mut _| {
@@ -153,10 +151,10 @@ fn argon2id() -> Result<Argon2<'static>, HashError> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-/// The bytes of a password's hash by today's parameters.
+/// The raw argon2id hash with the current parameters.
 fn digest(password: &[u8], salt: &[u8], memory: &mut Memory) -> Result<Output, HashError> {
     let argon2 = argon2id()?;
-    // Whatever an earlier hash left in it is overwritten before it is read.
+    // argon2 overwrites what an earlier hash left before it reads it.
     memory.resize(argon2.params().block_count(), Block::default());
     let mut digest = [0; Params::DEFAULT_OUTPUT_LEN];
     argon2.hash_password_into_with_memory(password, salt, &mut digest, memory)?;
@@ -174,29 +172,29 @@ fn hash(prepared: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<String, 
     Ok(hash.to_string())
 }
 
-/// The prepared form, which is wiped from memory when it is dropped.
+/// The prepared password, which is wiped from memory when dropped.
 fn prepared(password: &str) -> SecretString {
     prepare(password).into_owned().into()
 }
 
-/// Checks the prepared password, and the password as it was typed where that differs: hashes of earlier versions are of those bytes.
+/// Verifies the prepared password and, if that differs, the password as typed, which earlier versions hashed.
 fn verify(password: &str, stored: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<Verdict, HashError> {
     let prepared = prepared(password);
-    let of_prepared = matches(prepared.expose_secret().as_bytes(), stored, memory)?;
-    // Hashed whether or not the first matched, so that the time does not tell which did.
-    let of_typed = password != prepared.expose_secret() && matches(password.as_bytes(), stored, memory)?;
-    if !of_prepared && !of_typed {
+    let matches_prepared = matches(prepared.expose_secret().as_bytes(), stored, memory)?;
+    // Hashed even if the first matched, so that the time does not reveal which one did.
+    let matches_typed = password != prepared.expose_secret() && matches(password.as_bytes(), stored, memory)?;
+    if !matches_prepared && !matches_typed {
         return Ok(Verdict::Wrong);
     }
-    let renew = !of_prepared || !is_todays(stored);
+    let renew = !matches_prepared || !is_current(stored);
     let renewed = renew.then(|| hash(prepared.expose_secret(), salt, memory)).transpose()?;
     Ok(Verdict::Right { renewed })
 }
 
-/// Whether a stored hash is of exactly these bytes.
+/// Whether a stored hash is a hash of exactly these bytes.
 fn matches(password: &[u8], stored: &str, memory: &mut Memory) -> Result<bool, HashError> {
     if BCRYPT.iter().any(|kind| stored.starts_with(kind)) {
-        // Hashed in any case, so that the time tells nothing.
+        // Hashed before the length is checked, so that the time reveals nothing.
         return match bcrypt::verify(password, stored) {
             Ok(right) => Ok(right && bcrypt_reads_all(password)),
             Err(error) => Ok(unreadable(&error)),
@@ -206,28 +204,28 @@ fn matches(password: &[u8], stored: &str, memory: &mut Memory) -> Result<bool, H
         Ok(parsed) => parsed,
         Err(error) => return Ok(unreadable(&error)),
     };
-    if !is_todays(stored) {
+    if !is_current(stored) {
         return Ok(argon2id()?.verify_password(password, &parsed).is_ok());
     }
     let (Some(salt), Some(expected)) = (&parsed.salt, &parsed.hash) else {
-        return Ok(unreadable(&"it has no salt or no hash"));
+        return Ok(unreadable(&"salt or hash is missing"));
     };
-    // Its comparison takes the same time wherever they differ.
+    // `Output` compares in constant time.
     Ok(*expected == digest(password, salt, memory)?)
 }
 
-/// Whether a bcrypt hash is of this password alone. bcrypt ignores what follows 72 bytes, and repeats a shorter password with a NUL
-/// between: it can't tell `a` from `a\0a`.
+/// Whether bcrypt distinguishes this password from all others. bcrypt ignores bytes after the 72nd, and repeats a shorter password
+/// with a NUL between: it can't tell `a` from `a\0a`.
 fn bcrypt_reads_all(password: &[u8]) -> bool {
     password.len() <= BCRYPT_BYTES && !password.contains(&0)
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> bool {
-    tracing::error!(%error, "a stored password hash can't be read: its user can't sign in");
+    tracing::error!(%error, "invalid password hash in the store; its user can't sign in");
     false
 }
 
-fn is_todays(stored: &str) -> bool {
+fn is_current(stored: &str) -> bool {
     stored.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"))
 }
 
@@ -238,7 +236,7 @@ mod tests {
     use super::*;
     use crate::random::FixedRandom;
 
-    /// `verysecret`, as the original keeps it.
+    /// bcrypt hash of `verysecret`, from the Go original.
     const ORIGINAL: &str = "$2a$12$1zGLuYDDNvATh4RA4avbKuheAMpb1svexSzrQm7up.bnpwQHs0jNe";
 
     fn hasher(threads: usize, queue: usize) -> Hasher {
@@ -247,10 +245,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_hashed_is_right_and_all_else_wrong() {
+    async fn verifies_only_the_hashed_password() {
         let hasher = hasher(1, 8);
         let hash = hasher.hash(&"correct horse".into()).await.unwrap();
-        assert!(is_todays(&hash), "{hash}");
+        assert!(is_current(&hash), "{hash}");
         let verdict = hasher.verify(&"correct horse".into(), Some(&hash)).await.unwrap();
         assert_eq!(verdict, Verdict::Right { renewed: None });
         assert_eq!(hasher.verify(&"Correct horse".into(), Some(&hash)).await.unwrap(), Verdict::Wrong);
@@ -258,11 +256,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_originals_bcrypt_is_right_and_renewed() {
+    async fn accepts_and_renews_bcrypt_hashes() {
         let hasher = hasher(1, 8);
         let verdict = hasher.verify(&"verysecret".into(), Some(ORIGINAL)).await.unwrap();
         let Verdict::Right { renewed: Some(renewed) } = verdict else { panic!("{verdict:?}") };
-        assert!(is_todays(&renewed), "{renewed}");
+        assert!(is_current(&renewed), "{renewed}");
         assert_eq!(hasher.verify(&"another".into(), Some(ORIGINAL)).await.unwrap(), Verdict::Wrong);
     }
 
@@ -279,16 +277,16 @@ mod tests {
         }
     }
 
-    /// A hash of the bytes as they were typed, as earlier versions made it.
+    /// A hash of the password as typed, as created by earlier versions.
     fn hash_of_bytes(password: &str) -> String {
         let params = argon2id().unwrap();
         let hash: PasswordHash = params.hash_password_with_salt(password.as_bytes(), &[1; 16]).unwrap();
-        assert!(is_todays(&hash.to_string()), "{hash}");
+        assert!(is_current(&hash.to_string()), "{hash}");
         hash.to_string()
     }
 
     #[tokio::test]
-    async fn every_spelling_of_a_password_matches_its_hash() {
+    async fn every_unicode_form_of_a_password_matches_its_hash() {
         let hasher = hasher(1, 8);
         let spellings = ["Ångström \u{fc}ber alles", "A\u{30a}ngstro\u{308}m\u{a0}u\u{308}ber\u{3000}alles"];
         for set in spellings {
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_of_the_typed_bytes_matches_them_alone_and_is_renewed() {
+    async fn a_hash_of_the_typed_bytes_matches_only_them_and_is_renewed() {
         let hasher = hasher(1, 8);
         let (decomposed, composed) = ("Zoe\u{308}\u{a0}likes tulips", "Zo\u{eb} likes tulips");
         for old in [hash_of_bytes(decomposed), bcrypt::hash(decomposed, 4).unwrap()] {
@@ -320,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bcrypt_s_limit_holds_for_each_form_of_a_password_by_itself() {
+    async fn the_bcrypt_limit_applies_to_each_form_of_a_password() {
         let hasher = hasher(1, 8);
         // 75 bytes as typed, 50 prepared.
         let typed = "u\u{308}".repeat(25);
@@ -333,23 +331,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_weaker_argon2id_is_renewed_and_rubbish_is_wrong() {
+    async fn renews_weaker_argon2id_hashes_and_rejects_invalid_ones() {
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
         let weak: PasswordHash = weak.hash_password_with_salt(b"secret", &[1; 16]).unwrap();
         let hasher = hasher(1, 8);
         let verdict = hasher.verify(&"secret".into(), Some(&weak.to_string())).await.unwrap();
         assert!(matches!(verdict, Verdict::Right { renewed: Some(_) }), "{verdict:?}");
-        for rubbish in ["", "plain", "$2a$12$short", "$argon2id$v=19$m=1"] {
+        for invalid in ["", "plain", "$2a$12$short", "$argon2id$v=19$m=1"] {
             assert_eq!(
-                hasher.verify(&"secret".into(), Some(rubbish)).await.unwrap(),
+                hasher.verify(&"secret".into(), Some(invalid)).await.unwrap(),
                 Verdict::Wrong,
-                "{rubbish}"
+                "{invalid}"
             );
         }
     }
 
     #[test]
-    fn memory_that_was_used_gives_the_same_hash() {
+    fn reused_memory_gives_the_same_hash() {
         let (mut used, salt) = (Memory::new(), [3; 16]);
         let first = hash("first", &salt, &mut used).unwrap();
         let second = hash("second", &salt, &mut used).unwrap();
@@ -357,21 +355,21 @@ mod tests {
         let argon2 = argon2id().unwrap();
         for (password, hash) in [(&b"first"[..], first), (b"second", second)] {
             let parsed = PasswordHash::new(&hash).unwrap();
-            assert_eq!(argon2.verify_password(password, &parsed), Ok(()), "{hash} is not the crate's own");
+            assert_eq!(argon2.verify_password(password, &parsed), Ok(()), "argon2 does not verify {hash}");
         }
     }
 
     #[tokio::test]
-    async fn memory_is_kept_only_while_somebody_waits() {
+    async fn keeps_memory_only_while_hashes_wait() {
         let hasher = hasher(1, 8);
         let password = "x".into();
         let (a, b) = tokio::join!(hasher.hash(&password), hasher.hash(&password));
         assert_ne!(a.unwrap(), "", "{b:?}");
-        assert!(hasher.spare.take().is_empty(), "19 MiB are kept for nobody");
+        assert!(hasher.spare.take().is_empty(), "19 MiB are kept although no hash waits");
     }
 
     #[tokio::test]
-    async fn past_the_queue_nobody_waits() {
+    async fn refuses_a_hash_when_the_queue_is_full() {
         let hasher = hasher(1, 1);
         let password = "x".into();
         let (a, b, c) = tokio::join!(hasher.hash(&password), hasher.hash(&password), hasher.hash(&password));

@@ -1,28 +1,29 @@
-//! argon2id's working memory, kept while passwords wait: to get and clear 19 MiB anew takes a good part of a hash's time.
+//! Pool of argon2id's working memory (19 MiB a hash), used while hashes are queued: allocating and clearing the memory takes a good
+//! part of a hash's time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::Block;
 
-/// What one hash works in. Empty until it is used.
+/// Working memory of one hash. Empty until the first use.
 pub(super) type Memory = Vec<Block>;
 
-/// Memory that nobody works in just now. Clones share it.
+/// Unused memory. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Spare(Arc<Mutex<Vec<Memory>>>);
 
 impl Spare {
-    /// Some that was used before, or some that is empty yet.
+    /// Pooled memory, or empty memory if the pool has none.
     pub(super) fn take(&self) -> Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Gives it back for the next hash.
+    /// Returns memory to the pool.
     pub(super) fn keep(&self, memory: Memory) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 
-    /// Frees everything: nobody waits.
+    /// Frees the pool.
     pub(super) fn free(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -1,20 +1,16 @@
 use crate::user::{Role, User};
 
-/// What to change about a person. `None` leaves it as it is.
+/// A change of a user. `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserChange {
-    /// What the person may do.
     pub role: Option<Role>,
-    /// Given name.
     pub first_name: Option<String>,
-    /// Family name.
     pub last_name: Option<String>,
-    /// Whether the person may sign in.
     pub active: Option<bool>,
 }
 
 impl UserChange {
-    /// The person with the change; the time of the change is not set.
+    /// The changed user; `updated_at` is not set.
     pub fn applied_to(&self, user: &User) -> User {
         let Self { role, first_name, last_name, active } = self.clone();
         User {
@@ -27,13 +23,13 @@ impl UserChange {
     }
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    /// It is done, now or since before: the person as they are, or were when they were deleted.
+    /// The change is in effect, perhaps since before. The user after the change, or before a deletion.
     Done(User),
-    /// There is no such person.
-    Unknown,
-    /// The person is the last active admin, who must stay.
+    /// The user does not exist.
+    NotFound,
+    /// Refused: the user is the last active admin.
     LastAdmin,
 }

@@ -3,40 +3,34 @@ use uuid::Uuid;
 
 use crate::outbox::Message;
 
-/// Which failed letters. A filter that is `None` is off.
+/// Filter and page of failed letters. `None` matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailedQuery {
-    /// To this recipient.
     pub recipient: Option<String>,
-    /// With this literal part in the reason.
+    /// A literal part of the reason.
     pub reason: Option<String>,
-    /// Failed at or after this.
+    /// Failed at or after this time.
     pub from: Option<Timestamp>,
-    /// Failed before this.
+    /// Failed before this time.
     pub to: Option<Timestamp>,
-    /// Only what comes after this place: by time of failure, then by id.
+    /// Begin after this place, which is the time of failure and the id of the last letter of the previous page.
     pub after: Option<(Timestamp, Uuid)>,
-    /// At most so many.
     pub limit: u32,
 }
 
-/// A letter that can't be delivered.
+/// A letter that could not be delivered.
 #[derive(Debug, Clone)]
 pub struct FailedLetter {
-    /// Its id.
     pub id: Uuid,
-    /// The service that refused it.
     pub recipient: String,
-    /// What it says.
     pub message: Message,
-    /// The trace context that it was written in.
+    /// Trace context of the change.
     pub traceparent: Option<String>,
-    /// When it was written.
     pub created_at: Timestamp,
-    /// When it was given up.
+    /// When delivery was given up.
     pub failed_at: Timestamp,
-    /// What the recipient said.
+    /// The last error.
     pub reason: String,
-    /// How often it was tried.
+    /// Number of delivery attempts.
     pub attempts: u32,
 }

@@ -1,7 +1,7 @@
 //! The store in PostgreSQL.
 //!
-//! Statements are checked against the migrations when they are compiled; `.sqlx` has what the database said of them, so
-//! that a build needs none (`prepare-queries.sh` asks anew).
+//! Statements are checked against the migrations at compile time. `.sqlx` caches the database's descriptions of the statements, so that
+//! a build needs no database (`prepare-queries.sh` updates the cache).
 
 mod changes;
 mod error;
@@ -25,21 +25,20 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool, query, query_scalar};
 use tokio::time::timeout;
 
-use super::{Cause, Over, StoreError};
+use super::{Cause, Cutoffs, StoreError};
 use crate::config::StoreConfig;
 use crate::trace::{DatabaseSpans, StoreAddress};
-use error::{classify, unmigrated};
+use error::{classify, classify_migration};
 use rows::to_db;
 use unit::Statements;
 
-/// Time limits that the server itself enforces: for a statement that nobody waits for, and for a transaction whose client sends
-/// nothing more.
+/// Timeouts enforced by the server: of a statement whose client no longer waits, and of a transaction whose client sends nothing.
 const SERVER_TIMEOUTS: [(&str, &str); 2] =
     [("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "10s")];
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Accounts in a PostgreSQL database.
+/// The store in a PostgreSQL database.
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: PgPool,
@@ -49,7 +48,7 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// A store that connects when it is first asked; `None` when the URL is none.
+    /// A store that connects on first use; `None` if the URL is invalid.
     pub fn new(config: &StoreConfig) -> Option<Self> {
         let options = options(config)?;
         let address = StoreAddress {
@@ -67,11 +66,11 @@ impl PostgresStore {
     }
 }
 
-/// How to connect; `None` when the URL is none.
+/// Connection options; `None` if the URL is invalid.
 fn options(config: &StoreConfig) -> Option<PgConnectOptions> {
     let options = PgConnectOptions::from_str(config.url.expose_secret()).ok()?;
-    // Whenever the driver asks whether anybody listens to its log lines, tracing-subscriber's filters keep a wrong note of
-    // it, and the next span on that thread is lost. So it has nothing to say: the spans here tell more.
+    // The driver's logging is off: when it asks whether its log lines are enabled, tracing-subscriber's filters keep a wrong state,
+    // and the next span on that thread is lost. The spans here have more information anyway.
     let options = options
         .application_name("weft-authentication")
         .options([("client_min_messages", "warning")])
@@ -80,10 +79,10 @@ fn options(config: &StoreConfig) -> Option<PgConnectOptions> {
 }
 
 impl PostgresStore {
-    /// Asks for the store's version.
+    /// Queries the server's version.
     ///
     /// # Errors
-    /// When it can't be reached, or refuses our credentials.
+    /// When the store is unavailable or refuses the credentials.
     pub async fn check(&self) -> Result<String, StoreError> {
         self.bounded(|_, connection| {
             Box::pin(async move {
@@ -94,33 +93,33 @@ impl PostgresStore {
         .await
     }
 
-    /// Brings the schema to what this version wants. May run in several replicas at once.
+    /// Migrates the schema. Safe to run in several replicas at once.
     ///
     /// # Errors
-    /// When it can't be done now; it may be repeated.
+    /// When the store is unavailable or a migration fails. Idempotent.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // A change of a large table takes its time, and so does the replica that has the lock: this connection knows no
-        // timeout for statements. It is closed at the end, whatever happens, and the lock with it.
+        // This connection has no statement timeout: a change of a large table takes long, and so does waiting for another replica's
+        // migration lock. The connection is always closed at the end, which releases the lock.
         const WITHIN: Duration = Duration::from_secs(600);
         let work = async {
             let one = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
             let pool = one.connect_with(self.options.clone()).await.map_err(classify)?;
             let mut migrator = Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
-            // A newer version was here and was rolled back: it has left the schema usable for the one before it.
+            // After a rollback the schema may be newer. Migrations keep it usable for the previous version.
             migrator.set_ignore_missing(true);
-            let outcome = migrator.run(&pool).await.map_err(unmigrated);
+            let outcome = migrator.run(&pool).await.map_err(classify_migration);
             pool.close().await;
             outcome
         };
         timeout(WITHIN, work).await.map_err(|_| StoreError::TimedOut(WITHIN))?
     }
 
-    /// Deletes what no longer matters.
+    /// Deletes expired rows.
     ///
     /// # Errors
-    /// When it can't be done now; it may be repeated.
-    pub async fn purge(&self, over: &Over) -> Result<(), StoreError> {
-        let Over { now, failures_before, sessions_before } = *over;
+    /// When the store is unavailable. Idempotent.
+    pub async fn purge(&self, cutoffs: &Cutoffs) -> Result<(), StoreError> {
+        let Cutoffs { now, failures_before, sessions_before } = *cutoffs;
         self.bounded(move |_, connection| {
             Box::pin(async move {
                 query!("DELETE FROM sign_in_addresses WHERE next_at < $1", to_db(now))

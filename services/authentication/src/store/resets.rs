@@ -7,24 +7,20 @@ use crate::session::RefreshHash;
 
 /// A request for a reset mail.
 #[derive(Debug, Clone)]
-pub struct ResetAsk {
-    /// What is counted, under which key.
+pub struct ResetRequest {
+    /// The limits that the request counts against, with their keys.
     pub limits: Vec<([u8; 32], Rate)>,
-    /// The mail to be.
+    /// The mail to write.
     pub letter: Letter,
-    /// The present moment.
     pub now: Timestamp,
 }
 
-/// A new password, by a token.
+/// A new password, set with a reset token.
 #[derive(Debug, Clone)]
 pub struct PasswordReset {
-    /// The token.
+    /// Hash of the token.
     pub token: RefreshHash,
-    /// Whose it is.
     pub user_id: Uuid,
-    /// The hash of the new password.
     pub new_hash: String,
-    /// The present moment.
     pub now: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! New credentials of a real PostgreSQL, by the very command that a Job runs.
+//! Credential rotation of a real PostgreSQL, with the command that the Job runs.
 
 use std::process::{Command, Output};
 use std::str::FromStr as _;
@@ -10,7 +10,7 @@ use weft_devstack::{Postgres, Service, ServiceOptions, StateDir, our_binary};
 
 use crate::helpers::{Rig, until};
 
-/// Whatever quoting could trip over.
+/// Characters that break wrong quoting.
 const HOSTILE: &str = r#"we'ft"; DROP ROLE weft; -- \' $$ %I é"#;
 const OTHER: &str = r#"\''"; SELECT 1 --"#;
 
@@ -20,13 +20,14 @@ fn command(verb: &str, uri: &str, username: &str, password: &str) -> Result<Outp
     Ok(command.env("CREDENTIALS_USERNAME", username).env("CREDENTIALS_PASSWORD", password).output()?)
 }
 
-fn done(output: &Output) -> Result<()> {
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
+fn check_success(output: &Output) -> Result<()> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{stderr}");
     Ok(())
 }
 
-fn refused(output: &Output) -> String {
+/// The error output of a failed command.
+fn failure(output: &Output) -> String {
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -35,7 +36,7 @@ fn as_user(store: &Postgres, username: &str, password: &str) -> PgConnectOptions
     PgConnectOptions::from_str(store.uri()).unwrap().username(username).password(password)
 }
 
-/// As the operator writes it into the Secret.
+/// The form that the operator writes into the Secret.
 fn uri_of(store: &Postgres, username: &str, password: &str) -> String {
     as_user(store, username, password).to_url_lossy().to_string()
 }
@@ -48,8 +49,8 @@ async fn flag(connection: &mut PgConnection, query: &'static str) -> Result<bool
     Ok(query_scalar(query).fetch_one(connection).await?)
 }
 
-/// What a service has no need of: each is refused.
-const BEYOND: [&str; 7] = [
+/// Statements that a service does not need and must not be able to run.
+const FORBIDDEN: [&str; 7] = [
     "CREATE ROLE stranger",
     "CREATE DATABASE elsewhere",
     "ALTER ROLE weft_2 SUPERUSER",
@@ -59,7 +60,7 @@ const BEYOND: [&str; 7] = [
     "ALTER SYSTEM SET log_connections = on",
 ];
 
-/// Made by a superuser, as an earlier version did: one of each kind that can have an owner of its own.
+/// Objects owned by a superuser, as in earlier versions: one of each kind that has an owner.
 const LEGACY: &str = "CREATE TYPE mood AS ENUM ('good'); CREATE DOMAIN nickname AS text;
     CREATE TABLE people (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, number serial, mood mood, name nickname);
     INSERT INTO people (mood, name) VALUES ('good', 'Ann');
@@ -68,20 +69,20 @@ const LEGACY: &str = "CREATE TYPE mood AS ENUM ('good'); CREATE DOMAIN nickname 
     CREATE SCHEMA archive; CREATE TABLE archive.\"old people\" (id int)";
 
 #[tokio::test]
-async fn a_user_owns_its_database_and_can_do_nothing_else() -> Result<()> {
+async fn a_user_owns_its_database_and_has_no_other_rights() -> Result<()> {
     let state = StateDir::temporary()?;
     let store = Postgres::start(&state.folder("postgres")?).await?;
     let mut superuser = PgConnectOptions::from_str(store.uri())?.connect().await?;
     raw_sql("CREATE DATABASE shop").execute(&mut superuser).await?;
     let admin = PgConnectOptions::from_str(store.uri())?.database("shop");
     raw_sql(LEGACY).execute(&mut admin.connect().await?).await?;
-    // An earlier version made its users members of the superuser.
+    // Earlier versions made users members of the superuser.
     raw_sql("CREATE ROLE weft_2 LOGIN SUPERUSER CREATEROLE; GRANT weft TO weft_2; ALTER ROLE weft_2 SET role TO weft")
         .execute(&mut superuser)
         .await?;
 
     for _ in 0..2 {
-        done(&command("grant", admin.to_url_lossy().as_str(), "weft_2", "a password")?)?;
+        check_success(&command("grant", admin.to_url_lossy().as_str(), "weft_2", "a password")?)?;
     }
     let user = admin.clone().username("weft_2").password("a password");
     let mut session = user.clone().connect().await?;
@@ -89,8 +90,8 @@ async fn a_user_owns_its_database_and_can_do_nothing_else() -> Result<()> {
     let limited =
         "SELECT bool_and(NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls))
         FROM pg_roles WHERE rolname IN ('weft_2', 'weft_owner')";
-    ensure!(flag(&mut session, limited).await?, "more than a service needs");
-    for statement in BEYOND.into_iter().chain(["RESET ROLE"]).chain(BEYOND) {
+    ensure!(flag(&mut session, limited).await?, "the roles have superuser attributes");
+    for statement in FORBIDDEN.into_iter().chain(["RESET ROLE"]).chain(FORBIDDEN) {
         let outcome = raw_sql(statement).execute(&mut session).await;
         ensure!(outcome.is_err() != (statement == "RESET ROLE"), "{statement}: {outcome:?}");
     }
@@ -106,45 +107,45 @@ async fn a_user_owns_its_database_and_can_do_nothing_else() -> Result<()> {
     raw_sql(migration).execute(&mut session).await?;
     ensure!(
         flag(&mut session, "SELECT count(*) = 1 AND max(name) = 'Ann' FROM people").await?,
-        "nothing is lost"
+        "rows were lost"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_table_in_use_delays_the_grant_and_is_not_locked_for_long() -> Result<()> {
+async fn a_grant_fails_soon_while_a_table_is_in_use() -> Result<()> {
     let state = StateDir::temporary()?;
     let store = Postgres::start(&state.folder("postgres")?).await?;
     let mut superuser = PgConnectOptions::from_str(store.uri())?.connect().await?;
     for statement in ["CREATE TABLE people (id int)", "BEGIN", "SELECT * FROM people"] {
         raw_sql(statement).execute(&mut superuser).await?;
     }
-    let said = refused(&command("grant", store.uri(), "weft_2", "hunter2")?);
-    assert!(said.contains("lock timeout") && !said.contains("hunter2"), "{said}");
+    let stderr = failure(&command("grant", store.uri(), "weft_2", "hunter2")?);
+    assert!(stderr.contains("lock timeout") && !stderr.contains("hunter2"), "{stderr}");
     ensure!(flag(&mut superuser, "SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weft_2')").await?);
     raw_sql("COMMIT").execute(&mut superuser).await?;
-    done(&command("grant", store.uri(), "weft_2", "hunter2")?)
+    check_success(&command("grant", store.uri(), "weft_2", "hunter2")?)
 }
 
 #[tokio::test]
-async fn users_follow_one_another_and_what_they_make_belongs_to_one_role() -> Result<()> {
+async fn a_retired_user_leaves_its_objects_to_the_owner_role() -> Result<()> {
     let state = StateDir::temporary()?;
     let store = Postgres::start(&state.folder("postgres")?).await?;
     for password in ["a first password", OTHER, OTHER] {
-        done(&command("grant", store.uri(), HOSTILE, password)?)?;
+        check_success(&command("grant", store.uri(), HOSTILE, password)?)?;
     }
     assert!(
         as_user(&store, HOSTILE, "a first password").connect().await.is_err(),
-        "it has the last password"
+        "only the last password is valid"
     );
     let mut first = as_user(&store, HOSTILE, OTHER).connect().await?;
     assert_eq!(text(&mut first, "SELECT current_user::text").await?, "weft_owner");
     raw_sql("CREATE TABLE of_first (id int)").execute(&mut first).await?;
 
-    done(&command("grant", store.uri(), "weft_2", "a second password")?)?;
+    check_success(&command("grant", store.uri(), "weft_2", "a second password")?)?;
     let mut second = as_user(&store, "weft_2", "a second password").connect().await?;
     raw_sql("ALTER TABLE of_first ADD COLUMN name text").execute(&mut second).await?;
-    // Something became that user's own by hand.
+    // An object whose owner was changed manually.
     let mut superuser = PgConnectOptions::from_str(store.uri())?.connect().await?;
     let give: String = query_scalar("SELECT format('ALTER TABLE of_first OWNER TO %I', $1::text)")
         .bind(HOSTILE)
@@ -152,48 +153,51 @@ async fn users_follow_one_another_and_what_they_make_belongs_to_one_role() -> Re
         .await?;
     raw_sql(AssertSqlSafe(give)).execute(&mut superuser).await?;
     for _ in 0..2 {
-        done(&command("retire", store.uri(), HOSTILE, "")?)?;
+        check_success(&command("retire", store.uri(), HOSTILE, "")?)?;
     }
     assert!(as_user(&store, HOSTILE, OTHER).connect().await.is_err());
-    assert!(text(&mut first, "SELECT 'still here'").await.is_err(), "what it still did has ended");
+    assert!(text(&mut first, "SELECT 'still here'").await.is_err(), "its sessions have ended");
     let roles: Vec<String> =
         query_scalar("SELECT rolname::text FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%' ORDER BY 1")
             .fetch_all(&mut second)
             .await?;
-    assert_eq!(roles, ["weft", "weft_2", "weft_owner"], "a retired user is gone");
+    assert_eq!(roles, ["weft", "weft_2", "weft_owner"], "the retired user was dropped");
     let owner = "SELECT tableowner::text FROM pg_tables WHERE tablename = 'of_first'";
     assert_eq!(text(&mut second, owner).await?, "weft_owner");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_can_t_be_done_is_said_in_one_line_without_a_password() -> Result<()> {
+async fn errors_are_one_line_without_a_password() -> Result<()> {
     let state = StateDir::temporary()?;
     let store = Postgres::start(&state.folder("postgres")?).await?;
     for verb in ["grant", "retire"] {
-        let said = refused(&command(verb, store.uri(), "weft", "hunter2")?);
-        assert!(said.contains("weft is the user that DATABASE_URL names"), "{said}");
+        let stderr = failure(&command(verb, store.uri(), "weft", "hunter2")?);
+        assert!(stderr.contains("weft is the user that DATABASE_URL names"), "{stderr}");
     }
     let wrong = uri_of(&store, "weft", "hunter2");
-    let said = refused(&command("grant", &wrong, "weft_2", "hunter3")?);
-    assert!(said.contains("refuses the credentials in DATABASE_URL") && !said.contains("hunter"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let stderr = failure(&command("grant", &wrong, "weft_2", "hunter3")?);
+    assert!(
+        stderr.contains("refuses the credentials in DATABASE_URL") && !stderr.contains("hunter"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
     store.kill().await?;
-    let said = refused(&command("grant", store.uri(), "weft_2", "hunter3")?);
-    assert!(said.contains("can't be reached") && !said.contains("hunter"), "{said}");
+    let stderr = failure(&command("grant", store.uri(), "weft_2", "hunter3")?);
+    assert!(stderr.contains("can't be reached") && !stderr.contains("hunter"), "{stderr}");
     let unknown = Command::new(our_binary("authentication")?).args(["credentials", "steal"]).output()?;
-    assert!(refused(&unknown).contains("usage: authentication"));
+    assert!(failure(&unknown).contains("usage: authentication"));
     Ok(())
 }
 
-/// A service that was the superuser becomes a user of its own, and then another one.
+/// The service changes from the superuser to its own user, and then to another one.
 #[tokio::test]
-async fn a_replica_with_the_new_user_serves_what_the_old_one_made() -> Result<()> {
+async fn a_replica_with_a_new_user_uses_the_existing_tables() -> Result<()> {
     let rig = Rig::start().await?;
     rig.user("ann@example.com").await?;
     let mut replicas = Vec::new();
     for username in ["weft_2", "weft_3"] {
-        done(&command("grant", rig.store.uri(), username, "a password")?)?;
+        check_success(&command("grant", rig.store.uri(), username, "a password")?)?;
         let uri = uri_of(&rig.store, username, "a password");
         let replica: Service = rig.replica(username, ServiceOptions::default().env("DATABASE_URL", &uri))?;
         replica.await_ready().await?;
@@ -201,9 +205,9 @@ async fn a_replica_with_the_new_user_serves_what_the_old_one_made() -> Result<()
         crate::helpers::client_of(&replica)?.sign_in(request).await?;
         replicas.push(replica);
     }
-    done(&command("retire", rig.store.uri(), "weft_2", "")?)?;
+    check_success(&command("retire", rig.store.uri(), "weft_2", "")?)?;
     let ready = async |replica: &Service| reqwest::get(format!("{}/readyz", replica.admin_url())).await;
-    until("the replica of the retired user has lost its store", async || {
+    until("the replica of the retired user is not ready", async || {
         ready(&replicas[0]).await.is_ok_and(|answer| answer.status() == 503)
     })
     .await?;

@@ -31,9 +31,9 @@ async fn all(rig: &Rig, admin: &SignInResponse, filter: Filter) -> Result<Vec<Le
     }
 }
 
-/// Mails of sign-outs that mail refuses for good.
-async fn fail(rig: &Rig, count: usize) -> Result<SignInResponse> {
-    rig.mail.answer(Some(Code::FailedPrecondition));
+/// Signs out `count` times while mail fails permanently.
+async fn make_failed_letters(rig: &Rig, count: usize) -> Result<SignInResponse> {
+    rig.mail.fail_with(Some(Code::FailedPrecondition));
     for _ in 0..count {
         let signed_in = rig.sign_in_admin().await?;
         rig.client()?.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
@@ -43,14 +43,14 @@ async fn fail(rig: &Rig, count: usize) -> Result<SignInResponse> {
 }
 
 #[tokio::test]
-async fn failed_letters_are_listed_in_pages_shown_delivered_again_and_discarded() -> Result<()> {
+async fn lists_shows_replays_and_discards_failed_letters() -> Result<()> {
     let rig = Rig::start().await?;
-    let admin = fail(&rig, 5).await?;
+    let admin = make_failed_letters(&rig, 5).await?;
     let listed = all(&rig, &admin, Filter::default()).await?;
     assert_eq!(listed.len(), 5);
     assert!(listed.is_sorted_by_key(|letter| letter.dead_at.map(|at| (at.seconds, at.nanos))));
     let of_mail =
-        Filter { r#type: "mail".into(), reason: "FailedPrecondition: as".into(), ..Filter::default() };
+        Filter { r#type: "mail".into(), reason: "FailedPrecondition: set".into(), ..Filter::default() };
     assert_eq!(all(&rig, &admin, of_mail).await?, listed);
     let of_logger = Filter { r#type: "logger".into(), ..Filter::default() };
     assert!(all(&rig, &admin, of_logger).await?.is_empty());
@@ -65,22 +65,22 @@ async fn failed_letters_are_listed_in_pages_shown_delivered_again_and_discarded(
     let body: serde_json::Value = serde_json::from_slice(&shown.content.context("no content")?.body)?;
     assert_eq!(body["template"], "logout");
 
-    rig.mail.answer(None);
+    rig.mail.fail_with(None);
     for _ in 0..2 {
         letters(&rig)?.replay(on_behalf(&admin, ReplayRequest { id: first.id.clone() })?).await.ok();
     }
     until("the mail is sent", async || rig.mail.mails().len() == 1).await?;
     let ids = vec![listed[1].id.clone(), first.id.clone()];
     let removed = letters(&rig)?.remove(on_behalf(&admin, RemoveRequest { ids })?).await?.into_inner();
-    assert_eq!(removed.removed, 1, "what was delivered is not failed any more");
+    assert_eq!(removed.removed, 1, "a delivered letter is no longer failed");
     assert_eq!(all(&rig, &admin, Filter::default()).await?, listed[2..]);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_viewer_lists_failed_letters_and_neither_reads_nor_changes_one() -> Result<()> {
+async fn a_viewer_can_only_list_failed_letters() -> Result<()> {
     let rig = Rig::start().await?;
-    let admin = fail(&rig, 1).await?;
+    let admin = make_failed_letters(&rig, 1).await?;
     let listed = all(&rig, &admin, Filter::default()).await?;
     let viewer = CreateUserRequest { role: Role::Viewer.into(), ..new_user("viewer@example.com") };
     let created = rig.client()?.create_user(on_behalf(&admin, viewer)?).await?.into_inner();
@@ -98,9 +98,9 @@ async fn a_viewer_lists_failed_letters_and_neither_reads_nor_changes_one() -> Re
 }
 
 #[tokio::test]
-async fn a_user_sees_no_failed_letters() -> Result<()> {
+async fn a_user_has_no_access_to_failed_letters() -> Result<()> {
     let rig = Rig::start().await?;
-    let admin = fail(&rig, 1).await?;
+    let admin = make_failed_letters(&rig, 1).await?;
     let letter = all(&rig, &admin, Filter::default()).await?.remove(0);
     rig.user("user@example.com").await?;
     let user = rig.client()?.sign_in(sign_in("user@example.com", PASSWORD)).await?.into_inner();

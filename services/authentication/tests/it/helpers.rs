@@ -1,4 +1,4 @@
-//! Authentication, its store and its peers on loopback.
+//! Authentication, its store, and stand-ins for the logger and mail, on loopback.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) const ADMIN: &str = "Admin@Example.com";
 pub(crate) const ENCRYPTION_KEY: &str = "the encryption key that tests use, long enough";
 pub(crate) const PASSWORD: &str = "a password for tests";
 
-/// A replica, its store, its peers and the folder that all write to. Ended in this order.
+/// A replica, its store, its peers, and their folder. Dropped in this order.
 pub(crate) struct Rig {
     pub(crate) authentication: Service,
     pub(crate) store: Postgres,
@@ -43,14 +43,14 @@ impl Rig {
         Ok(rig)
     }
 
-    /// One whose peers are not there.
+    /// The logger and mail do not listen yet.
     pub(crate) async fn without_peers() -> Result<Self> {
-        let rig = Self::unready(ServiceOptions::default(), Peer::away()?, Peer::away()?, true).await?;
+        let rig = Self::unready(ServiceOptions::default(), Peer::stopped()?, Peer::stopped()?, true).await?;
         rig.authentication.await_ready().await?;
         Ok(rig)
     }
 
-    /// One whose store is not there.
+    /// The store is not running yet.
     pub(crate) async fn without_store() -> Result<Self> {
         let options = ServiceOptions::default().env("AUTH_STORE_TIMEOUT", "2s");
         let rig = Self::unready(options, Peer::start().await?, Peer::start().await?, false).await?;
@@ -80,7 +80,7 @@ impl Rig {
         client_of(&self.authentication)
     }
 
-    /// A connection to the store, past authentication.
+    /// A direct connection to the database.
     pub(crate) async fn database(&self) -> Result<PgConnection> {
         use sqlx::ConnectOptions as _;
         Ok(PgConnectOptions::from_str(self.store.uri())?.connect().await?)
@@ -92,7 +92,7 @@ impl Rig {
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
-    /// Waits until a metric's line is there.
+    /// Waits until `/metrics` contains the text.
     pub(crate) async fn until_metric(&self, line: &str) -> Result<()> {
         until(line, async || self.admin("/metrics").await.is_ok_and(|(_, text)| text.contains(line))).await
     }
@@ -102,10 +102,10 @@ impl Rig {
     }
 
     pub(crate) async fn sign_in_admin_from(&self, address: &str) -> Result<SignInResponse> {
-        Ok(self.client()?.sign_in(from(address, ADMIN, PASSWORD)).await?.into_inner())
+        Ok(self.client()?.sign_in(sign_in_from(address, ADMIN, PASSWORD)).await?.into_inner())
     }
 
-    /// A new user, made by the admin.
+    /// Creates a user, as the admin.
     pub(crate) async fn user(&self, email: &str) -> Result<pb::User> {
         let admin = self.sign_in_admin().await?;
         let request = on_behalf(&admin, new_user(email))?;
@@ -123,7 +123,7 @@ fn settings(options: ServiceOptions, store: &Postgres, logger: &Peer, mail: &Pee
         .env("AUTH_FIRST_USER_PASSWORD", PASSWORD)
         .env("AUTH_SIGN_IN_PER_MINUTE", "0")
         .env("AUTH_RECIPIENT_MAILS_PER_HOUR", "0")
-        // A busy machine is not a store that is away.
+        // Long, so that a busy machine does not look like an unavailable store.
         .env("AUTH_STORE_TIMEOUT", "10s");
     options.env.into_iter().fold(usual, |all, (name, value)| all.env(&name, value))
 }
@@ -134,10 +134,10 @@ pub(crate) fn client_of(service: &Service) -> Result<Client> {
 }
 
 pub(crate) fn sign_in(email: &str, password: &str) -> SignInRequest {
-    from("127.0.0.1", email, password)
+    sign_in_from("127.0.0.1", email, password)
 }
 
-pub(crate) fn from(address: &str, email: &str, password: &str) -> SignInRequest {
+pub(crate) fn sign_in_from(address: &str, email: &str, password: &str) -> SignInRequest {
     SignInRequest {
         email: email.to_owned(),
         password: password.to_owned(),
@@ -157,7 +157,7 @@ pub(crate) fn new_user(email: &str) -> CreateUserRequest {
     }
 }
 
-/// A call by somebody who has signed in.
+/// A request with the caller metadata of a signed-in user.
 pub(crate) fn on_behalf<T>(signed_in: &SignInResponse, message: T) -> Result<Request<T>> {
     let user = signed_in.user.as_ref().context("no user")?;
     let tokens = signed_in.tokens.as_ref().context("no tokens")?;
@@ -176,7 +176,7 @@ pub(crate) fn retry_after(status: &Status) -> Option<u64> {
     status.metadata().get("retry-after")?.to_str().ok()?.parse().ok()
 }
 
-/// Waits, within bounds, until this holds.
+/// Waits until the condition holds, for at most two minutes.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Result<()> {
     let wait = async {
         while !holds().await {
@@ -185,5 +185,5 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> R
     };
     tokio::time::timeout(Duration::from_secs(120), wait)
         .await
-        .with_context(|| format!("it never came true: {what}"))
+        .with_context(|| format!("timed out waiting until {what}"))
 }

@@ -10,7 +10,8 @@ use weft_proto::weft::auth::v1::{
 };
 
 use crate::helpers::{
-    ADMIN, Client, ENCRYPTION_KEY, PASSWORD, Rig, client_of, from, on_behalf, refresh_token, sign_in, until,
+    ADMIN, Client, ENCRYPTION_KEY, PASSWORD, Rig, client_of, on_behalf, refresh_token, sign_in, sign_in_from,
+    until,
 };
 use crate::sign_in::verify;
 
@@ -27,13 +28,12 @@ async fn published(client: &mut Client) -> Result<HashSet<String>> {
 
 async fn token(client: &mut Client, n: usize) -> Result<String> {
     let address = format!("10.0.{}.{}", n / 250, n % 250);
-    let reply = client.sign_in(from(&address, ADMIN, PASSWORD)).await?.into_inner();
+    let reply = client.sign_in(sign_in_from(&address, ADMIN, PASSWORD)).await?.into_inner();
     Ok(reply.tokens.context("no tokens")?.access_token)
 }
 
 #[tokio::test]
-async fn keys_change_by_themselves_and_every_token_verifies_with_what_was_published_before_it() -> Result<()>
-{
+async fn keys_rotate_and_are_published_before_they_sign() -> Result<()> {
     let options = ServiceOptions::default().env("AUTH_KEY_LIFE", "5s").env("AUTH_ISSUER", "weft:shop/shop");
     let rig = Rig::with(options).await?;
     let mut client = rig.client()?;
@@ -45,9 +45,9 @@ async fn keys_change_by_themselves_and_every_token_verifies_with_what_was_publis
         let known = published(&mut client).await.unwrap();
         let token = token(&mut client, n).await.unwrap();
         let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
-        // A set that was fetched less than half a second before has the key. On a busy machine some rounds are too slow to tell.
+        // A set fetched less than half a second before has the key. On a busy machine some rounds are too slow to check this.
         if fetched.elapsed() < Duration::from_millis(400) {
-            assert!(known.contains(&kid), "{kid} signs and was not published before");
+            assert!(known.contains(&kid), "{kid} signs but was not published before");
         }
         verify(&mut client, &token).await.unwrap();
         signers.insert(kid);
@@ -55,14 +55,14 @@ async fn keys_change_by_themselves_and_every_token_verifies_with_what_was_publis
         signers.len() == 3
     })
     .await?;
-    // The first key signs no more, and its tokens are still good.
+    // The first key no longer signs, but its tokens are still valid.
     verify(&mut client, &first).await?;
     Ok(())
 }
 
 const OTHER_KEY: &str = "another encryption key that tests use, long enough";
 
-/// Every row: id, private key in clear, private key encrypted.
+/// All rows: id, unencrypted private key, encrypted private key.
 type Rows = Vec<(uuid::Uuid, Option<Vec<u8>>, Option<Vec<u8>>)>;
 
 async fn rows(rig: &Rig) -> Result<Rows> {
@@ -83,20 +83,22 @@ fn kid(token: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_private_key_in_clear_is_encrypted_at_the_next_start_and_stays_the_same_key() -> Result<()> {
+async fn encrypts_unencrypted_private_keys_at_the_start() -> Result<()> {
     let rig = Rig::start().await?;
     let [(id, None, Some(sealed))] = &rows(&rig).await?[..] else {
-        anyhow::bail!("one encrypted key is there")
+        anyhow::bail!("expected one encrypted key")
     };
     let seed = [7; 32];
     assert_eq!(sealed.len(), 12 + 32 + 16);
-    // As the version before wrote it.
+    // The form that the previous version wrote.
     let clear = sqlx::query("UPDATE signing_keys SET seed = $1, sealed = NULL").bind(seed.as_slice());
     clear.execute(&mut rig.database().await?).await?;
     let next = restarted(&rig, ENCRYPTION_KEY).await?;
-    let [(same, None, Some(sealed))] = &rows(&rig).await?[..] else { anyhow::bail!("it is not encrypted") };
+    let [(same, None, Some(sealed))] = &rows(&rig).await?[..] else {
+        anyhow::bail!("the key is not encrypted")
+    };
     assert_eq!(same, id);
-    assert!(!sealed.windows(32).any(|window| window == seed), "the private key is in clear");
+    assert!(!sealed.windows(32).any(|window| window == seed), "the private key is not encrypted");
     let jwks = client_of(&next)?.get_signing_keys(GetSigningKeysRequest {}).await?.into_inner().jwks;
     let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
     use base64::Engine as _;
@@ -106,7 +108,7 @@ async fn a_private_key_in_clear_is_encrypted_at_the_next_start_and_stays_the_sam
 }
 
 #[tokio::test]
-async fn a_new_first_key_of_the_list_encrypts_again_and_the_former_is_no_longer_needed() -> Result<()> {
+async fn a_new_first_encryption_key_replaces_the_former_one() -> Result<()> {
     let rig = Rig::start().await?;
     let before = rows(&rig).await?;
     let both = restarted(&rig, &format!("{OTHER_KEY}\n{ENCRYPTION_KEY}\n")).await?;
@@ -124,7 +126,7 @@ async fn a_new_first_key_of_the_list_encrypts_again_and_the_former_is_no_longer_
 }
 
 #[tokio::test]
-async fn a_lost_encryption_key_makes_a_new_signing_key_and_ends_no_session() -> Result<()> {
+async fn a_lost_encryption_key_causes_a_new_signing_key_and_ends_no_session() -> Result<()> {
     let rig = Rig::start().await?;
     let ada = rig.sign_in_admin().await?;
     let former = kid(&ada.tokens.as_ref().context("no tokens")?.access_token).context("no kid")?;
@@ -140,7 +142,7 @@ async fn a_lost_encryption_key_makes_a_new_signing_key_and_ends_no_session() -> 
     assert_eq!(log.matches("can't be decrypted").count(), 1, "{log}");
     assert!(log.contains(&former), "the log names the key");
 
-    // It is set aside, not deleted: with the former key back in the list it verifies its tokens again.
+    // The row is kept: with the former encryption key back in the list, the signing key is published again.
     assert_eq!(rows(&rig).await?.len(), 2);
     next.stop().await?;
     let both = format!("{OTHER_KEY}\n{ENCRYPTION_KEY}");
@@ -160,7 +162,7 @@ async fn rotate(client: &mut Client, admin: &SignInResponse, revoke: bool) -> Re
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_gone_at_every_replica_and_the_session_goes_on_with_the_new_one() -> Result<()> {
+async fn revoking_removes_a_key_at_every_replica_and_keeps_sessions() -> Result<()> {
     let rig = Rig::start().await?;
     let other = rig.replica("other", ServiceOptions::default())?;
     other.await_ready().await?;
@@ -172,19 +174,19 @@ async fn a_revoked_key_is_gone_at_every_replica_and_the_session_goes_on_with_the
     for client in [&mut here, &mut there] {
         assert_eq!(published(client).await?, HashSet::from([new.clone()]));
     }
-    // It was asked for its keys since, so it signs with the new one.
+    // The request for its keys made the replica load the new one.
     let refreshed =
         there.refresh(RefreshRequest { refresh_token: refresh_token(&admin) }).await?.into_inner();
     let token = refreshed.tokens.context("no tokens")?.access_token;
     assert_eq!(kid(&token), Some(new));
-    until("the logger hears of it", async || {
+    until("the logger has the entry", async || {
         rig.logger.has_entry(&format!("{ADMIN} revoked the signing keys"))
     })
     .await
 }
 
 #[tokio::test]
-async fn a_replaced_key_signs_until_every_replica_knows_the_new_one_and_stays_published() -> Result<()> {
+async fn a_replaced_key_stays_published() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
@@ -205,11 +207,11 @@ async fn a_replaced_key_signs_until_every_replica_knows_the_new_one_and_stays_pu
 }
 
 #[tokio::test]
-async fn nobody_but_an_admin_changes_the_keys() -> Result<()> {
+async fn only_an_admin_rotates_keys() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     rig.user("ada@example.com").await?;
-    let ada = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+    let ada = client.sign_in(sign_in_from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
     let before = published(&mut client).await?;
     let request = on_behalf(&ada, RotateSigningKeysRequest { revoke: true })?;
     assert_eq!(client.rotate_signing_keys(request).await.unwrap_err().code(), Code::PermissionDenied);

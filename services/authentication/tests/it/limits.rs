@@ -6,16 +6,16 @@ use tonic::{Code, Status};
 use weft_devstack::ServiceOptions;
 use weft_proto::weft::auth::v1::{ChangePasswordRequest, SignInRequest, SignOutRequest};
 
-use crate::helpers::{ADMIN, Client, PASSWORD, Rig, client_of, from, on_behalf, retry_after, until};
+use crate::helpers::{ADMIN, Client, PASSWORD, Rig, client_of, on_behalf, retry_after, sign_in_from, until};
 
 const WRONG: &str = "some wrong password";
 
-/// Three failures at once, and then one a minute.
+/// Three failures at once, then one a minute.
 fn limited() -> ServiceOptions {
     ServiceOptions::default().env("AUTH_SIGN_IN_PER_MINUTE", "1")
 }
 
-/// The codes of sign-ins that begin at the same time, in turn at these clients.
+/// The status codes of concurrent sign-ins, distributed over the clients.
 async fn at_once(clients: &[&Client], sign_ins: impl IntoIterator<Item = SignInRequest>) -> Vec<Code> {
     let code = |reply: Result<_, Status>| reply.map_or_else(|status| status.code(), |_| Code::Ok);
     let mut calls = JoinSet::new();
@@ -30,13 +30,13 @@ fn count(codes: &[Code], code: Code) -> usize {
     codes.iter().filter(|one| **one == code).count()
 }
 
-/// How many failures the limit allows at most for guesses that began at this time, however slow the machine is.
+/// Upper bound of the failures that the limit has allowed since `begun`.
 fn allowed_since(begun: Instant) -> usize {
     3 + (begun.elapsed().as_secs() / 60) as usize
 }
 
 #[tokio::test]
-async fn right_passwords_of_everybody_behind_one_address_are_not_limited() -> Result<()> {
+async fn right_passwords_from_one_address_are_not_limited() -> Result<()> {
     let rig = Rig::with(limited()).await?;
     let replica = rig.replica("replica", limited())?;
     replica.await_ready().await?;
@@ -44,67 +44,71 @@ async fn right_passwords_of_everybody_behind_one_address_are_not_limited() -> Re
     for _ in 0..6 {
         rig.sign_in_admin_from("10.0.0.1").await?;
     }
-    // More at once than the address may fail: they wait for each other.
-    let codes = at_once(&[&one, &two], (0..12).map(|_| from("10.0.0.1", ADMIN, PASSWORD))).await;
+    // More at once than the allowance of failures: they wait for each other.
+    let codes = at_once(&[&one, &two], (0..12).map(|_| sign_in_from("10.0.0.1", ADMIN, PASSWORD))).await;
     assert_eq!(count(&codes, Code::Ok), 12, "{codes:?}");
-    // All of the allowance is there still.
-    let codes = at_once(&[&one, &two], (0..3).map(|n| from("10.0.0.1", &format!("{n}@b.c"), WRONG))).await;
+    // The whole allowance is left.
+    let codes =
+        at_once(&[&one, &two], (0..3).map(|n| sign_in_from("10.0.0.1", &format!("{n}@b.c"), WRONG))).await;
     assert_eq!(count(&codes, Code::Unauthenticated), 3, "{codes:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn failures_of_an_address_are_counted_over_all_accounts_and_replicas() -> Result<()> {
+async fn counts_failures_of_an_address_across_accounts_and_replicas() -> Result<()> {
     let options = ServiceOptions::default().env("AUTH_SIGN_IN_PER_MINUTE", "1");
     let rig = Rig::with(options.clone()).await?;
     let replica = rig.replica("replica", options)?;
     replica.await_ready().await?;
     let (mut one, mut two) = (rig.client()?, client_of(&replica)?);
     let begun = Instant::now();
-    one.sign_in(from("10.0.0.1", "nobody@example.com", PASSWORD)).await.unwrap_err();
-    two.sign_in(from("::ffff:10.0.0.1", "another@example.com", PASSWORD)).await.unwrap_err();
-    one.sign_in(from("10.0.0.1", "a.third@example.com", PASSWORD)).await.unwrap_err();
+    one.sign_in(sign_in_from("10.0.0.1", "nobody@example.com", PASSWORD)).await.unwrap_err();
+    two.sign_in(sign_in_from("::ffff:10.0.0.1", "another@example.com", PASSWORD)).await.unwrap_err();
+    one.sign_in(sign_in_from("10.0.0.1", "a.third@example.com", PASSWORD)).await.unwrap_err();
     for client in [&mut one, &mut two] {
-        let refused = client.sign_in(from("10.0.0.1", ADMIN, PASSWORD)).await.unwrap_err();
-        ensure!(allowed_since(begun) == 3, "the machine is too slow for this test: a minute has passed");
+        let refused = client.sign_in(sign_in_from("10.0.0.1", ADMIN, PASSWORD)).await.unwrap_err();
+        ensure!(
+            allowed_since(begun) == 3,
+            "the machine is too slow for this test: more than a minute has passed"
+        );
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
         let wait = retry_after(&refused).context("no retry-after")?;
         assert!((1..=60).contains(&wait), "{wait}");
     }
-    two.sign_in(from("10.0.0.2", ADMIN, PASSWORD)).await?;
+    two.sign_in(sign_in_from("10.0.0.2", ADMIN, PASSWORD)).await?;
     rig.until_metric("auth_sign_ins_total{outcome=\"too_often\"} 1").await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn one_wrong_password_never_refuses_the_next_right_one() -> Result<()> {
+async fn a_right_password_after_one_wrong_one_is_never_refused() -> Result<()> {
     let rig = Rig::with(limited()).await?;
     let mut client = rig.client()?;
     for round in 0..3 {
-        let refused = client.sign_in(from("10.0.0.1", ADMIN, WRONG)).await.unwrap_err();
+        let refused = client.sign_in(sign_in_from("10.0.0.1", ADMIN, WRONG)).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated, "round {round}");
-        // The third time, the address has used up its allowance.
+        // In the third round the allowance of the address is used up.
         rig.sign_in_admin_from("10.0.0.1").await.with_context(|| format!("round {round}"))?;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn guesses_at_the_same_time_are_bounded_like_others() -> Result<()> {
+async fn limits_parallel_guesses() -> Result<()> {
     let rig = Rig::with(limited()).await?;
     let replica = rig.replica("replica", limited())?;
     replica.await_ready().await?;
     let (one, two) = (rig.client()?, client_of(&replica)?);
     let begun = Instant::now();
-    let codes = at_once(&[&one, &two], (0..24).map(|_| from("10.0.0.1", ADMIN, WRONG))).await;
+    let codes = at_once(&[&one, &two], (0..24).map(|_| sign_in_from("10.0.0.1", ADMIN, WRONG))).await;
     let failed = count(&codes, Code::Unauthenticated);
-    // One more: the attempt after a single failure.
+    // One more than allowed: the attempt after a single failure.
     assert!((3..=allowed_since(begun) + 1).contains(&failed), "{codes:?}");
     assert_eq!(count(&codes, Code::ResourceExhausted), 24 - failed, "{codes:?}");
 
-    // Each account of many: as many again, each after a single failure, and no more.
+    // Many accounts: at most as many again, each the attempt after a single failure.
     let begun = Instant::now();
-    let many = (0..48).map(|number| from("10.0.0.2", &format!("{}@b.c", number % 12), WRONG));
+    let many = (0..48).map(|number| sign_in_from("10.0.0.2", &format!("{}@b.c", number % 12), WRONG));
     let codes = at_once(&[&one, &two], many).await;
     let failed = count(&codes, Code::Unauthenticated);
     assert!((3..=2 * allowed_since(begun)).contains(&failed), "{codes:?}");
@@ -112,7 +116,7 @@ async fn guesses_at_the_same_time_are_bounded_like_others() -> Result<()> {
 }
 
 #[tokio::test]
-async fn wrong_current_passwords_are_limited_and_one_never_refuses_the_next_right_one() -> Result<()> {
+async fn limits_wrong_current_passwords() -> Result<()> {
     let rig = Rig::with(limited()).await?;
     let admin = rig.sign_in_admin().await?;
     let change = |current: &str, new: &str| {
@@ -139,40 +143,40 @@ async fn wrong_current_passwords_are_limited_and_one_never_refuses_the_next_righ
 }
 
 #[tokio::test]
-async fn failures_slow_the_next_attempt_from_there_and_never_the_owner_elsewhere() -> Result<()> {
+async fn failures_delay_only_attempts_from_the_same_address() -> Result<()> {
     let rig = Rig::start().await?;
     let (mut client, mut database) = (rig.client()?, rig.database().await?);
     for email in [ADMIN, "nobody@example.com"] {
-        let refused = client.sign_in(from("10.0.0.1", email, WRONG)).await.unwrap_err();
+        let refused = client.sign_in(sign_in_from("10.0.0.1", email, WRONG)).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
-        // As after many failures: a busy machine may take longer than the first waits.
+        // Simulates many failures, because a busy machine may take longer than the first waits.
         sqlx::query("UPDATE sign_in_failures SET failures = 25, last_at = now()")
             .execute(&mut database)
             .await?;
-        // The same for a name that nobody has.
-        let slowed = client.sign_in(from("10.0.0.1", email, PASSWORD)).await.unwrap_err();
+        // The same for an unknown account.
+        let slowed = client.sign_in(sign_in_from("10.0.0.1", email, PASSWORD)).await.unwrap_err();
         assert_eq!(slowed.code(), Code::ResourceExhausted, "{email}");
         assert!(retry_after(&slowed).is_some_and(|wait| (1..=10).contains(&wait)), "{slowed:?}");
     }
-    client.sign_in(from("10.0.0.2", ADMIN, PASSWORD)).await?;
-    // It is a wait, not a lock-out: the right password is good after it.
+    client.sign_in(sign_in_from("10.0.0.2", ADMIN, PASSWORD)).await?;
+    // After the wait the right password is accepted.
     until("the wait is over", async || {
-        client.clone().sign_in(from("10.0.0.1", ADMIN, PASSWORD)).await.is_ok()
+        client.clone().sign_in(sign_in_from("10.0.0.1", ADMIN, PASSWORD)).await.is_ok()
     })
     .await?;
-    // And forgives what was before.
-    let refused = client.sign_in(from("10.0.0.1", ADMIN, WRONG)).await.unwrap_err();
+    // A success resets the failures.
+    let refused = client.sign_in(sign_in_from("10.0.0.1", ADMIN, WRONG)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_user_gets_so_many_mails_an_hour_and_is_signed_out_all_the_same() -> Result<()> {
+async fn the_mail_limit_does_not_prevent_signing_out() -> Result<()> {
     let rig = Rig::with(ServiceOptions::default().env("AUTH_RECIPIENT_MAILS_PER_HOUR", "2")).await?;
     let mut client = rig.client()?;
     rig.user("ada@example.com").await?;
     for _ in 0..4 {
-        let ada = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+        let ada = client.sign_in(sign_in_from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
         let ended = client.sign_out(on_behalf(&ada, SignOutRequest::default())?).await?.into_inner().ended;
         assert_eq!(ended, 1);
     }
@@ -189,7 +193,7 @@ async fn a_user_gets_so_many_mails_an_hour_and_is_signed_out_all_the_same() -> R
 }
 
 #[tokio::test]
-async fn what_was_counted_long_ago_is_deleted() -> Result<()> {
+async fn deletes_old_counts() -> Result<()> {
     let rig = Rig::start().await?;
     let mut database = rig.database().await?;
     for statement in [
@@ -198,11 +202,11 @@ async fn what_was_counted_long_ago_is_deleted() -> Result<()> {
     ] {
         sqlx::query(statement).execute(&mut database).await?;
     }
-    // A new replica tidies up as it starts.
+    // A replica purges when it starts.
     let replica = rig.replica("replica", ServiceOptions::default())?;
     replica.await_ready().await?;
     let count = "SELECT (SELECT count(*) FROM sign_in_addresses) + (SELECT count(*) FROM sign_in_failures)";
-    until("they are gone", async || {
+    until("the rows are deleted", async || {
         sqlx::query_scalar::<_, i64>(count).fetch_one(&mut database).await.is_ok_and(|count| count == 0)
     })
     .await

@@ -1,22 +1,22 @@
-//! Authentication as a process, against a real PostgreSQL; the logger and mail are servers in the test.
+//! Tests of the authentication process with a real PostgreSQL. The logger and mail are servers in the test.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod credentials;
-mod dropped;
+mod dropped_calls;
 mod failed_letters;
 mod helpers;
+mod invalid_requests;
 mod keys;
 mod limits;
 mod outbox;
 mod peers;
-mod people;
 mod queries;
 mod replicas;
 mod resets;
-mod rubbish;
 mod sessions;
 mod sign_in;
-mod spellings;
 mod status;
-mod store_away;
+mod store_outages;
+mod unicode_forms;
+mod users;

@@ -2,33 +2,36 @@ use anyhow::{Context as _, Result};
 use tonic::Code;
 use weft_proto::weft::auth::v1::SignOutRequest;
 
-use crate::helpers::{ADMIN, PASSWORD, Rig, from, on_behalf, until};
+use crate::helpers::{ADMIN, PASSWORD, Rig, on_behalf, sign_in_from, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test]
-async fn without_logger_and_mail_people_sign_in_and_out_and_all_of_it_arrives_later_in_its_trace()
--> Result<()> {
+async fn delivers_letters_with_their_trace_once_logger_and_mail_are_available() -> Result<()> {
     let rig = Rig::without_peers().await?;
     let mut client = rig.client()?;
     let signed_in = rig.sign_in_admin().await?;
     let mut sign_out = on_behalf(&signed_in, SignOutRequest::default())?;
     sign_out.metadata_mut().insert("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01").parse()?);
-    // Answered although neither peer is there: what they are owed waits.
+    // Succeeds although neither peer listens; the letters wait.
     client.sign_out(sign_out).await?;
     rig.until_metric("auth_outbox_waiting{recipient=\"mail\"} 1").await?;
     rig.until_metric("auth_outbox_waiting{recipient=\"logger\"} 2").await?;
 
     let mut database = rig.database().await?;
-    let kept: Option<String> = sqlx::query_scalar("SELECT traceparent FROM outbox WHERE recipient = 'mail'")
-        .fetch_one(&mut database)
-        .await?;
-    assert!(kept.as_deref().is_some_and(|kept| kept.contains(TRACE)), "the outbox has {kept:?}");
+    let traceparent: Option<String> =
+        sqlx::query_scalar("SELECT traceparent FROM outbox WHERE recipient = 'mail'")
+            .fetch_one(&mut database)
+            .await?;
+    assert!(
+        traceparent.as_deref().is_some_and(|parent| parent.contains(TRACE)),
+        "the outbox has {traceparent:?}"
+    );
 
-    rig.logger.arrive().await?;
+    rig.logger.listen().await?;
     until("the logger has both", async || rig.logger.entries().len() == 2).await?;
     assert!(rig.mail.mails().is_empty());
-    rig.mail.arrive().await?;
+    rig.mail.listen().await?;
     until("the mail is sent", async || rig.mail.mails().len() == 1).await?;
     let (_, trace) = rig.mail.mails().remove(0);
     assert!(trace.contains(TRACE), "the mail's trace is {trace}");
@@ -40,7 +43,7 @@ async fn without_logger_and_mail_people_sign_in_and_out_and_all_of_it_arrives_la
 }
 
 #[tokio::test]
-async fn what_was_answered_arrives_though_the_process_is_killed_before_it_is_delivered() -> Result<()> {
+async fn delivers_letters_after_a_kill() -> Result<()> {
     let rig = Rig::without_peers().await?;
     let mut client = rig.client()?;
     for n in 0..10 {
@@ -48,42 +51,42 @@ async fn what_was_answered_arrives_though_the_process_is_killed_before_it_is_del
         client.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
     }
     rig.authentication.kill().await?;
-    rig.logger.arrive().await?;
-    rig.mail.arrive().await?;
+    rig.logger.listen().await?;
+    rig.mail.listen().await?;
     rig.authentication.start().await?;
     until("every mail is sent", async || rig.mail.mails().len() == 10).await?;
     until("every entry is written", async || rig.logger.entries().len() == 20).await
 }
 
 #[tokio::test]
-async fn what_can_never_arrive_is_kept_and_counted_and_holds_up_nothing() -> Result<()> {
+async fn keeps_failed_letters_and_continues_with_others() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let (one, two) = (rig.sign_in_admin().await?, rig.sign_in_admin().await?);
-    rig.mail.answer(Some(Code::FailedPrecondition));
+    rig.mail.fail_with(Some(Code::FailedPrecondition));
     client.sign_out(on_behalf(&one, SignOutRequest::default())?).await?;
     rig.until_metric("auth_outbox_failed{recipient=\"mail\"} 1").await?;
     rig.until_metric("auth_outbox_deliveries_total{recipient=\"mail\",result=\"failed\"} 1").await?;
-    rig.mail.answer(None);
+    rig.mail.fail_with(None);
     client.sign_out(on_behalf(&two, SignOutRequest::default())?).await?;
     until("the next mail is sent", async || rig.mail.mails().len() == 1).await?;
     let mut database = rig.database().await?;
     let reason: String = sqlx::query_scalar("SELECT reason FROM outbox WHERE failed_at IS NOT NULL")
         .fetch_one(&mut database)
         .await?;
-    assert_eq!(reason, "FailedPrecondition: as the test wants it");
+    assert_eq!(reason, "FailedPrecondition: set by the test");
     Ok(())
 }
 
 #[tokio::test]
-async fn mails_follow_their_sign_outs_while_the_logger_refuses_its_records() -> Result<()> {
+async fn sends_mails_while_the_logger_is_unavailable() -> Result<()> {
     const SIGN_OUTS: usize = 20;
     let rig = Rig::start().await?;
-    // As good as away: every entry is refused for now.
-    rig.logger.answer(Some(Code::Unavailable));
+    rig.logger.fail_with(Some(Code::Unavailable));
     let mut client = rig.client()?;
     for n in 0..SIGN_OUTS {
-        let signed_in = client.sign_in(from(&format!("10.0.0.{n}"), ADMIN, PASSWORD)).await?.into_inner();
+        let signed_in =
+            client.sign_in(sign_in_from(&format!("10.0.0.{n}"), ADMIN, PASSWORD)).await?.into_inner();
         client.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
         until("the mail is sent", async || rig.mail.mails().len() > n).await?;
     }
@@ -92,7 +95,7 @@ async fn mails_follow_their_sign_outs_while_the_logger_refuses_its_records() -> 
 }
 
 #[tokio::test]
-async fn a_replica_that_ends_delivers_what_it_has_written() -> Result<()> {
+async fn delivers_its_letters_before_shutdown() -> Result<()> {
     let rig = Rig::start().await?;
     let signed_in = rig.sign_in_admin().await?;
     rig.client()?.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
@@ -102,10 +105,10 @@ async fn a_replica_that_ends_delivers_what_it_has_written() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_mail_that_may_have_been_sent_goes_again_after_ten_minutes_and_not_without_end() -> Result<()> {
+async fn retries_a_mail_of_unknown_outcome_after_ten_minutes_and_then_gives_up() -> Result<()> {
     let rig = Rig::start().await?;
     let signed_in = rig.sign_in_admin().await?;
-    rig.mail.answer(Some(Code::Unknown));
+    rig.mail.fail_with(Some(Code::Unknown));
     rig.client()?.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
     rig.until_metric("auth_outbox_deliveries_total{recipient=\"mail\",result=\"unknown\"} 1").await?;
     let mut database = rig.database().await?;
@@ -127,14 +130,14 @@ async fn a_mail_that_may_have_been_sent_goes_again_after_ten_minutes_and_not_wit
     let reason: String = sqlx::query_scalar("SELECT reason FROM outbox WHERE failed_at IS NOT NULL")
         .fetch_one(&mut database)
         .await?;
-    assert_eq!(reason, "outcome unknown: Unknown: as the test wants it");
+    assert_eq!(reason, "outcome unknown: Unknown: set by the test");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_letter_that_nobody_takes_fails_after_three_days() -> Result<()> {
+async fn gives_up_a_letter_after_three_days() -> Result<()> {
     let rig = Rig::start().await?;
-    rig.logger.answer(Some(Code::Unavailable));
+    rig.logger.fail_with(Some(Code::Unavailable));
     rig.sign_in_admin().await?;
     rig.until_metric("auth_outbox_waiting{recipient=\"logger\"} 1").await?;
     let mut database = rig.database().await?;
@@ -145,18 +148,18 @@ async fn a_letter_that_nobody_takes_fails_after_three_days() -> Result<()> {
     let reason: String = sqlx::query_scalar("SELECT reason FROM outbox WHERE failed_at IS NOT NULL")
         .fetch_one(&mut database)
         .await?;
-    assert_eq!(reason, "gave up after 73 h; last error: Unavailable: as the test wants it");
+    assert_eq!(reason, "gave up after 73 h; last error: Unavailable: set by the test");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_mail_that_takes_longer_than_its_lease_is_delivered_by_one_replica() -> Result<()> {
+async fn renews_the_lease_of_a_slow_mail() -> Result<()> {
     let rig = Rig::start().await?;
     let signed_in = rig.sign_in_admin().await?;
     rig.mail.hold(true);
     rig.client()?.sign_out(on_behalf(&signed_in, SignOutRequest::default())?).await?;
     let mut database = rig.database().await?;
-    // The first lease has 15 s.
+    // The first lease is 15 s long.
     until("the lease is extended", async || {
         let held: Option<f64> = sqlx::query_scalar(
             "SELECT extract(epoch FROM leased_until - created_at)::float8 FROM outbox WHERE recipient = 'mail'",
@@ -173,14 +176,14 @@ async fn a_mail_that_takes_longer_than_its_lease_is_delivered_by_one_replica() -
     Ok(())
 }
 
-/// As after a week in which the logger was away.
+/// The state after a long outage of the logger.
 #[tokio::test]
-async fn many_letters_are_counted_within_bounds_and_leave_the_replica_ready() -> Result<()> {
+async fn stays_ready_with_many_letters_and_counts_up_to_a_bound() -> Result<()> {
     const LETTERS: i64 = 200_000;
     const COUNTED: u64 = 10_000;
     let rig = Rig::without_peers().await?;
     let mut database = rig.database().await?;
-    // Due later, so that no relay takes them. Without statistics, as right after a burst.
+    // Due later, so that no relay leases them. Without statistics, as right after a burst.
     sqlx::query("ALTER TABLE outbox SET (autovacuum_enabled = false)").execute(&mut database).await?;
     let fill = "INSERT INTO outbox (id, recipient, payload, created_at, due_at, failed_at) \
                 SELECT gen_random_uuid(), 'logger', '{}', now() - interval '1 hour' + n * interval '1 ms', \
@@ -198,9 +201,9 @@ async fn many_letters_are_counted_within_bounds_and_leave_the_replica_ready() ->
     Ok(())
 }
 
-/// The plan, not the time: it must not depend on how busy the machine is.
+/// Checks the plan and not the time, so that a busy machine does not matter.
 #[tokio::test]
-async fn a_count_reads_no_more_entries_of_an_index_than_it_counts() -> Result<()> {
+async fn a_count_reads_only_the_index_entries_that_it_counts() -> Result<()> {
     const ROWS: i64 = 30_000;
     let rig = Rig::without_peers().await?;
     let mut database = rig.database().await?;
@@ -208,10 +211,10 @@ async fn a_count_reads_no_more_entries_of_an_index_than_it_counts() -> Result<()
                 SELECT gen_random_uuid(), 'logger', '{}', now(), now() + interval '1 hour', \
                   CASE WHEN n % 2 = 0 THEN now() END FROM generate_series(1, $1) AS n";
     sqlx::query(fill).bind(ROWS).execute(&mut database).await?;
-    let noted = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx"))?;
-    let queries = noted.map(|file| {
-        let noted: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file?.path())?)?;
-        Ok(noted["query"].as_str().unwrap_or_default().to_owned())
+    let cached = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx"))?;
+    let queries = cached.map(|file| {
+        let cached: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file?.path())?)?;
+        Ok(cached["query"].as_str().unwrap_or_default().to_owned())
     });
     let queries = queries.collect::<Result<Vec<String>>>()?;
     let find =

@@ -1,4 +1,4 @@
-//! A logger and a mail service that remember what they were told. They may come late.
+//! Stand-ins for the logger and mail, which record what they receive and may start late.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,67 +17,67 @@ use weft_proto::weft::mail::v1::{SendRequest, SendResponse};
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::metrics::Metrics;
 
-/// What came, with the trace that it came in.
+/// What was received, each with the traceparent of its call.
 #[derive(Debug, Default)]
-struct Seen {
+struct Received {
     entries: Mutex<Vec<(Entry, String)>>,
     mails: Mutex<Vec<(SendRequest, String)>>,
-    answer: Mutex<Option<Code>>,
+    failure: Mutex<Option<Code>>,
     held: watch::Sender<bool>,
 }
 
-/// One server with both faces.
+/// A server that implements both services.
 #[derive(Debug)]
 pub(crate) struct Peer {
     address: SocketAddr,
-    seen: Arc<Seen>,
+    received: Arc<Received>,
 }
 
 impl Peer {
     pub(crate) async fn start() -> Result<Self> {
-        let peer = Self::away()?;
-        peer.arrive().await?;
+        let peer = Self::stopped()?;
+        peer.listen().await?;
         Ok(peer)
     }
 
-    /// One that is not there yet.
-    pub(crate) fn away() -> Result<Self> {
+    /// A peer that does not listen yet.
+    pub(crate) fn stopped() -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], weft_devstack::free_port()?));
-        Ok(Self { address, seen: Arc::default() })
+        Ok(Self { address, received: Arc::default() })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) async fn arrive(&self) -> Result<()> {
+    pub(crate) async fn listen(&self) -> Result<()> {
         let listener = TcpListener::bind(self.address).await?;
-        let face = Face(Arc::clone(&self.seen));
+        let handlers = Handlers(Arc::clone(&self.received));
         let server = Server::new(&Metrics::default(), Shutdown::default())
-            .serving(LogServiceServer::new(face.clone()))
-            .serving(MailServiceServer::new(face));
+            .serving(LogServiceServer::new(handlers.clone()))
+            .serving(MailServiceServer::new(handlers));
         tokio::spawn(server.serve(listener));
         Ok(())
     }
 
-    /// Every mail, once for each call that brought it.
+    /// Number of mails received, repeats included.
     pub(crate) fn copies(&self) -> usize {
-        self.seen.mails.lock().unwrap().len()
+        self.received.mails.lock().unwrap().len()
     }
 
-    /// Every call is answered so from now on.
-    pub(crate) fn answer(&self, code: Option<Code>) {
-        *self.seen.answer.lock().unwrap() = code;
+    /// Makes every further call fail with this code, or succeed.
+    pub(crate) fn fail_with(&self, code: Option<Code>) {
+        *self.received.failure.lock().unwrap() = code;
     }
 
-    /// Whether calls wait from now on.
+    /// Makes further calls wait, or releases them.
     pub(crate) fn hold(&self, held: bool) {
-        self.seen.held.send_replace(held);
+        self.received.held.send_replace(held);
     }
 
-    /// What was written, each entry once.
+    /// The entries received, without repeats.
     pub(crate) fn entries(&self) -> Vec<(Entry, String)> {
-        let mut entries = self.seen.entries.lock().unwrap().clone();
+        let mut entries = self.received.entries.lock().unwrap().clone();
         let mut ids = std::collections::HashSet::new();
         entries.retain(|(entry, _)| ids.insert(entry.id.clone()));
         entries
@@ -87,9 +87,9 @@ impl Peer {
         self.entries().iter().any(|(entry, _)| entry.data == data)
     }
 
-    /// What was sent, each mail once.
+    /// The mails received, without repeats.
     pub(crate) fn mails(&self) -> Vec<(SendRequest, String)> {
-        let mut mails = self.seen.mails.lock().unwrap().clone();
+        let mut mails = self.received.mails.lock().unwrap().clone();
         let mut ids = std::collections::HashSet::new();
         mails.retain(|(mail, _)| ids.insert(mail.id.clone()));
         mails
@@ -97,12 +97,12 @@ impl Peer {
 }
 
 #[derive(Debug, Clone)]
-struct Face(Arc<Seen>);
+struct Handlers(Arc<Received>);
 
-impl Face {
-    fn answer(&self) -> Result<(), Status> {
-        match *self.0.answer.lock().unwrap() {
-            Some(code) => Err(Status::new(code, "as the test wants it")),
+impl Handlers {
+    fn check(&self) -> Result<(), Status> {
+        match *self.0.failure.lock().unwrap() {
+            Some(code) => Err(Status::new(code, "set by the test")),
             None => Ok(()),
         }
     }
@@ -114,13 +114,13 @@ fn trace<T>(request: &Request<T>) -> String {
 }
 
 #[tonic::async_trait]
-impl LogService for Face {
+impl LogService for Handlers {
     async fn write(&self, _: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
-        Err(Status::permission_denied("authentication writes nothing but records"))
+        Err(Status::permission_denied("authentication writes only audit records"))
     }
 
     async fn write_audit(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
-        self.answer()?;
+        self.check()?;
         let trace = trace(&request);
         let entry = request.into_inner().entry.unwrap_or_default();
         self.0.entries.lock().unwrap().push((entry, trace));
@@ -128,20 +128,20 @@ impl LogService for Face {
     }
 
     async fn write_many(&self, _: Request<WriteManyRequest>) -> Result<Response<WriteManyResponse>, Status> {
-        Err(Status::unimplemented("authentication writes one by one"))
+        Err(Status::unimplemented("authentication writes single entries"))
     }
 
     async fn query(&self, _: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
-        Err(Status::unimplemented("authentication asks for nothing"))
+        Err(Status::unimplemented("authentication does not query"))
     }
 }
 
 #[tonic::async_trait]
-impl MailService for Face {
+impl MailService for Handlers {
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
-        // The sender is in this very value.
+        // Fails only without a sender, which `self` holds.
         let _ = self.0.held.subscribe().wait_for(|held| !held).await;
-        self.answer()?;
+        self.check()?;
         let trace = trace(&request);
         self.0.mails.lock().unwrap().push((request.into_inner(), trace));
         Ok(Response::new(SendResponse::default()))

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
 
 use crate::helpers::Rig;
 
-const HOW: &str = "run services/authentication/prepare-queries.sh";
+const FIX: &str = "run services/authentication/prepare-queries.sh";
 
 fn sources(folder: &Path, into: &mut String) -> Result<()> {
     for file in fs::read_dir(folder)? {
@@ -22,7 +22,7 @@ fn sources(folder: &Path, into: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// As the compiler reads a literal: a backslash at the end of a line takes the blanks of the next one with it.
+/// Joins continued lines of string literals as the compiler does: a backslash at the end of a line removes the indentation of the next.
 fn joined(source: &str) -> String {
     let mut parts = source.split("\\\n");
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -33,7 +33,7 @@ fn joined(source: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_was_noted_of_every_query_is_what_the_migrated_store_says_of_it() -> Result<()> {
+async fn cached_query_descriptions_match_the_migrated_database() -> Result<()> {
     let rig = Rig::start().await?;
     let mut database = rig.database().await?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -42,13 +42,13 @@ async fn what_was_noted_of_every_query_is_what_the_migrated_store_says_of_it() -
     let source = joined(&source);
     let mut seen = HashSet::new();
     for file in fs::read_dir(root.join(".sqlx"))? {
-        let noted: Value = serde_json::from_str(&fs::read_to_string(file?.path())?)?;
-        let query = noted["query"].as_str().context("no query")?;
-        ensure!(source.contains(query), "nothing asks this any more; {HOW}: {query}");
-        let said = (&mut database).describe(AssertSqlSafe(query).into_sql_str()).await?;
-        assert_eq!(serde_json::to_value(&said)?, noted["describe"], "{HOW}: {query}");
+        let cached: Value = serde_json::from_str(&fs::read_to_string(file?.path())?)?;
+        let query = cached["query"].as_str().context("no query")?;
+        ensure!(source.contains(query), "no code runs this query any more; {FIX}: {query}");
+        let described = (&mut database).describe(AssertSqlSafe(query).into_sql_str()).await?;
+        assert_eq!(serde_json::to_value(&described)?, cached["describe"], "{FIX}: {query}");
         seen.insert(query.to_owned());
     }
-    assert!(seen.len() > 20, "only {} queries are noted", seen.len());
+    assert!(seen.len() > 20, "only {} queries are cached", seen.len());
     Ok(())
 }

@@ -10,8 +10,7 @@ fn migrations() -> Result<i64> {
 }
 
 #[tokio::test]
-async fn replicas_that_start_together_on_an_empty_store_migrate_once_and_make_one_key_and_one_first_user()
--> Result<()> {
+async fn replicas_that_start_together_create_one_key_and_one_first_user() -> Result<()> {
     let rig = Rig::without_store().await?;
     let replicas =
         [rig.replica("second", ServiceOptions::default())?, rig.replica("third", ServiceOptions::default())?];
@@ -28,7 +27,7 @@ async fn replicas_that_start_together_on_an_empty_store_migrate_once_and_make_on
                 .await?;
         assert_eq!(count, rows, "{table}");
     }
-    // What one has begun, another goes on with.
+    // Another replica accepts the session.
     let mut token = refresh_token(&rig.sign_in_admin().await?);
     let mut keys = Vec::new();
     for replica in &replicas {

@@ -10,7 +10,7 @@ use weft_proto::weft::deadletter::v1::dead_letter_service_client::DeadLetterServ
 use weft_proto::weft::deadletter::v1::{GetRequest, ListRequest};
 
 use crate::helpers::{
-    ADMIN, PASSWORD, Rig, from, new_user, on_behalf, refresh_token, retry_after, sign_in, until,
+    ADMIN, PASSWORD, Rig, new_user, on_behalf, refresh_token, retry_after, sign_in, sign_in_from, until,
 };
 
 const CONSOLE: &str = "https://shop.example.com";
@@ -53,7 +53,7 @@ async fn outbox_is_empty(rig: &Rig) -> Result<()> {
     .await
 }
 
-async fn refused(rig: &Rig, request: ResetPasswordRequest) -> Result<Code> {
+async fn reset_code(rig: &Rig, request: ResetPasswordRequest) -> Result<Code> {
     Ok(rig.client()?.reset_password(request).await.map_or_else(|status| status.code(), |_| Code::Ok))
 }
 
@@ -66,36 +66,36 @@ async fn a_link_sets_a_new_password_once_and_ends_all_sessions() -> Result<()> {
     client.request_password_reset(ask("ADA@example.com", "10.0.0.1")).await?;
     let token = mailed(&rig, 1).await?;
     assert_eq!(rig.mail.mails()[0].0.to, ADA);
-    assert_eq!(refused(&rig, reset(&token, "short")).await?, Code::InvalidArgument);
+    assert_eq!(reset_code(&rig, reset(&token, "short")).await?, Code::InvalidArgument);
     client.reset_password(reset(&token, NEW)).await?;
     let refresh = RefreshRequest { refresh_token: refresh_token(&ada) };
     assert_eq!(client.refresh(refresh).await.unwrap_err().code(), Code::Unauthenticated);
     let over = client.get_user(on_behalf(&ada, GetUserRequest {})?).await.unwrap_err();
     assert_eq!(over.code(), Code::Unauthenticated);
-    let old = client.sign_in(from("10.0.0.2", ADA, PASSWORD)).await.unwrap_err();
+    let old = client.sign_in(sign_in_from("10.0.0.2", ADA, PASSWORD)).await.unwrap_err();
     assert_eq!(old.code(), Code::Unauthenticated);
-    client.sign_in(from("10.0.0.3", ADA, NEW)).await?;
-    assert_eq!(refused(&rig, reset(&token, "and yet another password")).await?, Code::NotFound);
-    until("it is logged", async || {
+    client.sign_in(sign_in_from("10.0.0.3", ADA, NEW)).await?;
+    assert_eq!(reset_code(&rig, reset(&token, "and yet another password")).await?, Code::NotFound);
+    until("the logger has the entry", async || {
         rig.logger.has_entry("ada@example.com set a new password by a reset link")
     })
     .await?;
-    client.sign_in(from("10.0.0.3", ADA, NEW)).await.map(drop).map_err(Into::into)
+    client.sign_in(sign_in_from("10.0.0.3", ADA, NEW)).await.map(drop).map_err(Into::into)
 }
 
 #[tokio::test]
-async fn a_reset_whose_reply_was_lost_may_be_repeated_and_counts_as_a_guess() -> Result<()> {
+async fn a_reset_may_be_repeated_and_the_repeat_counts_as_a_guess() -> Result<()> {
     let rig = with_console().await?;
     let mut client = rig.client()?;
     rig.user(ADA).await?;
     client.request_password_reset(ask(ADA, "10.0.0.1")).await?;
     let token = mailed(&rig, 1).await?;
-    let twins = [0, 1].map(|_| {
+    let repeats = [0, 1].map(|_| {
         let (mut client, request) = (client.clone(), reset(&token, NEW));
         tokio::spawn(async move { client.reset_password(request).await })
     });
-    for twin in twins {
-        twin.await??;
+    for repeat in repeats {
+        repeat.await??;
     }
     sqlx::query("UPDATE sign_in_failures SET failures = 25, last_at = now()")
         .execute(&mut rig.database().await?)
@@ -106,14 +106,14 @@ async fn a_reset_whose_reply_was_lost_may_be_repeated_and_counts_as_a_guess() ->
 }
 
 #[tokio::test]
-async fn nobody_and_the_inactive_get_the_same_answer_and_no_mail() -> Result<()> {
+async fn unknown_and_inactive_users_get_the_same_response_and_no_mail() -> Result<()> {
     let rig = with_console().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
     let ada = rig.user(ADA).await?;
     client.deactivate_user(on_behalf(&admin, DeactivateUserRequest { user_id: ada.id })?).await?;
     outbox_is_empty(&rig).await?;
-    // With the logger and mail held up, what is written for each of them can be compared.
+    // Records the letters of the requests, so that they can be compared.
     let mut database = rig.database().await?;
     sqlx::query("CREATE TABLE seen AS SELECT * FROM outbox").execute(&mut database).await?;
     sqlx::query("CREATE RULE seen AS ON INSERT TO outbox DO ALSO INSERT INTO seen SELECT NEW.*")
@@ -135,11 +135,11 @@ async fn nobody_and_the_inactive_get_the_same_answer_and_no_mail() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_token_is_nowhere_but_in_the_mail() -> Result<()> {
+async fn a_token_exists_only_in_the_mail() -> Result<()> {
     let options = ServiceOptions::default().env("AUTH_CONSOLE_URL", CONSOLE).env("WEFT_LOG", "trace");
     let rig = Rig::with(options).await?;
     let mut client = rig.client()?;
-    rig.mail.answer(Some(Code::FailedPrecondition));
+    rig.mail.fail_with(Some(Code::FailedPrecondition));
     client.request_password_reset(ask(ADMIN, "10.0.0.1")).await?;
     rig.until_metric("auth_outbox_failed{recipient=\"mail\"} 1").await?;
     let admin = rig.sign_in_admin().await?;
@@ -151,8 +151,8 @@ async fn a_token_is_nowhere_but_in_the_mail() -> Result<()> {
         serde_json::from_slice(&letters.get(get).await?.into_inner().content.context("no content")?.body)?;
     assert_eq!((&body["template"], &body["values"]), (&"password-reset".into(), &serde_json::json!({})));
 
-    // Replayed, it has a new link.
-    rig.mail.answer(None);
+    // A replayed letter gets a new link.
+    rig.mail.fail_with(None);
     let replay = weft_proto::weft::deadletter::v1::ReplayRequest { id: listed[0].id.clone() };
     letters.replay(on_behalf(&admin, replay)?).await?;
     let token = mailed(&rig, 1).await?;
@@ -166,7 +166,7 @@ async fn a_token_is_nowhere_but_in_the_mail() -> Result<()> {
 }
 
 #[tokio::test]
-async fn mails_are_limited_by_network_and_by_address_whoever_has_it() -> Result<()> {
+async fn limits_mails_by_network_and_by_address() -> Result<()> {
     let options =
         ServiceOptions::default().env("AUTH_CONSOLE_URL", CONSOLE).env("AUTH_SIGN_IN_PER_MINUTE", "3");
     let rig = Rig::with(options).await?;
@@ -187,13 +187,13 @@ async fn mails_are_limited_by_network_and_by_address_whoever_has_it() -> Result<
         assert_eq!(limited.code(), Code::ResourceExhausted, "{email}");
         assert!(retry_after(&limited).is_some_and(|wait| (60..=1_200).contains(&wait)), "{limited:?}");
     }
-    // Signing in has an allowance of its own.
-    client.sign_in(from("10.0.0.1", ADMIN, PASSWORD)).await?;
+    // The limit of sign-ins is separate.
+    client.sign_in(sign_in_from("10.0.0.1", ADMIN, PASSWORD)).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn an_expired_link_and_one_that_a_newer_password_has_overtaken_are_of_no_use() -> Result<()> {
+async fn rejects_an_expired_link_and_one_older_than_the_password() -> Result<()> {
     let rig = with_console().await?;
     let mut client = rig.client()?;
     rig.user(ADA).await?;
@@ -205,24 +205,24 @@ async fn an_expired_link_and_one_that_a_newer_password_has_overtaken_are_of_no_u
     let life: f64 = sqlx::query_scalar(life).fetch_one(&mut database).await?;
     assert!(life <= 1_800.0 && life > 1_500.0, "{life}");
     sqlx::query("UPDATE password_resets SET expires_at = now()").execute(&mut database).await?;
-    assert_eq!(refused(&rig, reset(&token, NEW)).await?, Code::NotFound);
+    assert_eq!(reset_code(&rig, reset(&token, NEW)).await?, Code::NotFound);
 
     client.request_password_reset(ask(ADA, "10.0.0.1")).await?;
     let token = mailed(&rig, 2).await?;
     let (current_password, new_password) = (PASSWORD.to_owned(), NEW.to_owned());
     let change = ChangePasswordRequest { current_password, new_password };
     client.change_password(on_behalf(&ada, change)?).await?;
-    assert_eq!(refused(&rig, reset(&token, "and yet another password")).await?, Code::NotFound);
-    for rubbish in ["", "x", &"A".repeat(43), &"A".repeat(1 << 20)] {
-        assert_eq!(refused(&rig, reset(rubbish, NEW)).await?, Code::NotFound);
+    assert_eq!(reset_code(&rig, reset(&token, "and yet another password")).await?, Code::NotFound);
+    for invalid in ["", "x", &"A".repeat(43), &"A".repeat(1 << 20)] {
+        assert_eq!(reset_code(&rig, reset(invalid, NEW)).await?, Code::NotFound);
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_mail_that_could_not_be_sent_for_half_an_hour_is_given_up() -> Result<()> {
+async fn gives_up_a_mail_after_half_an_hour() -> Result<()> {
     let rig = with_console().await?;
-    rig.mail.answer(Some(Code::Unavailable));
+    rig.mail.fail_with(Some(Code::Unavailable));
     rig.client()?.request_password_reset(ask(ADMIN, "10.0.0.1")).await?;
     let aged =
         "UPDATE outbox SET created_at = now() - interval '31 minutes', due_at = now(), leased_until = NULL";
@@ -255,7 +255,7 @@ async fn an_admin_starts_a_reset_for_an_active_user() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_a_console_a_reset_is_refused_for_everybody() -> Result<()> {
+async fn refuses_resets_without_a_console_url() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;

@@ -6,7 +6,7 @@ use weft_proto::weft::auth::v1::{
     RevokeSessionRequest, SignInResponse, SignOutRequest,
 };
 
-use crate::helpers::{ADMIN, Client, PASSWORD, Rig, from, on_behalf, refresh_token, until};
+use crate::helpers::{ADMIN, Client, PASSWORD, Rig, on_behalf, refresh_token, sign_in_from, until};
 
 async fn refresh(client: &mut Client, token: &str) -> Result<RefreshResponse, tonic::Status> {
     let request = RefreshRequest { refresh_token: token.to_owned() };
@@ -17,15 +17,15 @@ fn next(reply: &RefreshResponse) -> String {
     reply.tokens.as_ref().map(|tokens| tokens.refresh_token.clone()).unwrap_or_default()
 }
 
-/// Lets the grace of superseded tokens pass.
-async fn half_a_minute_passes(rig: &Rig) -> Result<()> {
+/// Lets the grace period of superseded tokens pass.
+async fn pass_grace_period(rig: &Rig) -> Result<()> {
     let earlier = "UPDATE refresh_tokens SET used_at = used_at - interval '31 seconds'";
     sqlx::query(earlier).execute(&mut rig.database().await?).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_superseded_refresh_token_is_a_replay_after_half_a_minute_and_ends_the_session() -> Result<()> {
+async fn a_superseded_token_ends_the_session_after_the_grace_period() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let first = rig.sign_in_admin().await?;
@@ -35,10 +35,10 @@ async fn a_superseded_refresh_token_is_a_replay_after_half_a_minute_and_ends_the
     let tokens = second.tokens.as_ref().context("no tokens")?;
     assert_eq!(tokens.session_id, first.tokens.as_ref().context("no tokens")?.session_id);
     let third = refresh(&mut client, &next(&second)).await?;
-    refresh(&mut client, &refresh_token(&first)).await.context("a tab that was overtaken")?;
+    refresh(&mut client, &refresh_token(&first)).await.context("a superseded token in the grace period")?;
 
-    half_a_minute_passes(&rig).await?;
-    // A thief, or the owner after a thief: nobody can tell which.
+    pass_grace_period(&rig).await?;
+    // Either a thief, or the owner after a thief.
     let replay = refresh(&mut client, &refresh_token(&first)).await.unwrap_err();
     assert_eq!(replay.code(), Code::Unauthenticated);
     let cut_off = refresh(&mut client, &next(&third)).await.unwrap_err();
@@ -53,21 +53,21 @@ async fn a_superseded_refresh_token_is_a_replay_after_half_a_minute_and_ends_the
     })
     .await?;
     refresh(&mut client, &refresh_token(&bystander)).await?;
-    for rubbish in ["", "x", &"A".repeat(43), &"A".repeat(1 << 20)] {
-        assert_eq!(refresh(&mut client, rubbish).await.unwrap_err().code(), Code::Unauthenticated);
+    for invalid in ["", "x", &"A".repeat(43), &"A".repeat(1 << 20)] {
+        assert_eq!(refresh(&mut client, invalid).await.unwrap_err().code(), Code::Unauthenticated);
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_refresh_whose_reply_was_lost_may_be_repeated_however_late() -> Result<()> {
+async fn a_refresh_whose_reply_was_lost_may_be_repeated_at_any_time() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let token = refresh_token(&rig.sign_in_admin().await?);
     let mut last = None;
     for _ in 0..3 {
         last = Some(refresh(&mut client, &token).await?);
-        half_a_minute_passes(&rig).await?;
+        pass_grace_period(&rig).await?;
     }
     let last = next(last.as_ref().context("no reply")?);
     refresh(&mut client, &last).await?;
@@ -75,13 +75,13 @@ async fn a_refresh_whose_reply_was_lost_may_be_repeated_however_late() -> Result
 }
 
 #[tokio::test]
-async fn a_sibling_of_a_used_refresh_token_is_a_replay_after_half_a_minute() -> Result<()> {
+async fn a_sibling_of_a_used_token_is_a_replay_after_the_grace_period() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let token = refresh_token(&rig.sign_in_admin().await?);
     let (thief, owner) = (refresh(&mut client, &token).await?, refresh(&mut client, &token).await?);
     refresh(&mut client, &next(&thief)).await?;
-    half_a_minute_passes(&rig).await?;
+    pass_grace_period(&rig).await?;
     for token in [next(&owner), next(&thief)] {
         assert_eq!(refresh(&mut client, &token).await.unwrap_err().code(), Code::Unauthenticated);
     }
@@ -89,7 +89,7 @@ async fn a_sibling_of_a_used_refresh_token_is_a_replay_after_half_a_minute() -> 
 }
 
 #[tokio::test]
-async fn of_refreshes_at_once_with_one_token_each_is_answered_and_any_answer_goes_on() -> Result<()> {
+async fn concurrent_refreshes_with_one_token_all_succeed() -> Result<()> {
     let rig = Rig::start().await?;
     let mut token = refresh_token(&rig.sign_in_admin().await?);
     for round in 0..5 {
@@ -104,14 +104,14 @@ async fn of_refreshes_at_once_with_one_token_each_is_answered_and_any_answer_goe
             replies.push(tab.await??);
         }
         token = next(&replies[round % replies.len()]);
-        half_a_minute_passes(&rig).await?;
+        pass_grace_period(&rig).await?;
     }
     Ok(())
 }
 
-/// A replica of the version before writes no parents, and runs beside this one during an update.
+/// A replica of the previous version, which runs beside this one during an update, writes no parents.
 #[tokio::test]
-async fn a_token_that_the_version_before_has_replaced_is_a_replay() -> Result<()> {
+async fn a_token_superseded_by_the_previous_version_is_a_replay() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let first = refresh_token(&rig.sign_in_admin().await?);
@@ -128,7 +128,7 @@ async fn a_token_that_the_version_before_has_replaced_is_a_replay() -> Result<()
 }
 
 #[tokio::test]
-async fn a_session_ends_when_it_is_idle_and_at_its_absolute_end_however_busy() -> Result<()> {
+async fn a_session_ends_when_idle_and_at_its_absolute_end() -> Result<()> {
     let options =
         ServiceOptions::default().env("AUTH_SESSION_IDLE", "5s").env("AUTH_SESSION_ABSOLUTE", "10s");
     let rig = Rig::with(options).await?;
@@ -159,14 +159,14 @@ async fn a_session_ends_when_it_is_idle_and_at_its_absolute_end_however_busy() -
     assert_eq!(refresh(&mut client, &refresh_token(&idle)).await.unwrap_err().code(), Code::Unauthenticated);
     let refused = client.list_sessions(on_behalf(&idle, ListSessionsRequest {})?).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
-    // What has ended by itself is not signed out: nobody gets a mail about it.
+    // An expired session is not signed out, and causes no mail.
     let ended = client.sign_out(on_behalf(&idle, SignOutRequest::default())?).await?.into_inner().ended;
     assert_eq!(ended, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn each_sign_out_that_ends_something_sends_one_mail() -> Result<()> {
+async fn each_effective_sign_out_sends_one_mail() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let sessions: Vec<SignInResponse> = vec![
@@ -180,7 +180,7 @@ async fn each_sign_out_that_ends_something_sends_one_mail() -> Result<()> {
     assert_eq!(client.sign_out(by_caller).await?.into_inner().ended, 1);
     let again = on_behalf(&sessions[0], SignOutRequest::default())?;
     assert_eq!(client.sign_out(again).await?.into_inner().ended, 0);
-    // A client that never got the reply to its last refresh has only the token before.
+    // A client whose last refresh reply was lost has only the previous token.
     refresh(&mut client, &refresh_token(&sessions[1])).await?;
     let by_token = SignOutRequest { refresh_token: refresh_token(&sessions[1]), everywhere: false };
     assert_eq!(client.sign_out(by_token.clone()).await?.into_inner().ended, 1);
@@ -201,7 +201,7 @@ async fn each_sign_out_that_ends_something_sends_one_mail() -> Result<()> {
     }
     assert!(mails.iter().any(|(mail, _)| mail.values["address"] == "10.1.2.3"));
     assert_eq!(mails.iter().filter(|(mail, _)| mail.values["everywhere"] == "true").count(), 1);
-    until("the logger hears of each", async || {
+    until("the logger has an entry for each", async || {
         rig.logger.entries().iter().filter(|(entry, _)| entry.data.contains("logged out")).count() == 3
     })
     .await?;
@@ -214,7 +214,7 @@ async fn each_sign_out_that_ends_something_sends_one_mail() -> Result<()> {
 }
 
 #[tokio::test]
-async fn everywhere_needs_a_caller_whose_session_is_open() -> Result<()> {
+async fn signing_out_everywhere_needs_an_open_session() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let (open, ended) = (rig.sign_in_admin().await?, rig.sign_in_admin().await?);
@@ -240,7 +240,7 @@ async fn signing_out_with_a_replay_ends_the_session_and_warns() -> Result<()> {
     let first = rig.sign_in_admin().await?;
     let second = refresh(&mut client, &refresh_token(&first)).await?;
     let third = refresh(&mut client, &next(&second)).await?;
-    half_a_minute_passes(&rig).await?;
+    pass_grace_period(&rig).await?;
     let replay = SignOutRequest { refresh_token: refresh_token(&first), everywhere: false };
     assert_eq!(client.sign_out(replay).await?.into_inner().ended, 1);
     assert_eq!(refresh(&mut client, &next(&third)).await.unwrap_err().code(), Code::Unauthenticated);
@@ -249,12 +249,12 @@ async fn signing_out_with_a_replay_ends_the_session_and_warns() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_person_sees_and_ends_only_their_own_sessions() -> Result<()> {
+async fn a_user_lists_and_ends_only_their_own_sessions() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     rig.user("ada@example.com").await?;
-    let one = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
-    let two = client.sign_in(from("10.0.0.2", "ada@example.com", PASSWORD)).await?.into_inner();
+    let one = client.sign_in(sign_in_from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+    let two = client.sign_in(sign_in_from("10.0.0.2", "ada@example.com", PASSWORD)).await?.into_inner();
     let admin = rig.sign_in_admin().await?;
     let id = |reply: &SignInResponse| reply.tokens.as_ref().unwrap().session_id.clone();
     let list = async |client: &mut Client| -> Result<_> {
@@ -268,8 +268,8 @@ async fn a_person_sees_and_ends_only_their_own_sessions() -> Result<()> {
     let revoke = |session_id: &str| RevokeSessionRequest { session_id: session_id.to_owned() };
     let foreign = client.revoke_session(on_behalf(&two, revoke(&id(&admin)))?).await.unwrap_err();
     assert_eq!(foreign.code(), Code::NotFound);
-    let rubbish = client.revoke_session(on_behalf(&two, revoke("x"))?).await.unwrap_err();
-    assert_eq!(rubbish.code(), Code::InvalidArgument);
+    let invalid = client.revoke_session(on_behalf(&two, revoke("x"))?).await.unwrap_err();
+    assert_eq!(invalid.code(), Code::InvalidArgument);
     for _ in 0..2 {
         client.revoke_session(on_behalf(&two, revoke(&id(&one)))?).await?;
     }
@@ -280,22 +280,22 @@ async fn a_person_sees_and_ends_only_their_own_sessions() -> Result<()> {
 
     let nobody = client.list_sessions(Request::new(ListSessionsRequest {})).await.unwrap_err();
     assert_eq!(nobody.code(), Code::Unauthenticated);
-    let mut half = Request::new(ListSessionsRequest {});
-    half.metadata_mut().insert("weft-user-id", "x".parse()?);
-    assert_eq!(client.list_sessions(half).await.unwrap_err().code(), Code::Unauthenticated);
+    let mut incomplete = Request::new(ListSessionsRequest {});
+    incomplete.metadata_mut().insert("weft-user-id", "x".parse()?);
+    assert_eq!(client.list_sessions(incomplete).await.unwrap_err().code(), Code::Unauthenticated);
     Ok(())
 }
 
-/// As after many: only then is a wait long enough for a busy machine to see it. Fails where nothing was counted.
+/// Simulates many failures, so that the wait is long enough to be observed on a busy machine.
 const MANY_FAILURES: &str = "UPDATE sign_in_failures SET failures = failures + 25, last_at = now()";
 
 #[tokio::test]
-async fn a_new_password_ends_the_other_sessions_and_wrong_ones_are_slowed() -> Result<()> {
+async fn a_password_change_ends_other_sessions_and_limits_wrong_passwords() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     rig.user("ada@example.com").await?;
-    let this = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
-    let other = client.sign_in(from("10.0.0.2", "ada@example.com", PASSWORD)).await?.into_inner();
+    let this = client.sign_in(sign_in_from("10.0.0.1", "ada@example.com", PASSWORD)).await?.into_inner();
+    let other = client.sign_in(sign_in_from("10.0.0.2", "ada@example.com", PASSWORD)).await?.into_inner();
     let change = |current: &str, new: &str| {
         let (current_password, new_password) = (current.to_owned(), new.to_owned());
         on_behalf(&this, ChangePasswordRequest { current_password, new_password })
@@ -306,11 +306,11 @@ async fn a_new_password_ends_the_other_sessions_and_wrong_ones_are_slowed() -> R
     client.change_password(change(PASSWORD, "the next good password")?).await?;
     assert_eq!(refresh(&mut client, &refresh_token(&other)).await.unwrap_err().code(), Code::Unauthenticated);
     refresh(&mut client, &refresh_token(&this)).await?;
-    let old = client.sign_in(from("10.0.0.3", "ada@example.com", PASSWORD)).await.unwrap_err();
+    let old = client.sign_in(sign_in_from("10.0.0.3", "ada@example.com", PASSWORD)).await.unwrap_err();
     assert_eq!(old.code(), Code::Unauthenticated);
-    client.sign_in(from("10.0.0.4", "ada@example.com", "the next good password")).await?;
+    client.sign_in(sign_in_from("10.0.0.4", "ada@example.com", "the next good password")).await?;
 
-    // The reply to the change may have been lost: its repeat is answered like it, and counts like a wrong password.
+    // A repeat of the change, whose reply may have been lost, succeeds and counts like a wrong password.
     client.change_password(change(PASSWORD, "the next good password")?).await?;
     sqlx::query(MANY_FAILURES).execute(&mut rig.database().await?).await?;
     let slowed = client.change_password(change(PASSWORD, "the next good password")?).await.unwrap_err();

@@ -5,9 +5,9 @@ use tonic::{Code, Status};
 use weft_devstack::ServiceOptions;
 use weft_proto::weft::auth::v1::{DeactivateUserRequest, GetSigningKeysRequest, Role};
 
-use crate::helpers::{ADMIN, Client, PASSWORD, Rig, from, new_user, on_behalf, sign_in, until};
+use crate::helpers::{ADMIN, Client, PASSWORD, Rig, new_user, on_behalf, sign_in, sign_in_from, until};
 
-/// Checks a token as the broker does.
+/// Verifies a token as the broker does.
 pub(crate) async fn verify(client: &mut Client, token: &str) -> Result<Value> {
     let jwks = client.get_signing_keys(GetSigningKeysRequest {}).await?.into_inner().jwks;
     let jwks: Value = serde_json::from_str(&jwks)?;
@@ -22,7 +22,7 @@ pub(crate) async fn verify(client: &mut Client, token: &str) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn the_first_user_signs_in_and_the_token_says_who_and_the_logger_hears_of_it() -> Result<()> {
+async fn the_first_user_signs_in_and_the_logger_gets_an_entry() -> Result<()> {
     let rig = Rig::with(ServiceOptions::default().env("AUTH_ISSUER", "weft:shop/shop")).await?;
     let mut client = rig.client()?;
     let reply = client.sign_in(sign_in("admin@example.COM", PASSWORD)).await?.into_inner();
@@ -35,7 +35,7 @@ async fn the_first_user_signs_in_and_the_token_says_who_and_the_logger_hears_of_
     assert_eq!((claims["role"].as_str(), claims["email"].as_str()), (Some("admin"), Some(ADMIN)));
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 300);
 
-    until("the logger hears of it", async || rig.logger.has_entry(&format!("{ADMIN} logged in"))).await?;
+    until("the logger has the entry", async || rig.logger.has_entry(&format!("{ADMIN} logged in"))).await?;
     let (entry, _) = rig.logger.entries().remove(0);
     assert_eq!((entry.service.as_str(), entry.name.as_str()), ("authentication", "authentication"));
     assert_eq!(entry.attributes["session.id"], tokens.session_id);
@@ -43,7 +43,7 @@ async fn the_first_user_signs_in_and_the_token_says_who_and_the_logger_hears_of_
 }
 
 #[tokio::test]
-async fn unknown_wrong_and_inactive_get_the_same_words_and_cost_one_hash_each() -> Result<()> {
+async fn refused_sign_ins_have_the_same_message_and_cost_one_hash() -> Result<()> {
     const ROUNDS: usize = 3;
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
@@ -56,29 +56,29 @@ async fn unknown_wrong_and_inactive_get_the_same_words_and_cost_one_hash_each() 
         let count = metrics.lines().find_map(|line| line.strip_prefix("auth_hash_duration_seconds_count "));
         Ok(count.context("no hashes are counted")?.parse()?)
     };
-    let mut said = Vec::new();
+    let mut responses = Vec::new();
     for round in 0..ROUNDS {
-        // Each round from another address, or the limit on an account would answer.
+        // Each round from another address, so that the limit of the account does not apply.
         let address = format!("10.0.0.{round}");
         for (email, password) in [
             ("nobody@example.com", PASSWORD),
             (ADMIN, "another password altogether"),
             ("inactive@example.com", PASSWORD),
         ] {
-            // A hash is nearly all of the time that an answer takes.
+            // A hash takes nearly all of the response time.
             let before = hashes().await?;
-            let status = client.sign_in(from(&address, email, password)).await.unwrap_err();
+            let status = client.sign_in(sign_in_from(&address, email, password)).await.unwrap_err();
             assert_eq!(hashes().await? - before, 1, "{email}");
-            said.push((status.code(), status.message().to_owned()));
+            responses.push((status.code(), status.message().to_owned()));
         }
     }
-    said.dedup();
-    assert_eq!(said, [(Code::Unauthenticated, "invalid credentials".to_owned())]);
+    responses.dedup();
+    assert_eq!(responses, [(Code::Unauthenticated, "invalid credentials".to_owned())]);
     Ok(())
 }
 
 #[tokio::test]
-async fn the_originals_bcrypt_hash_is_accepted_and_replaced() -> Result<()> {
+async fn accepts_and_replaces_bcrypt_hashes() -> Result<()> {
     let rig = Rig::start().await?;
     let mut database = rig.database().await?;
     sqlx::query(
@@ -95,21 +95,21 @@ async fn the_originals_bcrypt_hash_is_accepted_and_replaced() -> Result<()> {
     let refused = client.sign_in(sign_in("old@example.com", "verysecre")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(hash(&mut database).await?.starts_with("$2a$"));
-    // Two at once: both have checked the old hash, and only one can replace it.
+    // Two at once: both verify the old hash, but only one can replace it.
     let (mut one, mut two) = (client.clone(), client.clone());
     let (one, two) = tokio::join!(
-        one.sign_in(from("10.1.0.1", "old@example.com", "verysecret")),
-        two.sign_in(from("10.1.0.2", "OLD@example.com", "verysecret")),
+        one.sign_in(sign_in_from("10.1.0.1", "old@example.com", "verysecret")),
+        two.sign_in(sign_in_from("10.1.0.2", "OLD@example.com", "verysecret")),
     );
     one?;
     two?;
     assert!(hash(&mut database).await?.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-    client.sign_in(from("10.1.0.3", "old@example.com", "verysecret")).await?;
+    client.sign_in(sign_in_from("10.1.0.3", "old@example.com", "verysecret")).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn past_the_queue_of_hashes_a_sign_in_is_refused_at_once_and_the_rest_go_on() -> Result<()> {
+async fn refuses_sign_ins_when_the_hash_queue_is_full() -> Result<()> {
     let options = ServiceOptions::default().env("AUTH_HASH_THREADS", "1").env("AUTH_HASH_QUEUE", "2");
     let rig = Rig::with(options).await?;
     rig.user("one@example.com").await?;
@@ -118,7 +118,7 @@ async fn past_the_queue_of_hashes_a_sign_in_is_refused_at_once_and_the_rest_go_o
         .map(|n| {
             let mut client = client.clone();
             tokio::spawn(async move {
-                client.sign_in(from(&format!("10.0.0.{n}"), "one@example.com", PASSWORD)).await
+                client.sign_in(sign_in_from(&format!("10.0.0.{n}"), "one@example.com", PASSWORD)).await
             })
         })
         .collect();
@@ -138,7 +138,7 @@ async fn past_the_queue_of_hashes_a_sign_in_is_refused_at_once_and_the_rest_go_o
 }
 
 #[tokio::test]
-async fn a_database_span_says_nothing_of_a_password_and_neither_does_the_log() -> Result<()> {
+async fn the_log_has_no_secrets() -> Result<()> {
     let rig = Rig::with(ServiceOptions::default().env("WEFT_LOG", "trace")).await?;
     rig.sign_in_admin().await?;
     let status: Status = rig.client()?.sign_in(sign_in(ADMIN, "some wrong secret here")).await.unwrap_err();
@@ -147,7 +147,7 @@ async fn a_database_span_says_nothing_of_a_password_and_neither_does_the_log() -
     rig.client()?.create_user(on_behalf(&admin, new_user("logged@example.com"))?).await?;
     let log = std::fs::read_to_string(rig.authentication.log_file())?;
     for secret in [PASSWORD, "some wrong secret here", &crate::helpers::refresh_token(&admin), "$argon2id"] {
-        assert!(!log.contains(secret), "the log has {secret}");
+        assert!(!log.contains(secret), "the log contains {secret}");
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use weft_devstack::{Service, ServiceOptions, StateDir};
 use crate::helpers::{Rig, until};
 
 #[tokio::test]
-async fn the_admin_port_tells_of_the_store_and_of_the_work() -> Result<()> {
+async fn the_admin_port_reports_store_state_and_metrics() -> Result<()> {
     let rig = Rig::start().await?;
     rig.sign_in_admin().await?;
     let status: Value = serde_json::from_str(&rig.admin("/status").await?.1)?;
@@ -22,15 +22,14 @@ async fn the_admin_port_tells_of_the_store_and_of_the_work() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_reported_with_few_attempts_and_works_without_a_restart_once_the_store_accepts_it()
--> Result<()> {
+async fn reports_refused_credentials_and_recovers_without_a_restart() -> Result<()> {
     let rig = Rig::start().await?;
     let wrong = rig.store.uri().replace("postgres://weft:", "postgres://weft:wrong");
     let replica = rig.replica("locked-out", ServiceOptions::default().env("DATABASE_URL", wrong.clone()))?;
     let page = async |path: &str| -> Result<String> {
         Ok(reqwest::get(format!("{}{path}", replica.admin_url())).await?.text().await?)
     };
-    until("it says so", async || {
+    until("/status reports the refused credentials", async || {
         page("/status").await.is_ok_and(|text| text.contains("refuses the credentials"))
     })
     .await?;
@@ -42,7 +41,7 @@ async fn a_refused_password_is_reported_with_few_attempts_and_works_without_a_re
     let secret = wrong.split([':', '@']).nth(2).unwrap_or_default().to_owned();
     assert!(!page("/readyz").await?.contains(&secret));
 
-    // Not a bound on time: the longer this takes, the longer the pauses between the attempts are.
+    // Independent of the machine's speed: the longer this takes, the longer the pauses between attempts.
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     let refusals =
         std::fs::read_to_string(rig.store.log_file())?.matches("password authentication failed").count();
@@ -57,7 +56,7 @@ async fn a_refused_password_is_reported_with_few_attempts_and_works_without_a_re
 }
 
 #[tokio::test]
-async fn a_wrong_setting_ends_the_start_with_its_name_and_without_the_password() -> Result<()> {
+async fn an_invalid_setting_is_named_without_its_password() -> Result<()> {
     let state = StateDir::temporary()?;
     let options = ServiceOptions::default()
         .env("DATABASE_URL", "mysql//weft:hunter2@db")

@@ -9,11 +9,11 @@ use crate::session::Session;
 use crate::store::{Changed, Compose, StoreError, UserChange};
 use crate::user::{Account, Role, User};
 
-/// Every change of a person holds this lock until it is committed: two at once must not take away the last two admins.
+/// Advisory lock that every change of a user holds until its commit, so that two concurrent changes can't remove the last two admins.
 const ADMINS_LOCK: i64 = 0x7765_6674_6164_6d69;
 
 impl Statements {
-    /// The person, locked like the set of admins until the transaction ends. A sign-in of the person waits, too.
+    /// Locks the set of admins and the user until the transaction ends. A sign-in of the user waits too.
     async fn locked_user(
         &self,
         transaction: &mut PgConnection,
@@ -26,7 +26,7 @@ impl Statements {
         Ok(found.map(Account::try_from).transpose()?.map(|account| account.user))
     }
 
-    /// Whether nobody could administrate without this person.
+    /// Whether the user is the only active admin.
     async fn is_last_admin(&self, transaction: &mut PgConnection, user: &User) -> Result<bool, StoreError> {
         if !is_active_admin(user) {
             return Ok(false);
@@ -52,7 +52,7 @@ impl Statements {
         self.run("UPDATE", "users", changed.execute(&mut *transaction)).await.map(drop)
     }
 
-    /// Ends all sessions of a person and returns those that had not been ended.
+    /// Ends all sessions of a user and returns those that had not been ended.
     pub(super) async fn end_all(
         &self,
         transaction: &mut PgConnection,
@@ -76,10 +76,10 @@ fn is_active_admin(user: &User) -> bool {
 }
 
 impl PostgresStore {
-    /// Changes a person. One who becomes inactive loses all sessions. The letters are written unless everything was so before.
+    /// Changes a user. Deactivation ends all sessions. Letters are written only if something changes.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn change_user(
         &self,
         id: Uuid,
@@ -92,7 +92,7 @@ impl PostgresStore {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
                 let Some(before) = db.locked_user(&mut transaction, id).await? else {
-                    return Ok(Changed::Unknown);
+                    return Ok(Changed::NotFound);
                 };
                 let mut user = change.applied_to(&before);
                 if user == before {
@@ -118,10 +118,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Deletes a person with all sessions.
+    /// Deletes a user and all of the user's sessions.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn delete_user(
         &self,
         id: Uuid,
@@ -132,7 +132,7 @@ impl PostgresStore {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
                 let Some(user) = db.locked_user(&mut transaction, id).await? else {
-                    return Ok(Changed::Unknown);
+                    return Ok(Changed::NotFound);
                 };
                 if db.is_last_admin(&mut transaction, &user).await? {
                     return Ok(Changed::LastAdmin);
@@ -157,10 +157,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Whether a person with this address was deleted, upper and lower case not told apart.
+    /// Whether a user with this address was deleted, ignoring case.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn was_deleted(&self, email: &str) -> Result<bool, StoreError> {
         let email = email.to_owned();
         self.bounded(move |db, connection| {

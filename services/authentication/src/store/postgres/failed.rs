@@ -37,10 +37,10 @@ impl From<Row> for FailedLetter {
 }
 
 impl PostgresStore {
-    /// Those that match, by the time at which they failed.
+    /// A page of matching letters, ordered by time of failure and id.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn failed_letters(&self, query: &FailedQuery) -> Result<Vec<FailedLetter>, StoreError> {
         let FailedQuery { recipient, reason, from, to, after, limit } = query.clone();
         self.bounded(move |db, connection| {
@@ -73,10 +73,10 @@ impl PostgresStore {
         .await
     }
 
-    /// One of them.
+    /// One failed letter.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn failed_letter(&self, id: Uuid) -> Result<Option<FailedLetter>, StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -94,13 +94,13 @@ impl PostgresStore {
         .await
     }
 
-    /// Has a failed letter delivered again, as if it had never been tried. Returns whether the outbox has a letter of this id.
+    /// Queues a failed letter for delivery as if it were new. Returns whether the outbox has a letter with this id.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn deliver_again(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
         self.bounded(move |db, connection| Box::pin(async move {
-            // As if it were new: otherwise its age would make the relay give up at once.
+            // `created_at` is reset too; otherwise the relay would give up at once because of the letter's age.
             let due = query!(
                 "UPDATE outbox SET failed_at = NULL, reason = NULL, leased_until = NULL, attempts = 0, unknowns = 0, \
                    created_at = $2, due_at = $2 \
@@ -111,17 +111,17 @@ impl PostgresStore {
             if db.run("UPDATE", "outbox", due.execute(&mut *connection)).await?.rows_affected() > 0 {
                 return Ok(true);
             }
-            // A repeat of this call finds it on its way.
+            // A repeat of this call finds the letter queued already.
             let there = query_scalar!(r#"SELECT EXISTS(SELECT 1 FROM outbox WHERE id = $1) AS "there!""#, id);
             db.run("SELECT", "outbox", there.fetch_one(connection)).await
         }))
         .await
     }
 
-    /// Removes failed letters for good, and returns how many there were.
+    /// Deletes failed letters and returns their number.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn remove_failed(&self, ids: &[Uuid]) -> Result<u64, StoreError> {
         let ids = ids.to_vec();
         self.bounded(move |db, connection| {

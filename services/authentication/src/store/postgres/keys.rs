@@ -10,7 +10,7 @@ use crate::keys::{Key, Private};
 use crate::outbox::Letter;
 use crate::store::{ChangeKeys, StoreError};
 
-/// Whoever changes the keys has this lock, so that replicas which start together make one.
+/// Advisory lock of changes to the keys, so that replicas that start together create only one.
 const KEYS_LOCK: i64 = 0x7765_6674_6b65_7973;
 
 struct KeyRow {
@@ -29,10 +29,11 @@ impl TryFrom<KeyRow> for Key {
     fn try_from(row: KeyRow) -> Result<Self, StoreError> {
         let private = match (row.seed, row.sealed) {
             (None, Some(sealed)) => Private::Sealed(sealed),
-            (Some(seed), None) => {
-                Private::Clear(seed.try_into().map_err(|_| corrupt("a signing key of another length"))?)
-            }
-            _ => return Err(corrupt("a signing key that is in clear and encrypted, or neither")),
+            (Some(seed), None) => Private::Clear(
+                seed.try_into()
+                    .map_err(|_| corrupt("invalid signing key: the private key does not have 32 bytes"))?,
+            ),
+            _ => return Err(corrupt("invalid signing key: expected exactly one of seed and sealed")),
         };
         Ok(Self {
             id: row.id,
@@ -78,18 +79,18 @@ impl Statements {
 }
 
 impl PostgresStore {
-    /// All of them.
+    /// All signing keys.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn signing_keys(&self) -> Result<Vec<Key>, StoreError> {
         self.bounded(move |db, connection| Box::pin(async move { db.keys(connection).await })).await
     }
 
-    /// Changes the list of keys, and writes the letters with it. Returns what is there then. One replica at a time.
+    /// Changes the list of keys, writes the letters, and returns the new list. Only one replica at a time can do this.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn change_signing_keys(
         &self,
         change: ChangeKeys,

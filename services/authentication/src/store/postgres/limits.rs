@@ -11,12 +11,11 @@ use crate::session::{after, before};
 use crate::store::StoreError;
 
 impl PostgresStore {
-    /// Begins an attempt, which counts as a failure until it is given back, unless it has to wait ([`crate::limits::refusal`]).
-    /// `rate`: the allowance of the address, if that is limited.
-    /// Should the store lose power, the last second's attempts may not have been counted.
+    /// Begins an attempt, which counts as a failure until it is given back, unless it is refused ([`crate::limits::refusal`]).
+    /// `rate` is `None` if addresses are not limited. If the server crashes, the attempts of the last second may be lost.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn take_try(
         &self,
         who: &Counted,
@@ -40,7 +39,7 @@ impl PostgresStore {
     /// Ends an attempt whose password was wrong.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn add_failure(&self, who: &Counted, taken: Taken, now: Timestamp) -> Result<(), StoreError> {
         let who = who.clone();
         self.bounded(move |db, connection| {
@@ -63,10 +62,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Ends an attempt that was no failure.
+    /// Ends an attempt that did not fail.
     ///
     /// # Errors
-    /// When the store can't be asked now; then the attempt stays counted.
+    /// When the store is unavailable; the attempt then stays counted.
     pub async fn give_back(&self, who: &Counted, taken: Taken, refund: Duration) -> Result<(), StoreError> {
         let who = who.clone();
         self.bounded(move |db, connection| {
@@ -86,9 +85,9 @@ impl PostgresStore {
 }
 
 impl Statements {
-    /// The usual case in one statement: the account has no failures from there, and the address is within its allowance.
-    /// The row's own lock makes this exact, however many replicas ask at once. Whoever tries next from the same address
-    /// waits for it, so it is not held until the disk has the count.
+    /// The common case in one statement: the account has no failures from this address, and the address is within its
+    /// allowance. The row lock makes the count exact across replicas. The next attempt from the same address waits for the
+    /// lock, so the commit is asynchronous.
     async fn take_first(
         &self,
         connection: &mut PgConnection,
@@ -118,7 +117,7 @@ impl Statements {
         Ok(taken.map(|row| Taken { until: Some(from_db(row.next_at)), is_failure: false }))
     }
 
-    /// The unusual case, with both rows locked: first the address's, then the account's.
+    /// All other cases, with both rows locked: first that of the address, then that of the account.
     async fn decide(
         &self,
         connection: &mut PgConnection,
@@ -140,14 +139,14 @@ impl Statements {
         Ok(decision)
     }
 
-    /// What an address has used; its row stays locked.
+    /// The used allowance of an address. Locks its row.
     async fn used(
         &self,
         connection: &mut PgConnection,
         address: &str,
         now: Timestamp,
     ) -> Result<Used, StoreError> {
-        // There has to be a row to lock.
+        // Ensures that there is a row to lock.
         let added = query!(
             "INSERT INTO sign_in_addresses (address, next_at) VALUES ($1, $2) ON CONFLICT (address) DO NOTHING",
             address,
@@ -157,12 +156,12 @@ impl Statements {
         let used =
             query!("SELECT next_at, pending FROM sign_in_addresses WHERE address = $1 FOR UPDATE", address);
         let used = self.run("SELECT", "sign_in_addresses", used.fetch_optional(connection)).await?;
-        // Deleted in between, since nothing of its allowance was used.
+        // A purge may have deleted the row in between; then nothing of the allowance was used.
         let (next_at, pending) = used.map_or((now, 0), |row| (from_db(row.next_at), row.pending));
         Ok(Used { next_at, pending: u32::try_from(pending).unwrap_or_default() })
     }
 
-    /// An account's failures from an address, unless they are forgotten; their row stays locked.
+    /// The failures of an account from an address, unless they are too old. Locks their row.
     async fn failures(
         &self,
         connection: &mut PgConnection,
@@ -182,7 +181,7 @@ impl Statements {
         }))
     }
 
-    /// Counts an attempt as a failure of its address, if that is limited, and of its account, if that has failures.
+    /// Counts an attempt as a failure of its address, if addresses are limited, and of its account, if that has failures.
     async fn take(
         &self,
         connection: &mut PgConnection,
@@ -214,7 +213,7 @@ impl Statements {
         Ok(Taken { until: taken.map(|row| from_db(row.next_at)), is_failure })
     }
 
-    /// Ends an attempt of an address. Not held until the disk has it, as when the attempt was taken.
+    /// Ends an attempt of an address. Commits asynchronously, as in [`Self::take_first`].
     async fn end_attempt(
         &self,
         connection: &mut PgConnection,

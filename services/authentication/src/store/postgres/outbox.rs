@@ -13,7 +13,7 @@ use crate::session::after;
 use crate::store::StoreError;
 
 impl Statements {
-    /// Writes letters with the change that they tell of.
+    /// Writes letters in the transaction of the change that they report.
     pub(super) async fn post(
         &self,
         transaction: &mut PgConnection,
@@ -36,12 +36,12 @@ impl Statements {
     }
 }
 
-/// Leases and deliveries do not wait for the disk: what a crash forgets of them is delivered again.
+/// Leases and deletions commit asynchronously: if a crash loses one, the letter is delivered again.
 impl PostgresStore {
-    /// Takes letters that are due, for this long: nobody else gets them until then.
+    /// Leases letters that are due. No other relay gets them until the lease ends.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn claim(
         &self,
         recipient: Recipient,
@@ -86,10 +86,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Forgets letters that have arrived.
+    /// Deletes letters that have been delivered.
     ///
     /// # Errors
-    /// When the store can't be asked now; the letters are then delivered again.
+    /// When the store is unavailable; the letters are then delivered again.
     pub async fn delivered(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         let ids = ids.to_vec();
         self.bounded(move |db, connection| {
@@ -105,10 +105,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Leases a letter, whose delivery takes longer, until this moment.
+    /// Extends the lease of a letter.
     ///
     /// # Errors
-    /// When the store can't be asked now; the letter is then due when its lease ends.
+    /// When the store is unavailable; the letter is then due when its lease ends.
     pub async fn renew(&self, id: Uuid, until: Timestamp) -> Result<(), StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -119,10 +119,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Gives a letter back until this moment. `unknowns`: how many of its attempts ended with an unknown outcome.
+    /// Ends a lease and schedules the next attempt. `unknowns`: number of attempts with an unknown outcome.
     ///
     /// # Errors
-    /// When the store can't be asked now; the letter is then due when its lease ends.
+    /// When the store is unavailable; the letter is then due when its lease ends.
     pub async fn postpone(
         &self,
         id: Uuid,
@@ -146,10 +146,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Keeps a letter that can never arrive, with the reason.
+    /// Marks a letter as failed.
     ///
     /// # Errors
-    /// When the store can't be asked now; the letter is then tried again.
+    /// When the store is unavailable; the letter is then tried again.
     pub async fn give_up(&self, id: Uuid, now: Timestamp, reason: &str) -> Result<(), StoreError> {
         let reason = reason.to_owned();
         self.bounded(move |db, connection| {
@@ -166,15 +166,15 @@ impl PostgresStore {
         .await
     }
 
-    /// What there is for a recipient, counted as far as [`Backlog::COUNTED`].
+    /// Number and age of the letters of a recipient, counted up to [`Backlog::COUNTED`].
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn backlog(&self, recipient: Recipient) -> Result<Backlog, StoreError> {
         self.bounded(move |db, connection| Box::pin(async move {
             let mut transaction = db.begin(connection).await?;
-            // Each part reads one index in its order as far as the limit, also while the planner has outdated statistics and takes a
-            // large table for a small one.
+            // Forces the planner to read each index in order up to the limit, even when outdated statistics make a large table look
+            // small.
             let in_order = query!(
                 "SELECT set_config('enable_seqscan', 'off', true) AS a, \
                    set_config('enable_bitmapscan', 'off', true) AS b, set_config('enable_sort', 'off', true) AS c"

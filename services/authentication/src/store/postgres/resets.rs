@@ -10,11 +10,11 @@ use super::unit::Statements;
 use crate::limits::Rate;
 use crate::outbox::Letter;
 use crate::session::{RefreshHash, after, before};
-use crate::store::{Compose, PasswordReset, ResetAsk, StoreError};
+use crate::store::{Compose, PasswordReset, ResetRequest, StoreError};
 use crate::user::{Account, User};
 
 impl Statements {
-    /// Takes one from an allowance, or says how long until there is one.
+    /// Takes one request from an allowance. Returns how long to wait if it is used up.
     async fn take_reset(
         &self,
         transaction: &mut PgConnection,
@@ -45,7 +45,7 @@ impl Statements {
         Ok(Some(Duration::try_from(wait).unwrap_or_default()))
     }
 
-    /// Makes all reset links of a person worthless.
+    /// Invalidates all reset links of a user.
     pub(super) async fn drop_resets(
         &self,
         transaction: &mut PgConnection,
@@ -55,7 +55,7 @@ impl Statements {
         self.run("DELETE", "password_resets", gone.execute(&mut *transaction)).await.map(drop)
     }
 
-    /// Marks a token as used, unless it was used or has expired.
+    /// Marks a token as used and deletes the user's other tokens. Returns false if the token was used or has expired.
     async fn use_reset(
         &self,
         transaction: &mut PgConnection,
@@ -80,12 +80,13 @@ impl Statements {
 }
 
 impl PostgresStore {
-    /// Writes a letter, unless one of the limits is used up: then returns how long to wait. Does the same whoever has the address.
+    /// Writes the letter, or returns how long to wait if a limit is used up. Does the same work whether or not a user has the
+    /// address.
     ///
     /// # Errors
-    /// When the store can't be asked now.
-    pub async fn ask_for_reset(&self, ask: &ResetAsk) -> Result<Option<Duration>, StoreError> {
-        let ResetAsk { limits, letter, now } = ask.clone();
+    /// When the store is unavailable.
+    pub async fn request_reset(&self, request: &ResetRequest) -> Result<Option<Duration>, StoreError> {
+        let ResetRequest { limits, letter, now } = request.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
@@ -103,10 +104,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Writes letters that go with no other change.
+    /// Writes letters without another change.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn write_letters(&self, letters: &[Letter]) -> Result<(), StoreError> {
         let letters = letters.to_vec();
         self.bounded(move |db, connection| {
@@ -119,10 +120,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Keeps the hash of a new token for the active person with this address, and returns the person. `None` when there is none.
+    /// Stores the hash of a new token for the active user with this address, and returns the user; `None` if there is none.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn add_reset(
         &self,
         email: &str,
@@ -156,10 +157,10 @@ impl PostgresStore {
         .await
     }
 
-    /// The active person whom a token is for, unless it has expired; and whether it was used.
+    /// The active user of an unexpired token, and whether the token was used.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn reset_of(
         &self,
         token: &RefreshHash,
@@ -186,17 +187,17 @@ impl PostgresStore {
         .await
     }
 
-    /// Uses a token: sets a new password, ends all sessions and deletes the person's other tokens. Returns whether it did: not when the
-    /// token was used or has expired, or the person is inactive.
+    /// Uses a token: sets a new password, ends all of the user's sessions and deletes the user's other tokens. Returns false if the
+    /// token was used or has expired, or the user is inactive.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn reset_password(&self, reset: &PasswordReset, letters: Compose) -> Result<bool, StoreError> {
         let reset = reset.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
-                // The person before the token, as in a deletion.
+                // Locks the user before the token, in the same order as a deletion.
                 let changed = query_as!(
                     AccountRow,
                     "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND active RETURNING *",

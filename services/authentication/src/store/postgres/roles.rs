@@ -1,8 +1,8 @@
-//! Roles in PostgreSQL: the owner of everything in the database, and the users that the service signs in as.
+//! Roles in PostgreSQL: the owner of the database, and the users that the service connects as.
 //!
-//! The owner ([`OWNER`]) cannot sign in and is no superuser. Each user of the service is a member of it and becomes it at
-//! sign-in, so that one user's migrations can change what another made. Neither can connect to another database. The Job that
-//! changes roles connects as a superuser. The server itself quotes all names and passwords.
+//! The owner ([`OWNER`]) cannot log in and is not a superuser. Each user is a member of the owner and assumes its role at
+//! login, so that the migrations of one user can change objects of another. Owner and users can't connect to other databases. The Job
+//! that changes roles connects as a superuser. The server quotes all names and passwords.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query_scalar, raw_sql};
@@ -11,22 +11,23 @@ use super::error::classify;
 use super::{Cause, StoreError, options};
 use crate::config::StoreConfig;
 
-/// Owns the database and all that is in it.
+/// Owns the database and everything in it.
 const OWNER: &str = "weft_owner";
 /// The first superuser, whatever its name: its id is fixed, and it cannot be dropped.
 const FIRST_SUPERUSER: &str = "SELECT rolname::text FROM pg_roles WHERE oid = 10";
 const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text)";
 const LIMITED: &str = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
-/// Waits for a lock no longer than this: calls of the service would queue up behind. The Job is tried again.
+/// Short, because the service's statements queue up behind a waiting lock. The Job is retried.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
-/// The owner, the database, and what the other databases let anyone do. `$1` is the owner, `$2` its attributes.
+/// Creates the owner, gives it the database, and revokes public access to this and the default databases. `$1` is the owner, `$2` its
+/// attributes.
 const MAKE_OWNER: &str = "SELECT concat_ws('; ',
     CASE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) THEN format('CREATE ROLE %I', $1::text) END,
     format('ALTER ROLE %I NOLOGIN ' || $2::text, $1::text),
     format('ALTER DATABASE %I OWNER TO %I', current_database(), $1::text),
     (SELECT string_agg(format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname), '; ') FROM pg_database
         WHERE datname IN (current_database(), 'postgres', 'template1')))";
-/// What superusers own in this database goes to `$1`. What is owned already is not locked.
+/// Makes `$1` the owner of what superusers own in this database. Objects with another owner are not locked.
 const HAND_OVER: &str = "SELECT string_agg(format('ALTER %s OWNER TO %I', object, $1::text), '; ') FROM (
     SELECT format('SCHEMA %I', nspname) AS object, nspowner AS owner, oid, 'pg_namespace'::regclass AS class
         FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
@@ -40,7 +41,8 @@ const HAND_OVER: &str = "SELECT string_agg(format('ALTER %s OWNER TO %I', object
         AND (oid >= 16384 OR class = 'pg_namespace'::regclass)
         AND NOT EXISTS (SELECT FROM pg_depend
             WHERE classid = class AND objid = objects.oid AND deptype IN ('a', 'i', 'e'))";
-/// `$1` the user, `$2` its password, `$3` the owner, `$4` its attributes. An earlier version made users members of a superuser.
+/// Creates or updates a user. `$1` is the user, `$2` the password, `$3` the owner, `$4` the attributes. Revokes other memberships,
+/// because an earlier version made users members of a superuser.
 const MAKE_USER: &str = "SELECT concat_ws('; ',
     CASE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) THEN format('CREATE ROLE %I', $1::text) END,
     format('ALTER ROLE %I LOGIN PASSWORD %L ' || $4::text, $1::text, $2::text),
@@ -53,21 +55,21 @@ const MAKE_USER: &str = "SELECT concat_ws('; ',
 const LOCK: &str = "SELECT format('ALTER ROLE %I NOLOGIN PASSWORD NULL', $1::text)";
 const END_SESSIONS: &str =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1::text";
-/// Where no owner was made yet, what is left goes to the first superuser.
+/// If there is no owner role yet, the user's objects go to the first superuser.
 const DROP: &str = "SELECT format('REASSIGN OWNED BY %1$I TO %2$I; DROP OWNED BY %1$I; DROP ROLE %1$I', $1::text,
     (SELECT rolname FROM pg_roles WHERE rolname = $2::text OR oid = 10 ORDER BY rolname = $2::text DESC LIMIT 1))";
 
-/// Something in another database is that role's.
+/// SQLSTATE: the role still owns objects, in another database.
 const STILL_OWNS: &str = "2BP01";
 
-/// Makes a user who may do everything in this database and nothing outside of it, or gives the one that is there this password and
-/// these rights. Idempotent.
+/// Creates a user with all rights in this database and none outside it, or sets password and rights of the existing user.
+/// Idempotent.
 ///
 /// # Errors
-/// When PostgreSQL can't be reached or refuses, or it is the user that we are.
+/// When PostgreSQL is unreachable or refuses, or the user is the one in `DATABASE_URL`.
 pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString) -> Result<(), StoreError> {
     let mut connection = connect(config).await?;
-    refuse_ourselves(&mut connection, username).await?;
+    refuse_own_user(&mut connection, username).await?;
     let owner = query_scalar::<_, String>(MAKE_OWNER).bind(OWNER).bind(LIMITED);
     let owner = owner.fetch_one(&mut connection).await.map_err(classify)?;
     let hand_over = query_scalar::<_, Option<String>>(HAND_OVER).bind(OWNER);
@@ -79,13 +81,13 @@ pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString
     run(&mut connection, statements).await.map_err(classify)
 }
 
-/// Takes a user away and ends its sessions. The first superuser can't be dropped: it may sign in no longer.
+/// Drops a user and ends its sessions. The first superuser can't be dropped; it loses the right to log in. Idempotent.
 ///
 /// # Errors
-/// When PostgreSQL can't be reached or refuses, or it is the user that we are.
+/// When PostgreSQL is unreachable or refuses, or the user is the one in `DATABASE_URL`.
 pub async fn retire(config: &StoreConfig, username: &str) -> Result<(), StoreError> {
     let mut connection = connect(config).await?;
-    refuse_ourselves(&mut connection, username).await?;
+    refuse_own_user(&mut connection, username).await?;
     let is_there = query_scalar::<_, bool>(IS_THERE).bind(username).fetch_one(&mut connection).await;
     if !is_there.map_err(classify)? {
         return Ok(());
@@ -99,18 +101,22 @@ pub async fn retire(config: &StoreConfig, username: &str) -> Result<(), StoreErr
     }
     let drop = query_scalar::<_, String>(DROP).bind(username).bind(OWNER).fetch_one(&mut connection).await;
     match run(&mut connection, drop.map_err(classify)?).await {
-        // It can't sign in, and that is what counts.
+        // The user can no longer log in, which is sufficient.
         Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some(STILL_OWNS) => Ok(()),
         done => done.map_err(classify),
     }
 }
 
 async fn connect(config: &StoreConfig) -> Result<PgConnection, StoreError> {
-    let unreadable = || StoreError::Failed(Cause::new("DATABASE_URL is no URL of a PostgreSQL database"));
-    options(config).ok_or_else(unreadable)?.connect().await.map_err(classify)
+    let invalid = || {
+        StoreError::Failed(Cause::new(
+            "DATABASE_URL: invalid URL; expected postgres://user:password@host:5432/database",
+        ))
+    };
+    options(config).ok_or_else(invalid)?.connect().await.map_err(classify)
 }
 
-async fn refuse_ourselves(connection: &mut PgConnection, username: &str) -> Result<(), StoreError> {
+async fn refuse_own_user(connection: &mut PgConnection, username: &str) -> Result<(), StoreError> {
     if scalar(connection, "SELECT session_user::text").await? != username {
         return Ok(());
     }
@@ -121,7 +127,7 @@ async fn scalar(connection: &mut PgConnection, query: &'static str) -> Result<St
     query_scalar(query).fetch_one(connection).await.map_err(classify)
 }
 
-/// Runs what the server has quoted, all of it or nothing.
+/// Runs statements that the server has quoted, in one transaction.
 async fn run(connection: &mut PgConnection, statements: String) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
     raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await?;

@@ -1,4 +1,4 @@
-//! Rows as the domain's types, and times in both directions.
+//! Conversions between rows and the domain's types.
 
 use jiff::Timestamp;
 use sqlx::types::Uuid;
@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::user::{Account, User};
 
 pub(super) fn to_db(time: Timestamp) -> OffsetDateTime {
-    // Both hold the years -9999 to 9999.
+    // Both types hold the years -9999 to 9999.
     OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 

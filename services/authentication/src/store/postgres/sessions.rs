@@ -7,7 +7,7 @@ use super::PostgresStore;
 use super::rows::{AccountRow, SessionRow, from_db, to_db};
 use super::unit::Statements;
 use crate::outbox::Letter;
-use crate::session::{Presented, RefreshHash, Session, Uses, Worth};
+use crate::session::{Presented, RefreshHash, Session, TokenState, Uses};
 use crate::store::{Compose, OpenAt, Opened, Opening, Rotated, StoreError, Which};
 use crate::user::{Account, User};
 
@@ -29,8 +29,8 @@ impl Statements {
         Ok(renewed.is_some())
     }
 
-    /// Opens a session in one statement, if the person still has this hash. Their row stays locked until its end: whoever
-    /// deactivates the person or changes the password waits, and then finds the new session.
+    /// Opens a session in one statement, if the user still has this password hash. The user's row is locked until the end of the
+    /// transaction, so that a concurrent deactivation or password change waits and then finds the new session.
     async fn open_checked(
         &self,
         connection: &mut PgConnection,
@@ -93,14 +93,14 @@ impl Statements {
         self.run("INSERT", "refresh_tokens", added.execute(&mut *transaction)).await.map(drop)
     }
 
-    /// Finds and judges a refresh token. Its session stays locked until the transaction ends. Not the token: whoever deletes a session
-    /// has it before its tokens, and the other order would be a deadlock.
-    async fn judge(
+    /// Finds a refresh token and its state. Locks its session until the transaction ends. Does not lock the token: a deletion locks the
+    /// session before its tokens, and the opposite order would deadlock.
+    async fn presented(
         &self,
         transaction: &mut PgConnection,
         presented: &RefreshHash,
         open: &OpenAt,
-    ) -> Result<Option<(User, Session, Worth)>, StoreError> {
+    ) -> Result<Option<(User, Session, TokenState)>, StoreError> {
         let found = query!(
             "SELECT s.id, s.user_id, s.created_at, s.last_used_at, s.expires_at, s.client_address, \
                s.user_agent, s.ended_at \
@@ -128,12 +128,12 @@ impl Statements {
             user_active: user.active,
             uses,
         };
-        let worth = token.worth(open.now, &open.lifetimes);
-        Ok(Some((user, session, worth)))
+        let state = token.state(open.now, &open.lifetimes);
+        Ok(Some((user, session, state)))
     }
 
-    /// First uses of a token and of those around it. A statement of its own, after the lock: it sees what the holder of the lock
-    /// before has written. A token that a version before the column `parent` issued was issued when its parent was first used.
+    /// First uses of a token and of related tokens. A separate statement after the lock, so that it sees what the previous holder of
+    /// the lock has written. Tokens of versions without the column `parent` were issued at the time their parent was first used.
     async fn uses(
         &self,
         transaction: &mut PgConnection,
@@ -174,10 +174,10 @@ impl Statements {
 }
 
 impl PostgresStore {
-    /// Opens a session for a person whose password was right.
+    /// Opens a session for a user whose password was right.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn open_session(&self, opening: &Opening) -> Result<Opened, StoreError> {
         let opening = opening.clone();
         self.bounded(move |db, connection| {
@@ -197,10 +197,10 @@ impl PostgresStore {
         .await
     }
 
-    /// A person with one of their sessions, if that is open and the person active.
+    /// The account of a user, if the user is active and the session is open.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn signed_in(
         &self,
         user_id: Uuid,
@@ -230,7 +230,7 @@ impl PostgresStore {
     /// Uses a refresh token and issues the next one. A replay ends the session.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn rotate(
         &self,
         presented: &RefreshHash,
@@ -242,16 +242,16 @@ impl PostgresStore {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
-                let judged = db.judge(&mut transaction, &presented, &open).await?;
-                let Some((user, session, worth)) = judged else { return Ok(Rotated::Refused) };
-                let rotated = match worth {
-                    Worth::Over => return Ok(Rotated::Refused),
-                    Worth::Replay => {
+                let found = db.presented(&mut transaction, &presented, &open).await?;
+                let Some((user, session, state)) = found else { return Ok(Rotated::Refused) };
+                let rotated = match state {
+                    TokenState::Ended => return Ok(Rotated::Refused),
+                    TokenState::Replay => {
                         db.end(&mut transaction, session.id, open.now).await?;
                         db.post(&mut transaction, &on_replay(&user, &[session])).await?;
                         Rotated::Replay
                     }
-                    Worth::Next => {
+                    TokenState::Valid => {
                         let session = Session { last_used_at: open.now, ..session };
                         let used = query!(
                             "UPDATE refresh_tokens SET used_at = coalesce(used_at, $2) WHERE hash = $1",
@@ -276,42 +276,42 @@ impl PostgresStore {
         .await
     }
 
-    /// Ends the session of a refresh token that [`Sessions::rotate`] would accept, and that of a replay. Returns what the token was
-    /// worth; `None` when it is unknown.
+    /// Ends the session of a refresh token that [`Self::rotate`] would accept, or of a replay. Returns the state of the token;
+    /// `None` if it is unknown.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn end_by_token(
         &self,
         presented: &RefreshHash,
         open: &OpenAt,
         on_end: Compose,
         on_replay: Compose,
-    ) -> Result<Option<Worth>, StoreError> {
+    ) -> Result<Option<TokenState>, StoreError> {
         let (presented, open) = (*presented, *open);
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
-                let judged = db.judge(&mut transaction, &presented, &open).await?;
-                let Some((user, session, worth)) = judged else { return Ok(None) };
-                let letters = match worth {
-                    Worth::Over => return Ok(Some(worth)),
-                    Worth::Next => on_end,
-                    Worth::Replay => on_replay,
+                let found = db.presented(&mut transaction, &presented, &open).await?;
+                let Some((user, session, state)) = found else { return Ok(None) };
+                let letters = match state {
+                    TokenState::Ended => return Ok(Some(state)),
+                    TokenState::Valid => on_end,
+                    TokenState::Replay => on_replay,
                 };
                 db.end(&mut transaction, session.id, open.now).await?;
                 db.post(&mut transaction, &letters(&user, &[session])).await?;
                 db.commit(transaction).await?;
-                Ok(Some(worth))
+                Ok(Some(state))
             })
         })
         .await
     }
 
-    /// A person's open sessions, newest first.
+    /// The open sessions of a user, newest first.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn open_sessions(&self, user_id: Uuid, open: &OpenAt) -> Result<Vec<Session>, StoreError> {
         let open = *open;
         self.bounded(move |db, connection| Box::pin(async move {
@@ -330,10 +330,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Ends sessions, writes the letters if one of them was open, and returns those that were.
+    /// Ends sessions and returns those that were open. Writes the letters if there were any.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn end_sessions(
         &self,
         which: Which,
@@ -373,10 +373,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Whether a person has, or had, this session.
+    /// Whether the user has or had this session.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn has_session(&self, user_id: Uuid, session_id: Uuid) -> Result<bool, StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {

@@ -1,9 +1,9 @@
-//! One unit of work: a connection of its own, a time limit, and an end that no caller can prevent.
+//! A unit of work: it has its own connection and a time limit, and runs to its end even if the caller is dropped.
 //!
-//! sqlx 0.9.0 raises a connection's transaction depth only after the answer to BEGIN (transact-rs/sqlx 4385, 4393). A future that is
-//! dropped in between returns the connection to the pool inside a transaction, and what the next caller writes is never
-//! committed. So no driver's future is dropped here: the work runs as a task, callers drop only their wait, and a connection
-//! whose work did not end by itself is closed.
+//! sqlx 0.9.0 increments a connection's transaction depth only after the response to BEGIN (transact-rs/sqlx 4385, 4393). If the future
+//! is dropped in between, the connection returns to the pool inside a transaction, and the next caller's writes are never
+//! committed. Therefore no future of the driver is dropped here: the work runs as a task, a dropped caller only stops waiting, and a
+//! connection whose work did not complete is closed.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -19,21 +19,20 @@ use super::error::classify;
 use crate::store::StoreError;
 use crate::trace::DatabaseSpans;
 
-/// Leaves time to answer "unavailable" before the caller's deadline.
-const WAY_BACK: Duration = Duration::from_millis(30);
-/// Upper bound for a unit of work, waited for or not. More than the server gives a statement: this one is for a server that no longer
-/// answers.
+/// Time reserved to respond "unavailable" before the caller's deadline.
+const RESPONSE_TIME: Duration = Duration::from_millis(30);
+/// Upper bound of a unit of work, even if no caller waits. Longer than the server's statement timeout, because it is for a server that
+/// no longer responds.
 const WORK_WITHIN: Duration = Duration::from_secs(15);
 
 /// The future of a unit of work on a borrowed connection.
 pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
 
-/// Runs statements in their spans.
+/// Runs statements in spans.
 #[derive(Debug, Clone)]
 pub(super) struct Statements(pub(super) DatabaseSpans);
 
 impl Statements {
-    /// Runs one statement.
     pub(super) async fn run<T>(
         &self,
         operation: &'static str,
@@ -55,7 +54,7 @@ impl Statements {
     }
 }
 
-/// A connection from the pool that is closed when it is dropped before its work has ended: nobody knows what is under way on it.
+/// A pooled connection. It is closed if it is dropped before its work has ended, because its state is then unknown.
 struct Lease {
     connection: PoolConnection<Postgres>,
     ended: bool,
@@ -82,16 +81,16 @@ impl Drop for Lease {
 }
 
 impl PostgresStore {
-    /// Runs a unit of work and waits for it, no longer than its caller has time.
+    /// Runs a unit of work and waits for it, up to the store timeout and the caller's deadline.
     ///
     /// # Cancellation
-    /// What is dropped before there is a connection is not begun. Later, only the wait ends: the work goes on, and is done whole or
-    /// not at all.
+    /// If dropped before there is a connection, the work does not begin. Later, only the wait ends: the work continues and is
+    /// completed or has no effect.
     pub(super) async fn bounded<T: Send + 'static>(
         &self,
         work: impl for<'c> FnOnce(&'c Statements, &'c mut PgConnection) -> Work<'c, T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let left = Deadline::current().map(|deadline| deadline.left().saturating_sub(WAY_BACK));
+        let left = Deadline::current().map(|deadline| deadline.left().saturating_sub(RESPONSE_TIME));
         let within = left.map_or(self.timeout, |left| left.min(self.timeout));
         let done = async {
             let lease = Lease { connection: self.pool.acquire().await.map_err(classify)?, ended: false };

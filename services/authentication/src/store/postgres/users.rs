@@ -8,10 +8,10 @@ use crate::store::{PasswordChange, StoreError};
 use crate::user::{Account, User};
 
 impl PostgresStore {
-    /// The person with this address, which is in NFC; upper and lower case are not told apart.
+    /// The account with this address (in NFC, case-insensitive).
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
         let email = email.to_owned();
         self.bounded(move |db, connection| {
@@ -25,10 +25,10 @@ impl PostgresStore {
         .await
     }
 
-    /// The person with this id.
+    /// The account with this id.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn account_by_id(&self, id: Uuid) -> Result<Option<Account>, StoreError> {
         self.bounded(move |db, connection| {
             Box::pin(async move {
@@ -40,10 +40,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Adds a person, unless somebody has the id or the address. Returns whether it did.
+    /// Inserts an account. Returns false if the id or the address exists already.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn insert_account(&self, account: &Account, letters: &[Letter]) -> Result<bool, StoreError> {
         let (Account { user, password_hash }, letters) = (account.clone(), letters.to_vec());
         self.bounded(move |db, connection| {
@@ -75,10 +75,10 @@ impl PostgresStore {
         .await
     }
 
-    /// So many people in the order of their addresses, from the first after this one.
+    /// At most `limit` users, ordered by address, beginning after this address.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn users_after(&self, email: &str, limit: u32) -> Result<Vec<User>, StoreError> {
         let email = email.to_owned();
         self.bounded(move |db, connection| {
@@ -96,10 +96,10 @@ impl PostgresStore {
         .await
     }
 
-    /// Changes a password, if the hash is still this one, and ends the other sessions. Returns whether it did.
+    /// Changes a password and ends the user's other sessions. Returns false if the stored hash has changed or the user is inactive.
     ///
     /// # Errors
-    /// When the store can't be asked now.
+    /// When the store is unavailable.
     pub async fn change_password(
         &self,
         change: &PasswordChange,

@@ -1,4 +1,4 @@
-//! Passwords and addresses that look the same and are written with other code points.
+//! Passwords and addresses that look the same but have different code points.
 
 use anyhow::{Context as _, Result};
 use argon2::password_hash::PasswordHasher as _;
@@ -11,12 +11,12 @@ use uuid::Uuid;
 use weft_devstack::ServiceOptions;
 use weft_proto::weft::auth::v1::{ChangePasswordRequest, CreateUserRequest};
 
-use crate::helpers::{PASSWORD, Rig, from, new_user, on_behalf, until};
+use crate::helpers::{PASSWORD, Rig, new_user, on_behalf, sign_in_from, until};
 
 const COMPOSED: &str = "Zo\u{eb} likes blue tulips";
 const DECOMPOSED: &str = "Zoe\u{308}\u{a0}likes blue tulips";
 
-/// A hash of the very bytes, with today's parameters, as earlier versions made it.
+/// A hash of the bytes as typed, with the current parameters, as created by earlier versions.
 fn hash_of_bytes(password: &str) -> String {
     let argon2 =
         Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 * 1_024, 2, 1, None).unwrap());
@@ -30,7 +30,7 @@ async fn hash(database: &mut PgConnection, email: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_password_that_was_kept_as_typed_signs_in_once_as_typed_and_then_in_every_spelling() -> Result<()> {
+async fn a_hash_of_the_typed_bytes_is_replaced_on_sign_in() -> Result<()> {
     let rig = Rig::start().await?;
     let (mut client, mut database) = (rig.client()?, rig.database().await?);
     for (n, old) in [hash_of_bytes(DECOMPOSED), bcrypt::hash(DECOMPOSED, 4)?].into_iter().enumerate() {
@@ -40,11 +40,11 @@ async fn a_password_that_was_kept_as_typed_signs_in_once_as_typed_and_then_in_ev
             sqlx::query("UPDATE users SET password_hash = $2 WHERE email = $1").bind(&email).bind(&old);
         update.execute(&mut database).await?;
         let mut sign_in = async |address: &str, password: &str| {
-            client.sign_in(from(&format!("10.{n}.0.{address}"), &email, password)).await
+            client.sign_in(sign_in_from(&format!("10.{n}.0.{address}"), &email, password)).await
         };
         let refused = sign_in("1", COMPOSED).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
-        assert_eq!(hash(&mut database, &email).await?, old, "nothing but a match replaces a hash");
+        assert_eq!(hash(&mut database, &email).await?, old, "only a match replaces a hash");
         sign_in("2", DECOMPOSED).await?;
         assert_ne!(hash(&mut database, &email).await?, old);
         sign_in("3", COMPOSED).await?;
@@ -54,7 +54,7 @@ async fn a_password_that_was_kept_as_typed_signs_in_once_as_typed_and_then_in_ev
 }
 
 #[tokio::test]
-async fn a_new_password_is_the_same_in_every_spelling() -> Result<()> {
+async fn a_new_password_matches_in_every_unicode_form() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
@@ -63,17 +63,17 @@ async fn a_new_password_is_the_same_in_every_spelling() -> Result<()> {
         let repeat = CreateUserRequest { password: password.to_owned(), ..new.clone() };
         assert_eq!(client.create_user(on_behalf(&admin, repeat)?).await?.into_inner().created, created);
     }
-    let zoe = client.sign_in(from("10.0.0.1", "zoe@example.com", COMPOSED)).await?.into_inner();
+    let zoe = client.sign_in(sign_in_from("10.0.0.1", "zoe@example.com", COMPOSED)).await?.into_inner();
     let change = |current: &str, new: &str| {
         let (current_password, new_password) = (current.to_owned(), new.to_owned());
         on_behalf(&zoe, ChangePasswordRequest { current_password, new_password })
     };
     client.change_password(change(DECOMPOSED, "u\u{308}ber alle Berge 7")?).await?;
-    // The repeat of a change whose reply was lost.
+    // A repeat of the change, in another form.
     client.change_password(change(COMPOSED, "\u{fc}ber\u{2003}alle Berge 7")?).await?;
-    client.sign_in(from("10.0.0.2", "zoe@example.com", "\u{fc}ber alle Berge 7")).await?;
+    client.sign_in(sign_in_from("10.0.0.2", "zoe@example.com", "\u{fc}ber alle Berge 7")).await?;
 
-    for (field, password) in [("letters", "14 charactu\u{308}rs"), ("common", "password\u{a0}password")] {
+    for (field, password) in [("length", "14 charactu\u{308}rs"), ("common", "password\u{a0}password")] {
         let weak = CreateUserRequest { password: password.to_owned(), ..new_user("weak@example.com") };
         let refused = client.create_user(on_behalf(&admin, weak)?).await.err().context(field)?;
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
@@ -83,7 +83,7 @@ async fn a_new_password_is_the_same_in_every_spelling() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_address_is_one_person_s_in_every_spelling() -> Result<()> {
+async fn an_address_is_unique_in_every_unicode_form() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
@@ -98,12 +98,12 @@ async fn an_address_is_one_person_s_in_every_spelling() -> Result<()> {
     assert_eq!(taken.unwrap_err().code(), Code::AlreadyExists);
     for (n, email) in ["ZOE\u{308}@bu\u{308}cher.example", "zo\u{cb}@b\u{fc}cher.example"].iter().enumerate()
     {
-        client.sign_in(from(&format!("10.0.0.{n}"), email, PASSWORD)).await?;
+        client.sign_in(sign_in_from(&format!("10.0.0.{n}"), email, PASSWORD)).await?;
     }
     Ok(())
 }
 
-/// As if the store came from a version before the migration of addresses.
+/// Restores the state before the migration of addresses to NFC.
 async fn before_the_migration(rig: &Rig, accounts: &[(Uuid, &str)]) -> Result<PgConnection> {
     let mut database = rig.database().await?;
     let back = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 10");
@@ -116,7 +116,7 @@ async fn before_the_migration(rig: &Rig, accounts: &[(Uuid, &str)]) -> Result<Pg
 }
 
 #[tokio::test]
-async fn stored_addresses_become_nfc_when_a_new_version_starts() -> Result<()> {
+async fn migrates_stored_addresses_to_nfc() -> Result<()> {
     let rig = Rig::start().await?;
     let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
     let accounts = [(one, "Zoe\u{308}@example.com"), (two, "ann@example.com")];
@@ -128,28 +128,27 @@ async fn stored_addresses_become_nfc_when_a_new_version_starts() -> Result<()> {
 }
 
 #[tokio::test]
-async fn two_accounts_of_one_address_stop_the_migration_which_names_both_until_one_is_changed() -> Result<()>
-{
+async fn the_migration_stops_at_two_accounts_with_one_address() -> Result<()> {
     let rig = Rig::start().await?;
     let (one, two, third) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     let accounts =
         [(one, "zoe\u{308}@example.com"), (two, "ZO\u{cb}@example.com"), (third, "u\u{308}@example.com")];
     let mut database = before_the_migration(&rig, &accounts).await?;
     let replica = rig.replica("new", ServiceOptions::default())?;
-    let told = async || {
+    let reported = async || {
         let status = reqwest::get(format!("{}/readyz", replica.admin_url())).await.ok()?;
         (status.status() == 503).then_some(())?;
         status.text().await.ok()
     };
-    until("both ids are told", async || {
-        let told = told().await.unwrap_or_default();
-        told.contains(&one.to_string()) && told.contains(&two.to_string())
+    until("both ids are reported", async || {
+        let report = reported().await.unwrap_or_default();
+        report.contains(&one.to_string()) && report.contains(&two.to_string())
     })
     .await?;
-    let told = told().await.context("it is ready")?;
+    let report = reported().await.context("the replica is ready")?;
     assert!(
-        told.contains("same email address in Unicode NFC") && !told.contains(&third.to_string()),
-        "{told}"
+        report.contains("same email address in Unicode NFC") && !report.contains(&third.to_string()),
+        "{report}"
     );
     let log = std::fs::read_to_string(replica.log_file())?;
     assert!(log.contains(&one.to_string()) && log.contains(&two.to_string()), "{log}");
@@ -163,12 +162,12 @@ async fn two_accounts_of_one_address_stop_the_migration_which_names_both_until_o
     Ok(())
 }
 
-/// Scripts that Unicode 16 added, which PostgreSQL may not know yet.
+/// Scripts added by Unicode 16, which PostgreSQL may not support yet.
 const NEW: [std::ops::RangeInclusive<u32>; 4] =
     [0x105c0..=0x105ff, 0x11380..=0x113ff, 0x16100..=0x1613f, 0x16d40..=0x16d7f];
 
 #[tokio::test]
-async fn postgresql_normalizes_as_the_code_does() -> Result<()> {
+async fn postgresql_and_the_code_normalize_alike() -> Result<()> {
     let rig = Rig::start().await?;
     let composed = (0x80..=u32::from(char::MAX))
         .filter(|code| !NEW.iter().any(|range| range.contains(code)))

@@ -5,8 +5,7 @@ use weft_proto::weft::auth::v1::SignInRequest;
 use crate::helpers::{ADMIN, PASSWORD, Rig, sign_in};
 
 #[tokio::test]
-async fn what_can_not_be_an_address_or_a_password_is_refused_by_name_before_anything_is_hashed() -> Result<()>
-{
+async fn rejects_invalid_fields_by_name_before_hashing() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let mebibyte = "x".repeat(1 << 20);
@@ -31,7 +30,7 @@ async fn what_can_not_be_an_address_or_a_password_is_refused_by_name_before_anyt
         let refused = client.sign_in(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{field}");
         assert!(refused.message().starts_with(&format!("{field}: ")), "{refused}");
-        assert!(refused.message().len() < 200, "what was sent comes back");
+        assert!(refused.message().len() < 200, "the message repeats the input");
     }
     assert_eq!(hashes(&rig.admin("/metrics").await?.1), hashes(&before));
     for odd in ["иван@пример.рф", "a'; DROP TABLE users; --@b", "用户@例子.中国"] {

@@ -1,4 +1,4 @@
-//! Calls that are dropped at random points under load: their clients leave, or their deadlines pass.
+//! Calls that are dropped at random points under load: the client disconnects or the deadline passes.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{RefreshRequest, Tokens};
 
-use crate::helpers::{ADMIN, Client, PASSWORD, Rig, from, refresh_token, until};
+use crate::helpers::{ADMIN, Client, PASSWORD, Rig, refresh_token, sign_in_from, until};
 
-const STORM: Duration = Duration::from_secs(4);
+const LOAD_TIME: Duration = Duration::from_secs(4);
 const WORKERS: u64 = 16;
-const UNTIL_ANSWERED: Duration = Duration::from_secs(2);
-/// What the server keeps of a call's deadline for its answer.
-const WAY_BACK: Duration = Duration::from_millis(30);
+const MAX_PATIENCE: Duration = Duration::from_secs(2);
+/// Part of a call's deadline that the server reserves for its response.
+const RESPONSE_TIME: Duration = Duration::from_millis(30);
 
-/// What one client was answered.
+/// The successful responses to one client.
 #[derive(Default)]
 struct Acknowledged {
-    /// Every refresh token that it was given.
+    /// All refresh tokens that the client received.
     tokens: Vec<String>,
     sign_ins: usize,
     dropped: usize,
@@ -35,14 +35,14 @@ impl Acknowledged {
         Ok(token)
     }
 
-    /// The answer, if the call was neither dropped nor refused for now.
+    /// The response; `None` if the call was dropped or failed with a transient error.
     fn answer<T>(&mut self, outcome: Result<Result<Response<T>, Status>, impl Sized>) -> Result<Option<T>> {
         match outcome {
             Ok(Ok(reply)) => return Ok(Some(reply.into_inner())),
             Ok(Err(status)) => {
-                let passing =
+                let transient =
                     [Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable, Code::ResourceExhausted];
-                ensure!(passing.contains(&status.code()), "an honest client was answered {status}");
+                ensure!(transient.contains(&status.code()), "unexpected status: {status}");
             }
             Err(_) => {}
         }
@@ -51,8 +51,8 @@ impl Acknowledged {
     }
 }
 
-/// How long a call may take before it is dropped: a random part of a bound that follows the machine, so that some of the calls are
-/// answered on any.
+/// How long to wait before a call is dropped: a random part of a bound that adapts to the machine's speed, so that some calls are
+/// answered on every machine.
 struct Patience {
     bound: Duration,
     random: StdRng,
@@ -64,23 +64,23 @@ impl Patience {
     }
 
     fn learn(&mut self, answered: bool) {
-        self.bound = self.bound.mul_f64(if answered { 0.9 } else { 1.02 }).min(UNTIL_ANSWERED);
+        self.bound = self.bound.mul_f64(if answered { 0.9 } else { 1.02 }).min(MAX_PATIENCE);
     }
 }
 
-/// Refreshes one session and drops most of the calls. Returns the token that it has at last.
+/// Refreshes one session and drops most of the calls. Returns the last token.
 async fn refresh_and_drop(
     mut client: Client,
     mut token: String,
     random: StdRng,
 ) -> Result<(Acknowledged, Option<String>)> {
-    let (mut acknowledged, end) = (Acknowledged::default(), Instant::now() + STORM);
+    let (mut acknowledged, end) = (Acknowledged::default(), Instant::now() + LOAD_TIME);
     let mut patience = Patience { bound: Duration::from_millis(12), random };
     while Instant::now() < end {
         let mut request = Request::new(RefreshRequest { refresh_token: token.clone() });
         let mut within = patience.next();
         if patience.random.random_bool(0.5) {
-            within += WAY_BACK;
+            within += RESPONSE_TIME;
             request.set_timeout(within);
         }
         let reply = acknowledged.answer(timeout(within, client.refresh(request)).await)?;
@@ -93,10 +93,10 @@ async fn refresh_and_drop(
 }
 
 async fn sign_in_and_drop(mut client: Client, random: StdRng) -> Result<(Acknowledged, Option<String>)> {
-    let (mut acknowledged, end) = (Acknowledged::default(), Instant::now() + STORM);
+    let (mut acknowledged, end) = (Acknowledged::default(), Instant::now() + LOAD_TIME);
     let mut patience = Patience { bound: Duration::from_millis(200), random };
     while Instant::now() < end {
-        let call = client.sign_in(from("127.0.0.1", ADMIN, PASSWORD));
+        let call = client.sign_in(sign_in_from("127.0.0.1", ADMIN, PASSWORD));
         let reply = acknowledged.answer(timeout(patience.next(), call).await)?;
         patience.learn(reply.is_some());
         if let Some(reply) = reply {
@@ -113,7 +113,7 @@ async fn missing(database: &mut PgConnection, tokens: &[String]) -> Result<i64> 
     Ok(sqlx::query_scalar(missing).bind(tokens).fetch_one(database).await?)
 }
 
-/// The answer to a call that is not dropped. A busy machine may need a second try, as the status says.
+/// The response to a call that is not dropped. Retries UNAVAILABLE, which a busy machine may cause.
 async fn answered<T>(mut call: impl AsyncFnMut() -> Result<Response<T>>) -> Result<T> {
     let mut answer = None;
     until("the call is answered", async || {
@@ -132,17 +132,16 @@ async fn refreshed(rig: &Rig, token: String) -> Result<()> {
 }
 
 #[tokio::test]
-async fn whatever_is_dropped_each_answer_is_in_the_store_and_no_connection_stays_in_a_transaction()
--> Result<()> {
+async fn dropped_calls_lose_no_write_and_leave_no_open_transaction() -> Result<()> {
     let seed = match std::env::var("WEFT_TEST_SEED") {
         Ok(seed) => seed.parse::<u64>()?,
         Err(_) => Uuid::new_v4().as_u64_pair().0,
     };
     eprintln!("WEFT_TEST_SEED={seed}");
-    storm(seed).await.with_context(|| format!("WEFT_TEST_SEED={seed}"))
+    run(seed).await.with_context(|| format!("WEFT_TEST_SEED={seed}"))
 }
 
-async fn storm(seed: u64) -> Result<()> {
+async fn run(seed: u64) -> Result<()> {
     let rig = Rig::start().await?;
     let mut signed_in = 0;
     let mut workers = Vec::new();
@@ -152,8 +151,9 @@ async fn storm(seed: u64) -> Result<()> {
             workers.push(tokio::spawn(sign_in_and_drop(client, random)));
         } else {
             signed_in += 1;
-            let reply =
-                answered(async || Ok(rig.client()?.sign_in(from("127.0.0.1", ADMIN, PASSWORD)).await?));
+            let reply = answered(async || {
+                Ok(rig.client()?.sign_in(sign_in_from("127.0.0.1", ADMIN, PASSWORD)).await?)
+            });
             let token = refresh_token(&reply.await?);
             workers.push(tokio::spawn(refresh_and_drop(client, token, random)));
         }
@@ -166,7 +166,11 @@ async fn storm(seed: u64) -> Result<()> {
         signed_in += acknowledged.sign_ins;
         dropped += acknowledged.dropped;
     }
-    ensure!(dropped > 100 && tokens.len() > 10, "{dropped} dropped, {} answered: no storm", tokens.len());
+    ensure!(
+        dropped > 100 && tokens.len() > 10,
+        "too little load: {dropped} calls dropped, {} answered",
+        tokens.len()
+    );
 
     let mut database = rig.database().await?;
     let stuck = "SELECT count(*) FROM pg_stat_activity \
@@ -182,12 +186,13 @@ async fn storm(seed: u64) -> Result<()> {
     }
     for _ in 0..20 {
         let reply =
-            answered(async || Ok(rig.client()?.sign_in(from("127.0.0.1", ADMIN, PASSWORD)).await?)).await?;
-        refreshed(&rig, refresh_token(&reply)).await.context("a worthless token")?;
+            answered(async || Ok(rig.client()?.sign_in(sign_in_from("127.0.0.1", ADMIN, PASSWORD)).await?))
+                .await?;
+        refreshed(&rig, refresh_token(&reply)).await.context("an invalid token")?;
         signed_in += 1;
     }
-    // Those whose answer was dropped may have opened a session too.
-    until("the logger hears of each", async || {
+    // At least as many: calls whose response was dropped may have opened a session too.
+    until("the logger has an entry for each sign-in", async || {
         rig.logger.entries().iter().filter(|(entry, _)| entry.data.contains("logged in")).count() >= signed_in
     })
     .await

@@ -6,11 +6,11 @@ use weft_proto::weft::auth::v1::{
 };
 
 use crate::helpers::{
-    ADMIN, Client, PASSWORD, Rig, from, new_user, on_behalf, refresh_token, sign_in, until,
+    ADMIN, Client, PASSWORD, Rig, new_user, on_behalf, refresh_token, sign_in, sign_in_from, until,
 };
 
 #[tokio::test]
-async fn an_email_is_one_persons_whatever_its_case_and_a_repeat_creates_nobody() -> Result<()> {
+async fn an_email_is_unique_ignoring_case_and_creation_is_idempotent() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
@@ -43,7 +43,7 @@ async fn an_email_is_one_persons_whatever_its_case_and_a_repeat_creates_nobody()
 }
 
 #[tokio::test]
-async fn a_new_user_with_a_wrong_field_is_refused_with_the_fields_name() -> Result<()> {
+async fn rejects_a_new_user_with_an_invalid_field() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
@@ -68,12 +68,12 @@ async fn a_new_user_with_a_wrong_field_is_refused_with_the_fields_name() -> Resu
 }
 
 #[tokio::test]
-async fn only_an_admin_administrates_whatever_the_call_says_of_the_role() -> Result<()> {
+async fn checks_the_stored_role_instead_of_the_callers_claim() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     rig.user("ada@example.com").await?;
     let mut ada = client.sign_in(sign_in("ada@example.com", PASSWORD)).await?.into_inner();
-    // Rights that were taken away since the token was made.
+    // A role that was taken away after the token was issued.
     ada.user.as_mut().context("no user")?.role = Role::Admin.into();
     let create = client.create_user(on_behalf(&ada, new_user("x@example.com"))?).await.unwrap_err();
     let list = client.list_users(on_behalf(&ada, ListUsersRequest::default())?).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn only_an_admin_administrates_whatever_the_call_says_of_the_role() -> Res
 }
 
 #[tokio::test]
-async fn a_deactivated_user_is_out_at_once_and_the_last_admin_stays() -> Result<()> {
+async fn deactivation_ends_sessions_at_once() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let user = rig.user("ada@example.com").await?;
@@ -111,7 +111,7 @@ async fn a_deactivated_user_is_out_at_once_and_the_last_admin_stays() -> Result<
     assert_eq!(client.refresh(refresh).await.unwrap_err().code(), Code::Unauthenticated);
     let gone = client.get_user(on_behalf(&ada, GetUserRequest {})?).await.unwrap_err();
     assert_eq!(gone.code(), Code::Unauthenticated);
-    let refused = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await.unwrap_err();
+    let refused = client.sign_in(sign_in_from("10.0.0.1", "ada@example.com", PASSWORD)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 
     let own = admin.user.as_ref().context("no user")?.id.clone();
@@ -124,7 +124,7 @@ async fn a_deactivated_user_is_out_at_once_and_the_last_admin_stays() -> Result<
 }
 
 #[tokio::test]
-async fn two_admins_who_deactivate_each_other_at_once_do_not_both_succeed() -> Result<()> {
+async fn two_admins_cannot_deactivate_each_other_at_once() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let first = rig.sign_in_admin().await?;
@@ -144,7 +144,7 @@ async fn two_admins_who_deactivate_each_other_at_once_do_not_both_succeed() -> R
 }
 
 #[tokio::test]
-async fn users_come_page_by_page_in_the_order_of_their_addresses() -> Result<()> {
+async fn lists_users_in_pages_ordered_by_address() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
@@ -187,7 +187,7 @@ fn id_of(signed_in: &SignInResponse) -> String {
 }
 
 #[tokio::test]
-async fn an_admin_changes_role_and_name_and_what_is_left_out_stays() -> Result<()> {
+async fn an_admin_changes_role_and_name_and_omitted_fields_stay() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let user = rig.user("ada@example.com").await?;
@@ -203,7 +203,7 @@ async fn an_admin_changes_role_and_name_and_what_is_left_out_stays() -> Result<(
             assert_eq!((&*changed.last_name, changed.active), ("Lovelace", true));
         }
     }
-    // The role counts at once in the session that is open, which goes on.
+    // The new role applies at once in the open session.
     let now = client.get_user(on_behalf(&ada, GetUserRequest {})?).await?.into_inner().user;
     assert_eq!(now.context("no user")?.role(), Role::Viewer);
     let entry = format!("ada@example.com was given the role viewer by {ADMIN}");
@@ -226,7 +226,7 @@ async fn an_admin_changes_role_and_name_and_what_is_left_out_stays() -> Result<(
 }
 
 #[tokio::test]
-async fn a_reactivated_user_signs_in_again_and_old_sessions_stay_over() -> Result<()> {
+async fn a_reactivated_user_can_sign_in_but_old_sessions_stay_ended() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let user = rig.user("ada@example.com").await?;
@@ -246,7 +246,7 @@ async fn a_reactivated_user_signs_in_again_and_old_sessions_stay_over() -> Resul
 }
 
 #[tokio::test]
-async fn a_deleted_user_is_gone_with_all_sessions_and_the_log_keeps_what_it_has() -> Result<()> {
+async fn deletes_a_user_with_all_sessions_and_keeps_log_entries() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let user = rig.user("ada@example.com").await?;
@@ -258,7 +258,7 @@ async fn a_deleted_user_is_gone_with_all_sessions_and_the_log_keeps_what_it_has(
     assert_eq!(client.refresh(refresh).await.unwrap_err().code(), Code::Unauthenticated);
     let gone = client.get_user(on_behalf(&ada, GetUserRequest {})?).await.unwrap_err();
     assert_eq!(gone.code(), Code::Unauthenticated);
-    let refused = client.sign_in(from("10.0.0.1", "ada@example.com", PASSWORD)).await.unwrap_err();
+    let refused = client.sign_in(sign_in_from("10.0.0.1", "ada@example.com", PASSWORD)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     let again = client.delete_user(on_behalf(&admin, delete(&user.id))?).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
@@ -271,14 +271,14 @@ async fn a_deleted_user_is_gone_with_all_sessions_and_the_log_keeps_what_it_has(
     for entry in ["ada@example.com logged in".to_owned(), format!("ada@example.com was deleted by {ADMIN}")] {
         until(&entry, async || rig.logger.has_entry(&entry)).await?;
     }
-    // The address is free again.
+    // The address can be used again.
     client.create_user(on_behalf(&admin, new_user("ada@example.com"))?).await?;
     Ok(())
 }
 
-/// A refresh holds the session's row and a deletion wants both it and its tokens: whichever is first, neither fails.
+/// A refresh locks the session's row, a deletion the session and its tokens. They must not deadlock.
 #[tokio::test]
-async fn a_user_is_deleted_while_they_refresh() -> Result<()> {
+async fn deletes_a_user_during_refreshes() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
@@ -302,7 +302,7 @@ async fn a_user_is_deleted_while_they_refresh() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_first_user_is_not_made_again_after_they_were_deleted() -> Result<()> {
+async fn does_not_recreate_a_deleted_first_user() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let first = rig.sign_in_admin().await?;
@@ -318,12 +318,12 @@ async fn the_first_user_is_not_made_again_after_they_were_deleted() -> Result<()
 }
 
 #[tokio::test]
-async fn the_last_active_admin_is_neither_demoted_nor_deactivated_nor_deleted() -> Result<()> {
+async fn refuses_to_demote_deactivate_or_delete_the_last_active_admin() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
     let own = id_of(&admin);
-    // An inactive admin is no other admin.
+    // An inactive admin does not count.
     let second = CreateUserRequest { role: Role::Admin.into(), ..new_user("second@example.com") };
     let second =
         client.create_user(on_behalf(&admin, second)?).await?.into_inner().user.context("no user")?;
@@ -344,9 +344,9 @@ async fn the_last_active_admin_is_neither_demoted_nor_deactivated_nor_deleted() 
     Ok(())
 }
 
-/// Each of two admins takes the other's rights away, in every combination of ways, at the same time and at two replicas.
+/// Two admins remove each other at the same time at two replicas, in every combination of demotion, deactivation and deletion.
 #[tokio::test]
-async fn two_admins_who_act_at_once_leave_one_admin() -> Result<()> {
+async fn two_admins_who_remove_each_other_at_once_leave_one_admin() -> Result<()> {
     let rig = Rig::start().await?;
     let replica = rig.replica("other", weft_devstack::ServiceOptions::default())?;
     replica.await_ready().await?;
@@ -356,8 +356,8 @@ async fn two_admins_who_act_at_once_leave_one_admin() -> Result<()> {
     {
         let admins = rig.two_admins(round).await?;
         let (first, second) = tokio::join!(
-            take_away(one.clone(), first_way, &admins[0], id_of(&admins[1])),
-            take_away(two.clone(), second_way, &admins[1], id_of(&admins[0])),
+            remove_admin(one.clone(), first_way, &admins[0], id_of(&admins[1])),
+            remove_admin(two.clone(), second_way, &admins[1], id_of(&admins[0])),
         );
         let done = [first, second].iter().filter(|code| **code == Code::Ok).count();
         assert_eq!(done, 1, "{first_way:?} and {second_way:?}: {first:?} and {second:?}");
@@ -377,7 +377,7 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Demote, Way::Deactivate, Way::Delete];
 
-async fn take_away(mut client: Client, way: Way, admin: &SignInResponse, user_id: String) -> Code {
+async fn remove_admin(mut client: Client, way: Way, admin: &SignInResponse, user_id: String) -> Code {
     let done = match way {
         Way::Demote => {
             let change = UpdateUserRequest { role: Some(Role::User.into()), ..change(&user_id) };
@@ -393,7 +393,7 @@ async fn take_away(mut client: Client, way: Way, admin: &SignInResponse, user_id
 }
 
 impl Rig {
-    /// Two new admins, who are the only active ones.
+    /// Creates two admins who are the only active ones.
     async fn two_admins(&self, round: usize) -> Result<[SignInResponse; 2]> {
         let mut database = self.database().await?;
         sqlx::query("UPDATE users SET role = 'admin', active = true WHERE email = $1")

@@ -8,25 +8,20 @@ use crate::email::Email;
 use crate::password::{self, Verdict};
 use crate::user::{Account, Role, User};
 
-/// A person to be added.
+/// A user to be created.
 #[derive(Debug)]
 pub struct NewUser {
-    /// Made by the caller.
+    /// Chosen by the client; makes the call idempotent.
     pub id: Uuid,
-    /// The address.
     pub email: String,
-    /// Given name.
     pub first_name: String,
-    /// Family name.
     pub last_name: String,
-    /// The first password.
     pub password: SecretString,
-    /// What the person may do.
     pub role: Role,
 }
 
 impl Accounts {
-    /// The caller.
+    /// The caller's user.
     ///
     /// # Errors
     /// When the caller is not signed in.
@@ -34,10 +29,10 @@ impl Accounts {
         Ok(self.signed_in(caller).await?.0.user)
     }
 
-    /// Adds a person, and says whether that is new.
+    /// Creates a user. Idempotent by id; also returns whether this call created the user.
     ///
     /// # Errors
-    /// When the caller is no admin, a field is wrong, somebody else has the address, or the id was used with other content.
+    /// When the caller is not an admin, a field is invalid, another user has the address, or a user with this id has other content.
     pub async fn create_user(
         &self,
         caller: Option<&Caller>,
@@ -68,19 +63,19 @@ impl Accounts {
             self.wake.all();
             return Ok((account.user, true));
         }
-        // Somebody was faster: this call's twin, or another.
+        // A concurrent call, perhaps a repeat of this one, has created a user with the same id or address.
         let found = self.created_before(&new, &email).await?;
         found.map(|user| (user, false)).ok_or(AccountError::Taken("email"))
     }
 
-    /// The person of this id, if everything about them is as in the call.
+    /// The user with this id, if all fields are as in the request.
     async fn created_before(&self, new: &NewUser, email: &Email) -> Result<Option<User>, AccountError> {
         if let Some(Account { user, password_hash }) = self.store.account_by_id(new.id).await? {
             let same = user.email == email.as_str()
                 && user.first_name == new.first_name
                 && user.last_name == new.last_name
                 && user.role == new.role;
-            // The password last: its check is the only one that costs.
+            // The password last, because its check is expensive.
             let same =
                 same && self.hasher.verify(&new.password, Some(&password_hash)).await? != Verdict::Wrong;
             return if same { Ok(Some(user)) } else { Err(AccountError::OtherContent) };
@@ -91,10 +86,10 @@ impl Accounts {
         }
     }
 
-    /// A page of all people by address, and where the next one begins.
+    /// A page of users, ordered by address, and the address after which the next page begins.
     ///
     /// # Errors
-    /// When the caller is no admin.
+    /// When the caller is not an admin.
     pub async fn users(
         &self,
         caller: Option<&Caller>,
@@ -102,7 +97,7 @@ impl Accounts {
         limit: u32,
     ) -> Result<(Vec<User>, Option<String>), AccountError> {
         self.admin(caller).await?;
-        // One more than asked for tells whether there is a next page.
+        // One more than requested, to know whether there is a next page.
         let mut users = self.store.users_after(after, limit.saturating_add(1)).await?;
         let size = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = users.len() > size;
