@@ -1,4 +1,4 @@
-//! The broker, put together.
+//! Composition root: builds and runs the broker.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,13 +22,13 @@ use weft_values::audit;
 use crate::client::Proxies;
 use crate::config::Config;
 use crate::edge::{Edge, Policy};
+use crate::forward::Forwarder;
 use crate::http::handle::check_name;
 use crate::in_flight::InFlight;
 use crate::keys::Keys;
 use crate::letters::DeadLetters;
 use crate::limit::Limit;
 use crate::open::OpenActions;
-use crate::proxy::Proxy;
 use crate::quotas::Quotas;
 use crate::reply::ApiError;
 use crate::session::SessionCookie;
@@ -38,12 +38,12 @@ use crate::traces::Jaeger;
 use crate::writes::Writes;
 use crate::{callees, http, upstream};
 
-/// Hashing a password takes its time, and waits its turn.
+/// Longer than the mesh's default: hashing a password is slow, and hashes are queued.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(5);
-/// A search for a text has no index: it reads every entry of its time window.
+/// A search for a text has no index: it reads every entry in its time range.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every request shares. Clones are one.
+/// State shared by all requests. Clones share the same state.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Inner>);
 
@@ -64,7 +64,7 @@ pub(crate) struct Inner {
     pub(crate) jaeger: Option<Jaeger>,
     pub(crate) open_actions: OpenActions,
     pub(crate) quotas: Quotas,
-    pub(crate) proxy: Proxy,
+    pub(crate) forwarder: Forwarder,
 }
 
 impl Deref for App {
@@ -75,27 +75,27 @@ impl Deref for App {
     }
 }
 
-/// Why the broker could not run.
+/// Why the broker failed to run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A setting is wrong.
+    /// A setting is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Another service has no address.
+    /// A service has no address.
     #[error(transparent)]
     Mesh(#[from] MeshError),
-    /// The HTTP address could not be listened on.
+    /// Listening on the HTTP address failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The client for Jaeger could not be made.
-    #[error("failed to make an HTTP client for Jaeger")]
+    /// Creating the HTTP client for Jaeger failed.
+    #[error("failed to create the HTTP client for Jaeger")]
     Jaeger(#[source] reqwest::Error),
 }
 
-/// Runs the broker until it is told to end.
+/// Runs the broker until shutdown is requested.
 ///
 /// # Errors
-/// When a setting is wrong or its address is taken; never because RabbitMQ or another service is away.
+/// When a setting is missing or invalid, or listening fails; never because RabbitMQ or a service is unavailable.
 pub async fn run(process: Process) -> Result<(), RunError> {
     let listening = process.health.condition("http");
     let config = Config::from_settings(&process.settings)?;
@@ -104,9 +104,9 @@ pub async fn run(process: Process) -> Result<(), RunError> {
     let authentication = mesh.channel("authentication")?.with_timeout(AUTHENTICATION_TIMEOUT);
     let logger = mesh.channel("logger")?;
     let dead_letters = DeadLetters::new(logger.clone(), authentication.clone(), publisher.clone());
-    let called = vec![("authentication", authentication.clone()), ("logger", logger.clone())];
+    let callees = vec![("authentication", authentication.clone()), ("logger", logger.clone())];
     let (status, shutdown) = (process.status.clone(), process.shutdown.clone());
-    callees::watch(called, publisher.clone(), status, shutdown);
+    callees::watch(callees, publisher.clone(), status, shutdown);
     let authentication = AuthServiceClient::new(authentication);
     let proxies = Arc::new(config.proxies);
     let app = App(Arc::new(Inner {
@@ -126,18 +126,18 @@ pub async fn run(process: Process) -> Result<(), RunError> {
         jaeger: config.jaeger.map(Jaeger::new).transpose().map_err(RunError::Jaeger)?,
         open_actions: config.open_actions,
         quotas: Quotas::new(config.quotas),
-        proxy: Proxy::new(config.route_bounds),
+        forwarder: Forwarder::new(config.route_bounds),
     }));
     let limit = config.quota.map(Limit::new);
     if let Some(limit) = &limit {
-        tokio::spawn(Arc::clone(limit).forget());
+        tokio::spawn(Arc::clone(limit).clean_up());
     }
     let trusted = Arc::clone(&proxies);
     let connections = config.connections.with_proxies(move |address| trusted.trusts(address));
     let policy =
         Policy { trust_incoming: config.trust_incoming_traces, proxies, origins: config.origins, limit };
-    let everywhere = SocketAddr::from(([0, 0, 0, 0], 8080));
-    let listener = process::listen(&process.settings, "WEFT_HTTP_ADDR", everywhere).await?;
+    let default_address = SocketAddr::from(([0, 0, 0, 0], 8080));
+    let listener = process::listen(&process.settings, "WEFT_HTTP_ADDR", default_address).await?;
     listening.fulfilled();
     let edge = Edge::new(&process.metrics, policy, InFlight::new(&config.in_flight));
     let router = http::router(app, &config.routes, edge);
@@ -147,7 +147,7 @@ pub async fn run(process: Process) -> Result<(), RunError> {
 }
 
 impl App {
-    /// Has the logger store an entry.
+    /// Stores an entry in the logger.
     pub(crate) async fn write(
         &self,
         id: Uuid,
@@ -160,10 +160,10 @@ impl App {
         self.writes.write(entry).await.map(drop).map_err(|status| upstream::logger(&status))
     }
 
-    /// Writes down that somebody is about to do something that has to leave a trace of itself.
+    /// Stores an audit record of an operation that is about to happen.
     ///
     /// # Errors
-    /// When the logger has not stored it: then it must not be done.
+    /// When the logger has not stored the record. Then the operation must not happen.
     pub(crate) async fn audit<const N: usize>(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Reading a request's body: one JSON value, bounded in size, depth and time.
+//! Reads request bodies: one JSON value, bounded in size, depth and time.
 
 use std::time::Duration;
 
@@ -13,31 +13,31 @@ use weft_runtime::budget::Exceeded;
 use crate::in_flight;
 use crate::reply::ApiError;
 
-/// The largest body taken, as in the Go original: 1 MiB.
+/// Maximum size of a body, as in the Go original: 1 MiB.
 pub(crate) const LIMIT: usize = 1 << 20;
-/// Past the limit this much more is read and thrown away. A client that writes its whole body before it reads would
-/// else find its connection reset instead of the 413.
+/// Bytes beyond the limit that are read and discarded. Otherwise a client that writes its whole body before it reads would get a
+/// connection reset instead of the 413.
 const DRAIN_LIMIT: usize = 64 << 20;
-/// The time a client has for its body. For the rest of a body that is too large it has the same time again, so that the answer
-/// is 413 however slow the rest is.
+/// How long a body may take to arrive. The rest of a body that is too large has the same time again, so that the reply is 413
+/// however slow the rest is.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// The time for the rest of a body that was refused because too many bytes are held: that answer has to come early.
+/// Timeout for the rest of a body that was refused because too many bytes are in flight. That reply must come early.
 const REFUSED_REST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Flattened into a struct, it makes serde want an object: else an array with the fields in their order would do.
+/// Flattened into a struct, makes serde accept only objects. Otherwise serde would also accept an array of the field values.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Rest {}
 
-/// The request's body as a `T`.
+/// Reads and parses the body of a request.
 ///
 /// # Errors
-/// 400 with what is wrong and where, and as [`bytes`].
+/// 400 that says what is wrong and where, and those of [`bytes`].
 pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, ApiError> {
     let (parts, body) = request.into_parts();
     read_json(&parts.headers, body).await.map(|(value, _)| value)
 }
 
-/// As [`json`], for a request that has been taken apart; with the body's size in bytes.
+/// As [`json`], for a request already split into its parts. Also returns the size of the body in bytes.
 ///
 /// # Errors
 /// As [`json`].
@@ -49,7 +49,7 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     Ok((parse(&bytes)?, bytes.len()))
 }
 
-/// The body as a `T`, or `T`'s default when there is no body.
+/// As [`json`], or the default of `T` when the body is empty.
 ///
 /// # Errors
 /// As [`json`].
@@ -65,13 +65,13 @@ pub(crate) async fn read_optional_json<T: DeserializeOwned + Default>(
     }
 }
 
-/// The body, not yet looked at.
+/// Reads the body without parsing it.
 ///
 /// # Errors
-/// 408 when it takes too long, 413 when it is too large, 429 or 503 when too many bytes of bodies are held already.
+/// 408 when the body takes too long, 413 when it is too large, 429 or 503 when too many bytes are in flight.
 pub(crate) async fn bytes(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    // A client that asks first has sent nothing yet: there is nothing to drain.
+    // With `Expect: 100-continue` the client has not sent the body yet: there is nothing to drain.
     if announced.is_some_and(|length| length > LIMIT) && headers.contains_key(EXPECT) {
         return Err(too_large().closing());
     }
@@ -82,25 +82,28 @@ pub(crate) async fn bytes(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>
         Ok(Err(Unread::Refused(exceeded))) => {
             Err(after_rest(body, in_flight::refusal(exceeded), REFUSED_REST_TIMEOUT).await)
         }
-        Ok(Err(Unread::BrokenOff)) => Err(ApiError::bad_request("the body ended before its end").closing()),
+        Ok(Err(Unread::Incomplete)) => {
+            Err(ApiError::bad_request("the connection closed before the end of the request body").closing())
+        }
         Err(_) => {
-            let said = "the body did not arrive within 15 seconds";
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, said).closing())
+            let message = "timed out: the request body did not arrive within 15 seconds";
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message).closing())
         }
     }
 }
 
-/// Why a body was not read to its end.
+/// Why a body was not read to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unread {
     TooLarge,
-    /// Too many bytes of bodies are held already.
+    /// Too many bytes are in flight.
     Refused(Exceeded),
-    BrokenOff,
+    /// The connection closed before the end.
+    Incomplete,
 }
 
 async fn read(announced: Option<usize>, body: &mut Body) -> Result<Vec<u8>, Unread> {
-    // It grows with what arrives: memory is not held for what was only announced.
+    // Grows with the bytes that arrive: memory is not reserved for an announced length.
     let mut bytes = Vec::new();
     while let Some(chunk) = next_chunk(body).await? {
         let needed = bytes.len() + chunk.len();
@@ -108,8 +111,8 @@ async fn read(announced: Option<usize>, body: &mut Body) -> Result<Vec<u8>, Unre
             return Err(Unread::TooLarge);
         }
         if needed > bytes.capacity() {
-            let most = announced.filter(|length| *length >= needed).unwrap_or(LIMIT);
-            bytes.reserve_exact((2 * needed).min(most) - bytes.len());
+            let max = announced.filter(|length| *length >= needed).unwrap_or(LIMIT);
+            bytes.reserve_exact((2 * needed).min(max) - bytes.len());
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -119,7 +122,7 @@ async fn read(announced: Option<usize>, body: &mut Body) -> Result<Vec<u8>, Unre
 async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, Unread> {
     while let Some(frame) = body.frame().await {
         let frame =
-            frame.map_err(|error| in_flight::exceeded(&error).map_or(Unread::BrokenOff, Unread::Refused))?;
+            frame.map_err(|error| in_flight::exceeded(&error).map_or(Unread::Incomplete, Unread::Refused))?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
@@ -127,8 +130,8 @@ async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, Unread> {
     Ok(None)
 }
 
-/// This error, after a bounded rest of the body was read and thrown away. When that was not all of it, the connection can't
-/// serve another request.
+/// Reads and discards a bounded rest of the body, then returns the error. If the rest is longer, the error closes the connection,
+/// because the connection can't serve another request.
 async fn after_rest(body: Body, error: ApiError, within: Duration) -> ApiError {
     match tokio::time::timeout(within, reads_to_end(body)).await {
         Ok(true) => error,
@@ -148,34 +151,37 @@ async fn reads_to_end(mut body: Body) -> bool {
 }
 
 fn too_large() -> ApiError {
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 1 MiB (1048576 bytes)")
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "request body too large: expected at most 1 MiB (1048576 bytes)",
+    )
 }
 
-/// One JSON value and nothing after it. serde_json refuses more than 128 levels by itself.
+/// Parses one JSON value with nothing after it. serde_json itself rejects more than 128 levels.
 ///
 /// # Errors
-/// 400 with what is wrong and where.
+/// 400 that says what is wrong and where.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        ApiError::bad_request(format!("the body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
+        ApiError::bad_request(format!("invalid request body: not UTF-8 at byte {}", error.valid_up_to() + 1))
     })?;
     if text.trim().is_empty() {
-        return Err(ApiError::bad_request("the body is empty: it must have one JSON object"));
+        return Err(ApiError::bad_request("invalid request body: it is empty; expected a JSON object"));
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(&error))?;
-    json.end().map_err(|_| ApiError::bad_request("the body must have only a single JSON value"))?;
+    json.end().map_err(|_| ApiError::bad_request("invalid request body: expected a single JSON value"))?;
     Ok(value)
 }
 
 fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let (path, inner) = (error.path().to_string(), error.inner());
     if inner.is_data() && path != "." {
-        ApiError::bad_request(format!("the body's field {path} is wrong: {inner}"))
+        ApiError::bad_request(format!("{path}: {inner}"))
     } else if inner.is_eof() {
-        ApiError::bad_request(format!("the body is cut short: {inner}"))
+        ApiError::bad_request(format!("invalid request body: cut short: {inner}"))
     } else {
-        ApiError::bad_request(format!("the body is not the JSON that is wanted: {inner}"))
+        ApiError::bad_request(format!("invalid request body: {inner}"))
     }
 }
 
@@ -200,23 +206,23 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_refused_with_what_is_wrong_and_where() {
+    fn an_invalid_body_is_400_that_says_what_is_wrong_and_where() {
         assert!(message(b"").contains("empty"));
         assert!(message(b" \n").contains("empty"));
         assert!(message(br#"{"name":"x"#).contains("cut short"));
         assert!(message(br#"{"name":"x"}{"name":"x"}"#).contains("single JSON value"));
         assert!(message(b"{\"name\":\"\xff\"}").contains("byte 10"));
-        assert!(message(br#"{"name":5}"#).contains("field name is wrong: invalid type: integer `5`"));
-        assert!(message(br#"{"name":null}"#).contains("field name"));
+        assert!(message(br#"{"name":5}"#).starts_with("name: invalid type: integer `5`"));
+        assert!(message(br#"{"name":null}"#).starts_with("name: "));
         assert!(message(b"null").contains("expected an object with a name"));
         assert!(message(br#"["x"]"#).contains("expected an object with a name"));
         assert!(message(br#"{"name":"a","name":"b"}"#).contains("duplicate field"));
         assert!(message("[".repeat(50_000).as_bytes()).contains("expected an object"));
-        assert!(message(format!("{{\"name\":{}", "[".repeat(50_000)).as_bytes()).contains("field name"));
+        assert!(message(format!("{{\"name\":{}", "[".repeat(50_000)).as_bytes()).starts_with("name: "));
     }
 
     #[test]
-    fn one_object_and_white_space_is_taken() {
+    fn accepts_an_object_surrounded_by_white_space() {
         assert_eq!(parse::<Named>(b" {\"name\":\"x\",\"more\":1}\n").unwrap().name, "x");
     }
 
@@ -225,15 +231,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_1_mib_is_413_after_its_rest_was_read() {
+    async fn more_than_1_mib_is_413_after_the_rest_was_read() {
         assert_eq!(read_all(Body::from(vec![b'x'; LIMIT]), HeaderMap::new()).await, Ok(LIMIT));
         let error = read_all(Body::from(vec![b'x'; LIMIT + 1]), HeaderMap::new()).await.unwrap_err();
         assert_eq!(error.status, StatusCode::PAYLOAD_TOO_LARGE);
-        assert!(!error.close, "all of it was read, so the connection goes on");
+        assert!(!error.close, "all of it was read, so the connection stays open");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_is_too_large_is_413_however_slow_its_rest_is() {
+    async fn too_large_a_body_is_413_even_if_the_rest_is_slow() {
         let first = Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; LIMIT + 1]));
         let never = futures::stream::iter([first]).chain(futures::stream::pending());
         let error = read_all(Body::from_stream(never), HeaderMap::new()).await.unwrap_err();
@@ -241,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_asks_first_is_answered_at_once() {
+    async fn refuses_a_too_large_body_before_100_continue() {
         let headers = HeaderMap::from_iter([
             (CONTENT_LENGTH, "2000000".parse().unwrap()),
             (EXPECT, "100-continue".parse().unwrap()),

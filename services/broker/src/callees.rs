@@ -1,5 +1,5 @@
-//! What `/status` says of the services and of RabbitMQ, which the broker calls. Its readiness does not depend on them; the
-//! operator reads it to say that a Stack is ready only once the first call can succeed.
+//! Status of the services and of RabbitMQ in `/status`. The broker's readiness does not depend on them. The operator reads the status
+//! so that a Stack is Ready only once the first call can succeed.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use weft_mesh::Channel;
 use weft_runtime::lifecycle::Shutdown;
 use weft_runtime::status::{StatusBoard, StoreStatus};
 
-/// `/status` is never much older than this.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 const RABBITMQ: &str = "rabbitmq";
 
-/// Keeps `/status` until shutdown is requested. All of them are on it at once, so that none seems not to be called.
+/// Updates `/status` until shutdown is requested. All callees are listed from the start, so that a missing one does not look like one
+/// that the broker does not call.
 pub(crate) fn watch(
     services: Vec<(&'static str, Channel)>,
     publisher: Publisher,
@@ -23,32 +23,32 @@ pub(crate) fn watch(
     shutdown: Shutdown,
 ) {
     for name in services.iter().map(|(name, _)| *name).chain([RABBITMQ]) {
-        let message = Some("not looked at yet".to_owned());
+        let message = Some("not checked yet".to_owned());
         board.set(name, StoreStatus { message, ..StoreStatus::default() });
     }
     tokio::spawn(async move {
         tokio::select! {
-            never = look_on(&services, &publisher, &board) => match never {},
+            never = update(&services, &publisher, &board) => match never {},
             () = shutdown.requested() => {}
         }
     });
 }
 
-async fn look_on(
+async fn update(
     services: &[(&'static str, Channel)],
     publisher: &Publisher,
     board: &StatusBoard,
 ) -> Infallible {
     loop {
         board.set(RABBITMQ, publisher.status());
-        let looks = services.iter().map(|(name, channel)| async move { (*name, look(channel).await) });
-        join_all(looks).await.into_iter().for_each(|(name, status)| board.set(name, status));
-        sleep(LOOK_EVERY).await;
+        let checks = services.iter().map(|(name, channel)| async move { (*name, check(channel).await) });
+        join_all(checks).await.into_iter().for_each(|(name, status)| board.set(name, status));
+        sleep(INTERVAL).await;
     }
 }
 
-/// A service has no credentials yet and nothing to migrate.
-async fn look(channel: &Channel) -> StoreStatus {
+/// Services do not authenticate callers yet and have nothing to migrate: these fields follow `reachable`.
+async fn check(channel: &Channel) -> StoreStatus {
     let message = channel.probe().await.err().map(|error| format!("failed to connect: {error}"));
     let reachable = message.is_none();
     StoreStatus { reachable, authenticated: reachable, migrated: reachable, version: None, message }

@@ -1,4 +1,4 @@
-//! Who is at the other end: the client's address and scheme, through the proxies that are trusted to tell them.
+//! The client's address and scheme, from the connection or from trusted proxies.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,16 +14,16 @@ use crate::app::App;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// The networks whose `X-Forwarded-*` headers count.
+/// Networks of trusted proxies: their `X-Forwarded-*` headers are used.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Proxies(Vec<IpNet>);
 
-/// A request's other end.
+/// The client of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// The nearest address that is no trusted proxy's.
+    /// The nearest address that is not a trusted proxy.
     pub(crate) address: IpAddr,
-    /// It came by https to the nearest trusted proxy.
+    /// True if the request came by https to the nearest trusted proxy.
     pub(crate) https: bool,
 }
 
@@ -34,8 +34,8 @@ impl FromStr for Proxies {
         let networks = list.split(',').map(str::trim).filter(|network| !network.is_empty());
         networks
             .map(|network| {
-                let whole = || network.parse::<IpAddr>().map(IpNet::from);
-                network.parse().or_else(|_| whole()).map_err(|_| format!("`{network}` is no network"))
+                let address = || network.parse::<IpAddr>().map(IpNet::from);
+                network.parse().or_else(|_| address()).map_err(|_| format!("`{network}` is not a network"))
             })
             .collect::<Result<_, _>>()
             .map(Self)
@@ -43,26 +43,27 @@ impl FromStr for Proxies {
 }
 
 impl Proxies {
-    /// The client of a request: from the right, the first forwarded address that is not a proxy's own. What stands left of
-    /// it anybody may have written.
+    /// The client of a request: the rightmost forwarded address that is not a trusted proxy. Addresses to the left of it could have
+    /// been written by anyone.
     pub(crate) fn client(&self, extensions: &Extensions, headers: &HeaderMap) -> Client {
         let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
         let mut address = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if self.0.is_empty() || !self.trusts(address) {
             return Client { address, https: false };
         }
-        for forwarded in list(headers, FORWARDED_FOR) {
+        for forwarded in parts_from_the_right(headers, FORWARDED_FOR) {
             let Some(forwarded) = read_address(forwarded) else { break };
             address = forwarded;
             if !self.trusts(address) {
                 break;
             }
         }
-        let https = list(headers, FORWARDED_PROTO).next().is_some_and(|proto| proto == "https");
+        let https =
+            parts_from_the_right(headers, FORWARDED_PROTO).next().is_some_and(|proto| proto == "https");
         Client { address, https }
     }
 
-    /// Whether an address is a trusted proxy's.
+    /// True if the address belongs to a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -76,13 +77,13 @@ impl FromRequestParts<App> for Client {
     }
 }
 
-/// A comma list's parts, the last first, over all headers of this name.
-fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+/// The parts of a comma-separated header, last first, over all headers of this name.
+fn parts_from_the_right<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     values.into_iter().rev().flat_map(|value| value.rsplit(',')).map(str::trim)
 }
 
-/// An address, with or without a port.
+/// Parses an address, with or without a port.
 fn read_address(text: &str) -> Option<IpAddr> {
     let bare = || text.trim_matches(['[', ']']).parse().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
@@ -107,27 +108,27 @@ mod tests {
     }
 
     #[test]
-    fn without_a_trusted_proxy_headers_count_nothing() {
+    fn ignores_forwarded_headers_without_a_trusted_proxy() {
         let headers = [(FORWARDED_FOR, "1.1.1.1"), (FORWARDED_PROTO, "https")];
         assert_eq!(client("", "10.0.0.1", &headers), ("10.0.0.1".into(), false));
         assert_eq!(client("192.168.0.0/16", "10.0.0.1", &headers), ("10.0.0.1".into(), false));
     }
 
     #[test]
-    fn the_rightmost_address_that_is_not_trusted_is_the_client() {
+    fn the_client_is_the_rightmost_untrusted_address() {
         let headers =
             [(FORWARDED_FOR, "6.6.6.6, 2.2.2.2"), (FORWARDED_FOR, "10.0.0.7"), (FORWARDED_PROTO, "https")];
         assert_eq!(client("10.0.0.0/8", "10.0.0.1", &headers), ("2.2.2.2".into(), true));
     }
 
     #[test]
-    fn rubbish_ends_the_walk_at_the_last_address_that_was_read() {
+    fn stops_at_an_invalid_address() {
         assert_eq!(client("10.0.0.1", "10.0.0.1", &[(FORWARDED_FOR, "1.1.1.1, unknown")]).0, "10.0.0.1");
         assert_eq!(client("10.0.0.1", "10.0.0.1", &[]).0, "10.0.0.1");
     }
 
     #[test]
-    fn ports_brackets_and_mapped_addresses_are_read() {
+    fn accepts_ports_brackets_and_mapped_addresses() {
         for (forwarded, address) in
             [("1.2.3.4:80", "1.2.3.4"), ("[2001:db8::1]:80", "2001:db8::1"), ("::ffff:1.2.3.4", "1.2.3.4")]
         {

@@ -1,4 +1,4 @@
-//! The broker's settings; the crate's front page lists them.
+//! The broker's settings; the README lists them.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use weft_runtime::config::{ConfigError, Settings};
 use weft_runtime::http;
 
 use crate::client::Proxies;
+use crate::forward::Bounds;
 use crate::in_flight;
 use crate::limit::Quota;
 use crate::open::OpenActions;
 use crate::origin::Origins;
-use crate::proxy::Bounds;
 use crate::quotas;
 use crate::routes::Routes;
 use crate::session::CookieSecurity;
@@ -48,19 +48,19 @@ impl Config {
             mesh: MeshConfig::from_settings(settings)?,
             origins: settings.or(
                 "BROKER_ORIGINS",
-                "origins such as https://console.example.com, with commas between them",
+                "origins such as https://console.example.com, separated by commas",
                 Origins::default(),
             )?,
             jaeger: settings
                 .optional("BROKER_JAEGER_URL", "the http:// address of Jaeger's query API, without a path")?,
             open_actions: settings.or(
                 "BROKER_OPEN_ACTIONS",
-                "log, event or mail, with commas between them",
+                "log, event or mail, separated by commas",
                 OpenActions::default(),
             )?,
             proxies: settings.or(
                 "BROKER_TRUSTED_PROXIES",
-                "networks such as 10.0.0.0/8, with commas between them",
+                "networks such as 10.0.0.0/8, separated by commas",
                 Proxies::default(),
             )?,
             token_issuer: settings.text("BROKER_TOKEN_ISSUER").unwrap_or_else(|| "weft".to_owned()),
@@ -69,7 +69,7 @@ impl Config {
             cookie_security: settings.or("BROKER_COOKIE_SECURE", "auto or always", CookieSecurity::Auto)?,
             routes: settings.or(
                 "BROKER_ROUTES",
-                "prefixes with addresses, such as /shop=http://orders:8080, with commas between them",
+                "prefixes with addresses, such as /shop=http://orders:8080, separated by commas",
                 Routes::default(),
             )?,
             route_bounds: Bounds {
@@ -90,8 +90,8 @@ fn quota(settings: &Settings) -> Result<Option<Quota>, ConfigError> {
     Ok(per_second.zip(burst).map(|(per_second, burst)| Quota { per_second, burst }))
 }
 
-/// The defaults fit the operator's limit of 256 MiB for a pod: a body is held about four times while it is handled, as bytes, as
-/// its fields, and as the message to another service.
+/// The defaults fit a pod of 256 MiB, the operator's default limit: while a request is handled, its body is in memory about four
+/// times, as bytes, as fields, and as the message to another service.
 fn in_flight(settings: &Settings) -> Result<in_flight::Bounds, ConfigError> {
     let number = |name, wanted, default: u32| {
         let default = NonZeroU32::new(default).unwrap_or(NonZeroU32::MIN);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn names_the_invalid_setting_and_its_value() {
         for (name, value) in [
             ("BROKER_ORIGINS", "*"),
             ("BROKER_JAEGER_URL", "jaeger:16686"),
@@ -141,20 +141,20 @@ mod tests {
             ("WEFT_HTTP_CONNECTIONS", "0"),
             ("WEFT_HTTP_SEND_TIMEOUT", "15"),
         ] {
-            let said = read(name, value).unwrap_err().to_string();
-            assert!(said.contains(name) && said.contains(value), "{said}");
+            let error = read(name, value).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
         }
     }
 
     #[test]
-    fn nothing_is_open_by_itself_and_the_limit_is_on() {
+    fn by_default_no_action_is_open_and_requests_are_limited() {
         let config = read("AMQP_URI", "amqp://u:p@rabbitmq").unwrap();
         assert!(config.open_actions == OpenActions::default() && config.jaeger.is_none());
         assert_eq!(config.quota.unwrap().burst.get(), 100);
     }
 
     #[test]
-    fn a_rate_of_0_is_no_limit() {
+    fn a_rate_of_0_disables_the_limit() {
         assert!(read("BROKER_REQUESTS_PER_SECOND", "0").unwrap().quota.is_none());
         assert!(read("BROKER_REQUESTS_BURST", "0").unwrap().quota.is_none());
     }

@@ -1,5 +1,5 @@
-//! The edge: around every request its span, its metric and its limits, and on every reply the trace's id and the headers
-//! that keep browsers safe. One middleware, since each costs every request.
+//! Middleware around every request: span, metric and limits; and on every reply the trace id and security headers for browsers.
+//! A single middleware, because each one adds cost to every request.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use weft_runtime::metrics::{DURATION_BUCKETS_S, Metrics};
 use weft_runtime::trace;
 
 use crate::client::{Client, Proxies};
+use crate::forward::Forwarded;
 use crate::in_flight::{self, InFlight};
-use crate::limit::{Limit, Standing};
+use crate::limit::{Limit, Remaining};
 use crate::origin::{self, Origins};
-use crate::proxy::Proxied;
 use crate::reply::ApiError;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// On every reply. This is an API: nothing that it answers is a page, to be framed, sniffed, or loaded by another site.
+/// Security headers of every reply. The API serves no pages, so nothing may be framed, sniffed, or loaded by another site.
 pub(crate) static SAFE: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -53,7 +53,7 @@ struct Labels {
     http_response_status_code: u16,
 }
 
-/// What the edge needs for each request.
+/// State of the middleware.
 #[derive(Debug)]
 pub(crate) struct Edge {
     requests: Family<Labels, Histogram, fn() -> Histogram>,
@@ -61,7 +61,7 @@ pub(crate) struct Edge {
     in_flight: InFlight,
 }
 
-/// Whom the edge trusts, and how much it takes.
+/// Which clients are trusted, and the rate limit.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) trust_incoming: bool,
@@ -70,12 +70,13 @@ pub(crate) struct Policy {
     pub(crate) limit: Option<Arc<Limit>>,
 }
 
-/// What of a request its reply's headers follow from.
+/// What the headers of the reply depend on.
 struct Visit {
     client: Client,
-    /// It is there only when it is listed.
+    /// The request's origin, if it is in the list of allowed origins.
     origin: Option<HeaderValue>,
-    standing: Option<Standing>,
+    /// What is left of the rate limit; nothing without a limit.
+    left: Option<Remaining>,
 }
 
 impl Edge {
@@ -85,7 +86,7 @@ impl Edge {
         metrics.register(|registry| {
             registry.register_with_unit(
                 "http_server_request_duration",
-                "How long requests took, by method, route and status",
+                "Duration of requests by method, route and status",
                 Unit::Seconds,
                 requests.clone(),
             );
@@ -94,7 +95,7 @@ impl Edge {
     }
 }
 
-/// The middleware.
+/// The middleware itself.
 pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body>, next: Next) -> Response {
     let started = Instant::now();
     let method = method(request.method());
@@ -113,8 +114,8 @@ pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body
         span.record("error.type", status.as_str());
         span.record("otel.status_code", "ERROR");
     }
-    let proxied = response.extensions().get::<Proxied>().is_some();
-    edge.finish(&visit, proxied, response.headers_mut());
+    let forwarded = response.extensions().get::<Forwarded>().is_some();
+    edge.finish(&visit, forwarded, response.headers_mut());
     if let Some(value) = trace::response_header(&span) {
         response.headers_mut().insert(trace::TRACE_RESPONSE, value);
     }
@@ -127,42 +128,42 @@ pub(crate) async fn observe(State(edge): State<Arc<Edge>>, request: Request<Body
     response
 }
 
-/// An error of our own ends its request, and no other on the same connection.
+/// Runs the handler. A panic fails only this request, not the others on the same connection.
 async fn run(next: Next, request: Request<Body>) -> Response {
     let path = request.uri().clone();
     AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("a handler panicked");
-        let said = "the request failed on an error of the broker itself; its logs have this trace's id";
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, said).in_form_of(path.path())
+        let message = "internal error; find the reason in the broker's log by the trace id";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message).in_format_of(path.path())
     })
 }
 
 impl Edge {
-    /// Lets a request in while there is room for it, and its reply out while there is room for that.
+    /// Runs the request if the bounds on requests and bytes in flight allow it, and counts the bytes of its reply.
     async fn admit(&self, client: Client, request: Request<Body>, next: Next) -> Response {
         let uri = request.uri().clone();
-        let refused = |exceeded| in_flight::refusal(exceeded).in_form_of(uri.path());
+        let refuse = |exceeded| in_flight::refusal(exceeded).in_format_of(uri.path());
         let share = match self.in_flight.admit(client.address) {
             Ok(share) => share,
-            Err(exceeded) => return refused(exceeded),
+            Err(exceeded) => return refuse(exceeded),
         };
         let mut request = request.map(|body| share.meter(body));
         request.extensions_mut().insert(share.clone());
         let response = run(next, request).await;
-        share.hold(response).unwrap_or_else(refused)
+        share.hold(response).unwrap_or_else(refuse)
     }
 
     fn visit(&self, request: &Request<Body>, client: Client) -> Visit {
-        let free = origin::is_preflight(request.method(), request.headers());
-        let limit = self.policy.limit.as_ref().filter(|_| !free);
+        let preflight = origin::is_preflight(request.method(), request.headers());
+        let limit = self.policy.limit.as_ref().filter(|_| !preflight);
         Visit {
             client,
             origin: self.policy.origins.listed(request.headers()).cloned(),
-            standing: limit.map(|limit| limit.count(client.address)),
+            left: limit.map(|limit| limit.count(client.address)),
         }
     }
 
-    /// The reply to a request that no handler gets to see.
+    /// The reply to a preflight or a refused request; nothing for requests that go on to their handler.
     fn refuse(&self, visit: &Visit, request: &Request<Body>) -> Option<Response> {
         let (method, headers, path) = (request.method(), request.headers(), request.uri().path());
         if origin::is_preflight(method, headers) {
@@ -172,23 +173,25 @@ impl Edge {
             }
             return Some(response);
         }
-        if let Some(wait) = visit.standing.and_then(|standing| standing.refused_for) {
-            let said = "too many requests from your address: wait as long as Retry-After says";
-            return Some(ApiError::new(StatusCode::TOO_MANY_REQUESTS, said).after(wait).in_form_of(path));
+        if let Some(wait) = visit.left.and_then(|left| left.refused_for) {
+            let message = "too many requests from your address; try again after the time in Retry-After";
+            return Some(
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).after(wait).in_format_of(path),
+            );
         }
         if self.policy.origins.is_forged(method, headers) {
-            let said = "a page of another origin has sent this request; the broker's list of origins does not have it";
-            return Some(ApiError::new(StatusCode::FORBIDDEN, said).in_form_of(path));
+            let message = "the request was sent by a page of another origin that is not in the broker's list of origins";
+            return Some(ApiError::new(StatusCode::FORBIDDEN, message).in_format_of(path));
         }
         None
     }
 
-    /// The headers that do not follow from what the request asked for.
-    fn finish(&self, visit: &Visit, proxied: bool, headers: &mut HeaderMap) {
+    /// Adds the headers that all replies have in common.
+    fn finish(&self, visit: &Visit, forwarded: bool, headers: &mut HeaderMap) {
         headers.reserve(SAFE.len() + 8);
         for (name, value) in &SAFE {
-            // A service of the user's may serve pages, and knows what they load.
-            if proxied && headers.contains_key(name) {
+            // A routed service may serve pages, and knows what they load.
+            if forwarded && headers.contains_key(name) {
                 continue;
             }
             headers.insert(name, value.clone());
@@ -200,15 +203,15 @@ impl Edge {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         self.policy.origins.allow(visit.origin.clone(), headers);
-        if let (Some(limit), Some(standing)) = (&self.policy.limit, visit.standing) {
+        if let (Some(limit), Some(left)) = (&self.policy.limit, visit.left) {
             headers.insert(RATE_LIMIT_POLICY, limit.policy());
-            if let Some(value) = limit.header(standing) {
+            if let Some(value) = limit.header(left) {
                 headers.insert(RATE_LIMIT, value);
             }
         }
     }
 
-    /// A trace from outside is linked, or continued where the Stack trusts it.
+    /// Links the client's trace, or continues it if the Stack trusts incoming traces.
     fn adopt(&self, span: &Span, request: &Request<Body>) {
         let incoming = trace::extract(request.headers());
         let peer = incoming.span().span_context().clone();
@@ -223,7 +226,7 @@ impl Edge {
     }
 }
 
-/// OpenTelemetry's word for a method that is none: a client must not be able to make metrics without end.
+/// Maps unknown methods to `_OTHER`, as OpenTelemetry does. Otherwise a client could create any number of time series.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

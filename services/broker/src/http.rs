@@ -1,4 +1,4 @@
-//! The routes, one file each.
+//! The HTTP routes, one file each.
 
 mod dead_letters;
 mod events;
@@ -40,7 +40,7 @@ use crate::openapi;
 use crate::reply::ApiError;
 use crate::routes::Routes;
 
-/// Every route of the broker.
+/// All routes of the broker.
 pub(crate) fn router(app: App, routes: &Routes, edge: Arc<Edge>) -> Router {
     let description = openapi::Document::new(described().into_openapi());
     let observed = middleware::from_fn_with_state(edge, edge::observe);
@@ -92,41 +92,41 @@ fn behind_the_edge() -> OpenApiRouter<App> {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let message = format!("{method} is not a method of {}", uri.path());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).in_form_of(uri.path())
+    let message = format!("method {method} not allowed for {}; allowed: see the header Allow", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).in_format_of(uri.path())
 }
 
 async fn unknown_path(request: Request<Body>) -> Response {
     let path = request.uri().path();
-    ApiError::not_found(format!("there is nothing at {path}")).in_form_of(path)
+    ApiError::not_found(format!("path not found: {path}")).in_format_of(path)
 }
 
-/// The query's fields as a `T`.
+/// Parses the query string into a `T`.
 ///
 /// # Errors
-/// 400 when it is no UTF-8, or a field is unknown, doubled or wrong.
+/// 400 when the query is not UTF-8, or a field is unknown, repeated or invalid.
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     check_utf8(uri.query().unwrap_or_default())?;
     let Query(fields) = Query::try_from_uri(uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
     Ok(fields)
 }
 
-/// Decoding puts U+FFFD in place of what is no UTF-8: the search would be for something that nobody asked for.
+/// Rejects invalid UTF-8. Decoding would replace it with U+FFFD and search for a text that the client did not send.
 fn check_utf8(query: &str) -> Result<(), ApiError> {
     match percent_encoding::percent_decode_str(query).decode_utf8() {
         Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::bad_request("the query is not UTF-8 once its %-escapes are decoded")),
+        Err(_) => Err(ApiError::bad_request("invalid query: not UTF-8 after percent-decoding")),
     }
 }
 
-/// A page's size.
+/// Parses the size of a page.
 ///
 /// # Errors
-/// 400 when it is no whole number from 1 to 1,000.
+/// 400 when the value is not a whole number from 1 to 1,000.
 fn read_limit(value: &str) -> Result<u32, ApiError> {
     value.parse().ok().filter(|limit| (1..=1_000).contains(limit)).ok_or_else(|| {
         ApiError::bad_request(format!(
-            "`limit`: invalid value `{value}`: expected a whole number from 1 to 1000"
+            "limit: invalid value `{value}`: expected a whole number from 1 to 1000"
         ))
     })
 }
@@ -136,16 +136,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_that_is_no_utf_8_is_refused() {
+    fn rejects_a_query_that_is_not_utf_8() {
         assert!(check_utf8("text=%ff%fe").unwrap_err().message.contains("UTF-8"));
         assert_eq!(check_utf8("text=caf%C3%A9&limit=5"), Ok(()));
     }
 
     #[test]
-    fn a_page_has_1_to_1000() {
+    fn accepts_a_limit_from_1_to_1000() {
         assert_eq!(read_limit("1000"), Ok(1_000));
         for limit in ["0", "1001", "-1", "x", "1.5", ""] {
-            assert!(read_limit(limit).unwrap_err().message.starts_with("limit is"));
+            assert!(read_limit(limit).unwrap_err().message.starts_with("limit: invalid value"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The header `Idempotency-Key`, and the id that a request makes with it.
+//! The header `Idempotency-Key`, and the ids that derive from it.
 
 use axum::http::{HeaderMap, StatusCode};
 use utoipa::IntoParams;
@@ -12,7 +12,7 @@ use weft_values::key::{Key, MAX_CHARS, Operation, Scope};
 
 use crate::reply::ApiError;
 
-/// The header of the IETF's draft `draft-ietf-httpapi-idempotency-key-header`.
+/// The header of the IETF draft `draft-ietf-httpapi-idempotency-key-header`.
 const HEADER: &str = "idempotency-key";
 
 /// The request's key, if it has one.
@@ -23,24 +23,24 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Key>, ApiError> {
     let mut keys = headers.get_all(HEADER).iter();
     let Some(key) = keys.next() else { return Ok(None) };
     if keys.next().is_some() {
-        return Err(refused("the header is given twice; expected one"));
+        return Err(invalid("the header is given twice; expected one"));
     }
     let key = key.to_str().map_err(|_| {
-        refused("the key has a character that is not allowed; expected printable ASCII characters")
+        invalid("the key has a character that is not allowed; expected printable ASCII characters")
     })?;
     // The draft writes the key as a quoted string; most clients send it bare.
     let key = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(key).trim();
-    Key::parse(key).map(Some).map_err(|error| refused(error.reason()))
+    Key::parse(key).map(Some).map_err(|error| invalid(error.reason()))
 }
 
-/// The id for a store that compares a repeat with what it has; a new one without a key.
+/// The id of an item whose store compares a repeat with the stored item. Without a key, a new id.
 pub(crate) fn id(clock: &dyn Clock, caller: &Caller, operation: Operation, key: Option<&Key>) -> Uuid {
     let scope =
         |key: &Key| Scope { caller: Some(&caller.user), operation, key: key.as_str(), index: None }.id();
     key.map_or_else(|| clock.new_id(), scope)
 }
 
-/// The id where no store compares, so that other content has another id; a new one without a key.
+/// The id of an item whose store does not compare: other content gets another id. Without a key, a new id.
 pub(crate) fn id_of_content(
     clock: &dyn Clock,
     caller: Option<&Caller>,
@@ -53,7 +53,7 @@ pub(crate) fn id_of_content(
     key.map_or_else(|| clock.new_id(), id)
 }
 
-/// The key was used before by the same caller for the same operation, with other content.
+/// The error for a key that the same caller has used for the same operation with other content.
 pub(crate) fn conflict() -> ApiError {
     ApiError::new(
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -61,7 +61,7 @@ pub(crate) fn conflict() -> ApiError {
     )
 }
 
-/// The header, as the API's description has it.
+/// The header in the OpenAPI description.
 pub(crate) struct Header;
 
 impl IntoParams for Header {
@@ -76,14 +76,14 @@ impl IntoParams for Header {
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
             .description(Some(
-                "A repeat with the same key and content is stored once. A key belongs to one caller and one operation; the nil UUID is not a key.",
+                "A repeat with the same key and content is stored once. A key belongs to one caller and one operation. The nil UUID is not allowed.",
             ))
             .schema(Some(schema));
         vec![header.build()]
     }
 }
 
-fn refused(reason: &str) -> ApiError {
+fn invalid(reason: &str) -> ApiError {
     ApiError::bad_request(format!("Idempotency-Key: {reason}"))
 }
 
@@ -112,14 +112,14 @@ mod tests {
     #[test]
     fn rejects_an_invalid_key_and_names_the_header() {
         let nil = Uuid::nil().to_string();
-        for wrong in [&[""] as &[&str], &["\"\""], &[&"x".repeat(257)], &["a\tb"], &[&nil], &["a", "b"]] {
-            let error = read(wrong).unwrap_err();
-            assert!(error.message.starts_with("Idempotency-Key: "), "{wrong:?}: {}", error.message);
+        for invalid in [&[""] as &[&str], &["\"\""], &[&"x".repeat(257)], &["a\tb"], &[&nil], &["a", "b"]] {
+            let error = read(invalid).unwrap_err();
+            assert!(error.message.starts_with("Idempotency-Key: "), "{invalid:?}: {}", error.message);
         }
     }
 
     #[test]
-    fn a_key_belongs_to_one_caller_and_without_one_each_id_is_new() {
+    fn ids_depend_on_the_caller_and_are_new_without_a_key() {
         let caller = |user: &str| Caller { user: user.into(), session: "s".into(), role: Role::User };
         let (ann, bob, key) = (caller("ann"), caller("bob"), read(&["k"]).unwrap());
         let id_of = |caller, key| id(&SystemClock, caller, Operation::Log, key);

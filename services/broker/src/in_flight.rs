@@ -1,7 +1,7 @@
-//! What requests hold while they are under way: a place, and the bytes of their bodies and replies.
+//! Bounds on requests in flight, and on the bytes of their bodies and replies.
 //!
-//! Both are bounded in total and for each client address ([`weft_runtime::budget`]), so that neither many requests nor large
-//! ones take the process's memory. Bytes count as they arrive, and for as long as the broker may hold them.
+//! Both are bounded in total and by client address ([`weft_runtime::budget`]), so that neither many requests nor large ones exhaust
+//! the process's memory. Bytes count from their arrival for as long as the broker may hold them.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -20,12 +20,12 @@ use crate::body;
 use crate::reply::ApiError;
 use crate::upstream::RETRY_AFTER;
 
-/// What a request counts for whose bodies are only passed on: the buffers of its two connections.
+/// What a streamed request counts: the buffers of its two connections.
 const STREAM_BYTES: usize = 64 << 10;
-/// A reply is handed to its connection in pieces of this size: what the client has not taken is then still counted.
-const PIECE_BYTES: usize = 16 << 10;
+/// A reply is written to its connection in chunks of this size, so that bytes that the client has not read still count.
+const CHUNK_BYTES: usize = 16 << 10;
 
-/// How much all requests, and those of one address, may hold.
+/// Bounds in total and for each client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) requests: usize,
@@ -34,22 +34,22 @@ pub(crate) struct Bounds {
     pub(crate) bytes_per_address: usize,
 }
 
-/// What all requests hold.
+/// Usage of all requests.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     requests: Budget,
     bytes: Budget,
 }
 
-/// What one request holds; given back with the last clone.
+/// Usage of one request; released when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Share(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
-    _place: Charge,
+    _request: Charge,
     bytes: Mutex<Charge>,
-    /// Its bodies are passed on, and never held as a whole.
+    /// The bodies are streamed, so only their buffers count.
     streams: AtomicBool,
 }
 
@@ -62,10 +62,10 @@ impl InFlight {
         }
     }
 
-    /// Lets a request of this client in.
+    /// Admits a request of this client address.
     pub(crate) fn admit(&self, client: IpAddr) -> Result<Share, Exceeded> {
         Ok(Share(Arc::new(Held {
-            _place: self.requests.take(client, 1)?,
+            _request: self.requests.take(client, 1)?,
             bytes: Mutex::new(self.bytes.take(client, 0)?),
             streams: AtomicBool::new(false),
         })))
@@ -73,22 +73,22 @@ impl InFlight {
 }
 
 impl Share {
-    /// From now on its bodies are passed on as they come, and only their buffers count.
+    /// Counts only buffers from now on, because the bodies are streamed.
     pub(crate) fn stream(&self) -> Result<(), Exceeded> {
         self.grow(STREAM_BYTES)?;
         self.0.streams.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// A request's body that counts as it arrives. Its error says so when there is no room left.
+    /// Wraps the request's body: its bytes count as they arrive. Reading fails with [`Exceeded`] when a bound is reached.
     pub(crate) fn meter(&self, body: Body) -> Body {
         if body.is_end_stream() {
             return body;
         }
-        Body::new(Metered { body, share: self.clone(), counts: body::LIMIT })
+        Body::new(Metered { body, share: self.clone(), counted_left: body::LIMIT })
     }
 
-    /// Counts a reply until the client has it; by then what the request brought is gone.
+    /// Counts the reply until the client has read it, in place of the request's body, which is no longer held.
     pub(crate) fn hold(self, response: Response) -> Result<Response, Exceeded> {
         if !self.streams() {
             let bytes = response.body().size_hint().exact().unwrap_or_default();
@@ -96,7 +96,7 @@ impl Share {
         }
         Ok(response.map(|body| match body.is_end_stream() {
             true => body,
-            false => Body::new(InPieces { body, piece: Bytes::new(), _share: self }),
+            false => Body::new(Chunked { body, chunk: Bytes::new(), _share: self }),
         }))
     }
 
@@ -104,7 +104,7 @@ impl Share {
         self.0.streams.load(Ordering::Relaxed)
     }
 
-    /// Counts more bytes that are held for this request.
+    /// Counts more bytes for this request.
     pub(crate) fn grow(&self, more: usize) -> Result<(), Exceeded> {
         self.0.bytes.lock().unwrap_or_else(PoisonError::into_inner).grow(more)
     }
@@ -117,7 +117,7 @@ impl Share {
     }
 }
 
-/// The answer to a request for which there is no room: 429 when its own address has the room, otherwise 503.
+/// The error for a request beyond a bound: 429 for the bound of its client address, 503 for the total bound.
 pub(crate) fn refusal(exceeded: Exceeded) -> ApiError {
     match exceeded {
         Exceeded::Address => ApiError::new(
@@ -132,7 +132,7 @@ pub(crate) fn refusal(exceeded: Exceeded) -> ApiError {
     }
 }
 
-/// Why a metered body ended early, when it was for want of room.
+/// The bound because of which reading a metered body failed, if that was the reason.
 pub(crate) fn exceeded(error: &axum::Error) -> Option<Exceeded> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -147,8 +147,8 @@ pub(crate) fn exceeded(error: &axum::Error) -> Option<Exceeded> {
 struct Metered {
     body: Body,
     share: Share,
-    /// So much more counts. The rest is too much to be kept, or was refused once: it passes, to be thrown away.
-    counts: usize,
+    /// Bytes that still count. Beyond them, or after a refusal, bytes are only read to be discarded.
+    counted_left: usize,
 }
 
 impl HttpBody for Metered {
@@ -164,10 +164,10 @@ impl HttpBody for Metered {
             && let Some(data) = frame.data_ref()
             && !self.share.streams()
         {
-            let bytes = data.len().min(self.counts);
-            self.counts -= bytes;
+            let bytes = data.len().min(self.counted_left);
+            self.counted_left -= bytes;
             if let Err(exceeded) = self.share.grow(bytes) {
-                self.counts = 0;
+                self.counted_left = 0;
                 return Poll::Ready(Some(Err(axum::Error::new(exceeded))));
             }
         }
@@ -183,13 +183,13 @@ impl HttpBody for Metered {
     }
 }
 
-struct InPieces {
+struct Chunked {
     body: Body,
-    piece: Bytes,
+    chunk: Bytes,
     _share: Share,
 }
 
-impl HttpBody for InPieces {
+impl HttpBody for Chunked {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -197,29 +197,29 @@ impl HttpBody for InPieces {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.piece.is_empty() {
+        if self.chunk.is_empty() {
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.piece = data,
+                    Ok(data) => self.chunk = data,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
                 ended => return Poll::Ready(ended),
             }
         }
-        let length = self.piece.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.piece.split_to(length)))))
+        let length = self.chunk.len().min(CHUNK_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.chunk.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.piece.is_empty() && self.body.is_end_stream()
+        self.chunk.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (rest, piece) = (self.body.size_hint(), self.piece.len() as u64);
+        let (rest, chunk) = (self.body.size_hint(), self.chunk.len() as u64);
         let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + piece);
+        hint.set_lower(rest.lower() + chunk);
         if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + piece);
+            hint.set_upper(upper + chunk);
         }
         hint
     }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_count_until_their_request_is_over() {
+    async fn bytes_count_until_the_request_ends() {
         let in_flight = in_flight(10, 1_000);
         let first = in_flight.admit(CLIENT).unwrap();
         assert_eq!(read(&first, 400).await, Ok(400));
@@ -258,14 +258,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_much_to_be_kept_does_not_count() {
+    async fn discarded_bytes_do_not_count() {
         let in_flight = in_flight(10, 3 * body::LIMIT);
         let share = in_flight.admit(CLIENT).unwrap();
         assert_eq!(read(&share, 20 * body::LIMIT).await, Ok(20 * body::LIMIT));
     }
 
     #[tokio::test]
-    async fn what_is_passed_on_counts_as_its_buffers() {
+    async fn a_streamed_request_counts_its_buffers() {
         let in_flight = in_flight(10, 3 * STREAM_BYTES);
         let share = in_flight.admit(CLIENT).unwrap();
         share.stream().unwrap();
@@ -274,29 +274,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reply_counts_until_it_is_taken() {
-        let in_flight = in_flight(10, 4 * PIECE_BYTES);
+    async fn a_reply_counts_until_it_is_read() {
+        let in_flight = in_flight(10, 4 * CHUNK_BYTES);
         let share = in_flight.admit(CLIENT).unwrap();
-        let reply = share.hold(vec![b'x'; 2 * PIECE_BYTES].into_response()).unwrap();
-        assert_eq!(reply.body().size_hint().exact(), Some(2 * PIECE_BYTES as u64));
+        let reply = share.hold(vec![b'x'; 2 * CHUNK_BYTES].into_response()).unwrap();
+        assert_eq!(reply.body().size_hint().exact(), Some(2 * CHUNK_BYTES as u64));
         let other = in_flight.admit(CLIENT).unwrap();
-        assert_eq!(read(&other, PIECE_BYTES).await, Err(Exceeded::Total));
+        assert_eq!(read(&other, CHUNK_BYTES).await, Err(Exceeded::Total));
         let mut body = reply.into_body();
-        for left in [PIECE_BYTES as u64, 0] {
-            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), PIECE_BYTES);
+        for left in [CHUNK_BYTES as u64, 0] {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), CHUNK_BYTES);
             assert_eq!(body.size_hint().exact(), Some(left));
         }
         assert!(body.is_end_stream());
         drop(body);
-        assert_eq!(read(&other, PIECE_BYTES).await, Ok(PIECE_BYTES));
+        assert_eq!(read(&other, CHUNK_BYTES).await, Ok(CHUNK_BYTES));
     }
 
     #[tokio::test]
-    async fn requests_are_bounded() {
+    async fn bounds_the_number_of_requests() {
         let in_flight = in_flight(2, 0);
-        let only = in_flight.admit(CLIENT).unwrap();
+        let first = in_flight.admit(CLIENT).unwrap();
         assert_eq!(in_flight.admit(CLIENT).unwrap_err(), Exceeded::Total);
-        drop(only);
+        drop(first);
         assert!(in_flight.admit(CLIENT).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The keys that access tokens are checked with: fetched from authentication, kept while it is away.
+//! Public keys that access tokens are verified with: fetched from authentication, and kept while authentication is unavailable.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -16,44 +16,45 @@ use weft_runtime::telemetry::chain;
 
 use crate::token::KeySet;
 
-/// Between the beginnings of two fetches, whatever key ids clients make up.
-const FLOOR: Duration = Duration::from_secs(1);
-/// A set older than this is fetched again, in the background.
+/// Shortest time between the starts of two fetches, so that clients can't cause more of them with made-up key ids.
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
+/// A key set older than this is fetched again in the background.
 const STALE_AFTER: Duration = Duration::from_secs(10);
-/// A set older than this is fetched again before it is used, unless the last fetch has failed: a key that was revoked has to go.
+/// A key set older than this is fetched again before it is used, so that revoked keys are no longer accepted. If the last fetch failed,
+/// the old set is used.
 const EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
-/// The keys as last fetched.
+/// The last fetched key set.
 #[derive(Debug)]
 pub(crate) struct Keys {
     authentication: AuthServiceClient<Channel>,
     fetched: RwLock<Option<Fetched>>,
-    /// The last fetch has failed: nobody waits for the next one while there is a set.
-    away: AtomicBool,
-    /// The last fetch. Never locked during a fetch: requests that need its outcome wait for it together.
+    /// The last fetch failed: requests use the old set without waiting for the next fetch.
+    unavailable: AtomicBool,
+    /// The last fetch. The lock is not held during a fetch: requests that need the outcome wait for it together.
     last: Mutex<Option<Fetch>>,
 }
 
 #[derive(Debug, Clone)]
 struct Fetched {
     set: Arc<KeySet>,
-    /// When its fetch began.
+    /// When the fetch started.
     at: Instant,
 }
 
-/// What a set may be used for.
+/// Whether a set may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Freshness {
     Fresh,
-    /// It is used while it is fetched again.
+    /// Used while it is fetched again.
     Stale,
-    /// It is fetched again before it is used.
+    /// Fetched again before it is used.
     Expired,
 }
 
 impl Freshness {
-    fn of(age: Duration, away: bool) -> Self {
-        if age > EXPIRES_AFTER && !away {
+    fn of(age: Duration, unavailable: bool) -> Self {
+        if age > EXPIRES_AFTER && !unavailable {
             Self::Expired
         } else if age > STALE_AFTER {
             Self::Stale
@@ -63,41 +64,41 @@ impl Freshness {
     }
 }
 
-/// A fetch, under way or over.
+/// A fetch, running or finished.
 #[derive(Debug)]
 struct Fetch {
-    began: Instant,
+    started: Instant,
     task: AbortHandle,
     done: Shared<BoxFuture<'static, ()>>,
 }
 
 impl Keys {
     pub(crate) fn new(authentication: AuthServiceClient<Channel>) -> Arc<Self> {
-        let (fetched, away, last) = (RwLock::default(), AtomicBool::default(), Mutex::default());
-        Arc::new(Self { authentication, fetched, away, last })
+        let (fetched, unavailable, last) = (RwLock::default(), AtomicBool::default(), Mutex::default());
+        Arc::new(Self { authentication, fetched, unavailable, last })
     }
 
-    /// The set, fetched anew when it does not have this key. Nothing while none has ever come.
+    /// The key set; fetched again if it does not have this key. `None` if no set was ever fetched.
     pub(crate) async fn with(self: &Arc<Self>, key_id: &str) -> Option<Arc<KeySet>> {
-        self.where_it(|set| set.has(key_id)).await
+        self.usable(|set| set.has(key_id)).await
     }
 
-    /// The set, whichever keys it has.
+    /// The key set, whichever keys it has.
     pub(crate) async fn any(self: &Arc<Self>) -> Option<Arc<KeySet>> {
-        self.where_it(|_| true).await
+        self.usable(|_| true).await
     }
 
-    /// Fetches the set again, since it has just changed.
+    /// Fetches the key set again because it has just changed.
     pub(crate) async fn renew(self: &Arc<Self>) {
-        // One that is under way may have begun before the change.
+        // A running fetch may have started before the change.
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.fetch().await;
     }
 
-    async fn where_it(self: &Arc<Self>, suits: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
-        match self.fetched().filter(|fetched| suits(&fetched.set)) {
+    async fn usable(self: &Arc<Self>, accepts: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
+        match self.fetched().filter(|fetched| accepts(&fetched.set)) {
             Some(Fetched { set, at }) => {
-                match Freshness::of(at.elapsed(), self.away.load(Ordering::Relaxed)) {
+                match Freshness::of(at.elapsed(), self.unavailable.load(Ordering::Relaxed)) {
                     Freshness::Fresh => {}
                     Freshness::Stale => drop(self.fetch()),
                     Freshness::Expired => {
@@ -114,30 +115,30 @@ impl Keys {
         }
     }
 
-    /// The fetch that is under way, or else a new one unless the last began just now. It runs in a task of its own, so that it
-    /// neither ends with the request that began it nor is begun again by the next.
+    /// Returns the running fetch, or starts a new one unless the last one started just now. A fetch runs in its own task, so it does
+    /// not end with the request that started it, and the next request can wait for it.
     fn fetch(self: &Arc<Self>) -> Shared<BoxFuture<'static, ()>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Fetch { began, task, done }) = &*last
-            && (!task.is_finished() || began.elapsed() < FLOOR)
+        if let Some(Fetch { started, task, done }) = &*last
+            && (!task.is_finished() || started.elapsed() < MIN_FETCH_INTERVAL)
         {
             return done.clone();
         }
         let fetching = tokio::spawn(Arc::clone(self).fetch_once().in_current_span());
         let task = fetching.abort_handle();
         let done = fetching.map(drop).boxed().shared();
-        *last = Some(Fetch { began: Instant::now(), task, done: done.clone() });
+        *last = Some(Fetch { started: Instant::now(), task, done: done.clone() });
         done
     }
 
-    /// Fetches the set; a failure leaves what is there.
+    /// Fetches the key set; on failure the old set stays.
     async fn fetch_once(self: Arc<Self>) {
         let at = Instant::now();
         let set = self.ask().await;
-        self.away.store(set.is_none(), Ordering::Relaxed);
+        self.unavailable.store(set.is_none(), Ordering::Relaxed);
         let Some(set) = set.map(Arc::new) else { return };
         let mut fetched = self.fetched.write().unwrap_or_else(PoisonError::into_inner);
-        // A fetch that began earlier may end later.
+        // A fetch that started earlier may end later.
         if fetched.as_ref().is_none_or(|known| known.at <= at) {
             *fetched = Some(Fetched { set, at });
         }
@@ -153,7 +154,10 @@ impl Keys {
             }
         };
         let set = KeySet::parse(&reply.jwks);
-        set.inspect_err(|error| tracing::error!(reason = chain(error), "authentication sent no key set")).ok()
+        set.inspect_err(|error| {
+            tracing::error!(reason = chain(error), "authentication sent an invalid key set")
+        })
+        .ok()
     }
 
     fn fetched(&self) -> Option<Fetched> {
@@ -166,8 +170,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_of_half_a_minute_is_not_used_unless_authentication_is_away() {
-        let of = |seconds, away| Freshness::of(Duration::from_secs(seconds), away);
+    fn a_key_set_expires_after_30_seconds_unless_authentication_is_unavailable() {
+        let of = |seconds, unavailable| Freshness::of(Duration::from_secs(seconds), unavailable);
         assert_eq!([of(0, false), of(10, false), of(10, true)], [Freshness::Fresh; 3]);
         assert_eq!([of(11, false), of(30, false), of(11, true), of(9_999, true)], [Freshness::Stale; 4]);
         assert_eq!([of(31, false), of(9_999, false)], [Freshness::Expired; 2]);

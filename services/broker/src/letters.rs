@@ -1,4 +1,4 @@
-//! Dead letters, wherever they are kept: the logger has those of RabbitMQ's queues, authentication has its outbox's.
+//! Dead letters: the logger keeps those of RabbitMQ's queues, authentication keeps those of its outbox.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,15 +20,15 @@ use crate::signed_in::on_behalf;
 use crate::upstream;
 
 const OUTBOX: &str = "outbox";
-/// A call may be about 100 letters. Longer than the logger gives its store, so that the logger's own answer comes first.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(12);
-/// How long the confirmation of a replayed event may take.
-const REPLAY_WITHIN: Duration = Duration::from_secs(10);
+/// A call may be about 100 dead letters. Longer than the logger's timeout for its store, so that the logger's own reply comes first.
+const CALL_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long RabbitMQ may take to confirm a replayed event.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where letters come from.
+/// Where dead letters come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A queue of RabbitMQ.
+    /// A RabbitMQ queue.
     Queue(Queue),
     /// Authentication's outbox.
     Outbox,
@@ -74,13 +74,13 @@ impl fmt::Debug for DeadLetters {
 impl DeadLetters {
     pub(crate) fn new(logger: Channel, authentication: Channel, publisher: Publisher) -> Self {
         let client = |channel: Channel| {
-            DeadLetterServiceClient::new(channel.with_timeout(ANSWERED_WITHIN))
+            DeadLetterServiceClient::new(channel.with_timeout(CALL_TIMEOUT))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
         };
         Self { logger: client(logger), authentication: client(authentication), publisher }
     }
 
-    /// One page; without an origin, of all of RabbitMQ's queues.
+    /// Lists one page; without an origin, of all RabbitMQ queues.
     pub(crate) async fn list(
         &self,
         caller: &Caller,
@@ -91,7 +91,7 @@ impl DeadLetters {
         Ok(listed.map_err(|status| failed(origin, &status))?.into_inner())
     }
 
-    /// One letter with its content.
+    /// Returns a dead letter with its content.
     pub(crate) async fn get(
         &self,
         caller: &Caller,
@@ -101,12 +101,12 @@ impl DeadLetters {
         let request = on_behalf(caller, GetRequest { id: id.to_string() })?;
         let found = self.of(Some(origin)).get(request).await;
         let found = found.map_err(|status| failed(Some(origin), &status))?.into_inner();
-        let letter = found.letter.filter(|letter| letter.queue == origin.name()).ok_or_else(gone)?;
+        let letter = found.letter.filter(|letter| letter.queue == origin.name()).ok_or_else(not_found)?;
         Ok((letter, found.content.unwrap_or_default()))
     }
 
-    /// Has the event handled again: marks the letter, publishes the event, and removes the letter once RabbitMQ has confirmed it.
-    /// Interrupted in between, the letter is still there, and a second replay has the same event id.
+    /// Replays a dead letter: marks it, publishes its event, and removes it once RabbitMQ has confirmed the event. If this is
+    /// interrupted, the dead letter is still listed, and a second replay publishes the same event id again.
     pub(crate) async fn replay(&self, caller: &Caller, origin: Origin, id: Uuid) -> Result<(), ApiError> {
         let request = on_behalf(caller, ReplayRequest { id: id.to_string() })?;
         let marked = self.of(Some(origin)).replay(request).await;
@@ -114,17 +114,16 @@ impl DeadLetters {
         let ReplayResponse { letter: Some(letter), content: Some(content) } = marked else { return Ok(()) };
         let Origin::Queue(queue) = origin else { return Ok(()) };
         let Content { properties, body } = content;
-        let deadline = Instant::now() + REPLAY_WITHIN;
+        let deadline = Instant::now() + CONFIRM_TIMEOUT;
         let published = self.publisher.replay(queue, &letter.r#type, &properties, &body, deadline).await;
         published.map_err(|error| upstream::events(&error))?;
         self.remove(caller, origin, &[id]).await.map(drop).map_err(|error| ApiError {
-            message: "the event was published again, but its dead letter could not be removed: discard it"
-                .into(),
+            message: "the event was published again, but removing its dead letter failed: discard it".into(),
             ..error
         })
     }
 
-    /// Removes letters, and returns how many were there.
+    /// Removes dead letters, and returns how many of them existed.
     pub(crate) async fn remove(
         &self,
         caller: &Caller,
@@ -144,13 +143,13 @@ impl DeadLetters {
     }
 }
 
-pub(crate) fn gone() -> ApiError {
-    ApiError::not_found("there is no such dead letter: it may have been replayed or discarded")
+pub(crate) fn not_found() -> ApiError {
+    ApiError::not_found("dead letter not found: it may have been replayed or discarded")
 }
 
 fn failed(origin: Option<Origin>, status: &Status) -> ApiError {
     match (status.code(), origin) {
-        (Code::NotFound, _) => gone(),
+        (Code::NotFound, _) => not_found(),
         (_, Some(Origin::Outbox)) => upstream::authentication(status),
         _ => upstream::logger(status),
     }
@@ -161,12 +160,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_known_queues_have_a_name() {
+    fn accepts_only_known_queues() {
         assert_eq!("listener.mail".parse(), Ok(Origin::Queue(Queue::Mail)));
         assert_eq!("outbox".parse(), Ok(Origin::Outbox));
-        for wrong in ["listener.log.retry.1s", "", "Outbox"] {
+        for invalid in ["listener.log.retry.1s", "", "Outbox"] {
             assert!(
-                wrong.parse::<Origin>().unwrap_err().message.contains("listener.log, listener.mail, outbox")
+                invalid
+                    .parse::<Origin>()
+                    .unwrap_err()
+                    .message
+                    .contains("listener.log, listener.mail, outbox")
             );
         }
     }

@@ -1,4 +1,4 @@
-//! How many requests one client address may send: a token bucket each, told in the headers of the IETF's draft
+//! Rate limit by client address: a token bucket for each, reported in the headers of the IETF draft
 //! `draft-ietf-httpapi-ratelimit-headers`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,12 +14,12 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota as Bucket, RateLimiter};
 use weft_runtime::budget::subscriber;
 
-/// How often addresses that are at rest are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(5);
-/// With more addresses than this, whole networks share a bucket: memory stays bounded, whoever comes.
-const MOST_ADDRESSES: usize = 100_000;
+/// How often full buckets are removed.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
+/// With more addresses than this, whole networks share a bucket, so that memory stays bounded.
+const MAX_ADDRESSES: usize = 100_000;
 
-/// What one address may do.
+/// The limit of one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quota {
     pub(crate) per_second: NonZeroU32,
@@ -35,12 +35,12 @@ pub(crate) struct Limit {
     crowded: AtomicBool,
 }
 
-/// Where an address stands after its request.
+/// What is left for an address after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Requests that it may send at once.
-    pub(crate) remaining: u32,
-    /// When the next is let through, if this one was not.
+pub(crate) struct Remaining {
+    /// Requests that the address may send at once.
+    pub(crate) requests: u32,
+    /// When to try again, if this request was refused.
     pub(crate) refused_for: Option<Duration>,
 }
 
@@ -58,47 +58,45 @@ impl Limit {
         })
     }
 
-    /// Counts a request.
-    pub(crate) fn count(&self, address: IpAddr) -> Standing {
+    /// Counts a request of this address.
+    pub(crate) fn count(&self, address: IpAddr) -> Remaining {
         match self.buckets.check_key(&key(address, self.crowded.load(Ordering::Relaxed))) {
-            Ok(state) => Standing { remaining: state.remaining_burst_capacity(), refused_for: None },
+            Ok(state) => Remaining { requests: state.remaining_burst_capacity(), refused_for: None },
             Err(until) => {
                 let wait = until.wait_time_from(DefaultClock::default().now());
-                Standing { remaining: 0, refused_for: Some(wait) }
+                Remaining { requests: 0, refused_for: Some(wait) }
             }
         }
     }
 
-    /// `RateLimit-Policy`.
+    /// Value of `RateLimit-Policy`.
     pub(crate) fn policy(&self) -> HeaderValue {
         self.policy.clone()
     }
 
-    /// `RateLimit`: what remains, and in how many seconds all of it is back.
-    pub(crate) fn header(&self, standing: Standing) -> Option<HeaderValue> {
-        let used = self.quota.burst.get().saturating_sub(standing.remaining);
-        let whole_in = used.div_ceil(self.quota.per_second.get());
-        HeaderValue::from_str(&format!("\"requests\";r={};t={whole_in}", standing.remaining)).ok()
+    /// Value of `RateLimit`: what remains, and in how many seconds the bucket is full again.
+    pub(crate) fn header(&self, left: Remaining) -> Option<HeaderValue> {
+        let used = self.quota.burst.get().saturating_sub(left.requests);
+        let full_in = used.div_ceil(self.quota.per_second.get());
+        HeaderValue::from_str(&format!("\"requests\";r={};t={full_in}", left.requests)).ok()
     }
 
-    /// Forgets, for as long as it is polled, addresses whose buckets are full again.
-    pub(crate) async fn forget(self: Arc<Self>) {
+    /// Periodically removes the buckets that are full again. Never returns.
+    pub(crate) async fn clean_up(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(FORGET_EVERY).await;
+            tokio::time::sleep(CLEANUP_INTERVAL).await;
             self.buckets.retain_recent();
             self.buckets.shrink_to_fit();
-            let crowded = self.buckets.len() > MOST_ADDRESSES;
+            let crowded = self.buckets.len() > MAX_ADDRESSES;
             if self.crowded.swap(crowded, Ordering::Relaxed) != crowded {
-                tracing::warn!(
-                    crowded,
-                    "limits by address: whole networks share a bucket while too many come"
-                );
+                tracing::warn!(crowded, "rate limit: sharing of buckets by network switched on or off");
             }
         }
     }
 }
 
-/// Who shares a bucket: an IPv4 address, an IPv6 network of 64 bits, which is what one subscriber has; in a crowd 16 and 32.
+/// The key of a bucket: the IPv4 address, or the /64 network of an IPv6 address, which is what one subscriber has. With too many
+/// addresses: /16 and /32.
 fn key(address: IpAddr, crowded: bool) -> IpAddr {
     match address {
         IpAddr::V4(address) if crowded => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & (!0 << 16))),
@@ -121,26 +119,26 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_its_burst_and_is_then_told_when_to_come_back() {
+    fn refuses_requests_beyond_the_burst_and_says_how_long_to_wait() {
         let limit = limit(1, 2);
         let ours = address("192.0.2.1");
-        assert_eq!(limit.count(ours), Standing { remaining: 1, refused_for: None });
-        assert_eq!(limit.count(ours), Standing { remaining: 0, refused_for: None });
+        assert_eq!(limit.count(ours), Remaining { requests: 1, refused_for: None });
+        assert_eq!(limit.count(ours), Remaining { requests: 0, refused_for: None });
         let refused = limit.count(ours).refused_for.unwrap();
         assert!(refused <= Duration::from_secs(1), "{refused:?}");
         assert_eq!(limit.count(address("192.0.2.2")).refused_for, None);
     }
 
     #[test]
-    fn the_headers_have_the_drafts_form() {
+    fn headers_follow_the_draft() {
         let limit = limit(50, 100);
         assert_eq!(limit.policy(), "\"requests\";q=100;w=2");
-        let standing = Standing { remaining: 49, refused_for: None };
-        assert_eq!(limit.header(standing).unwrap(), "\"requests\";r=49;t=2");
+        let left = Remaining { requests: 49, refused_for: None };
+        assert_eq!(limit.header(left).unwrap(), "\"requests\";r=49;t=2");
     }
 
     #[test]
-    fn one_subscriber_has_one_bucket_and_a_crowd_shares() {
+    fn a_subscriber_has_one_bucket_and_networks_share_when_crowded() {
         let of = |text, crowded| key(address(text), crowded).to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6", false), "2001:db8:1:2::");
         assert_eq!(of("2001:db8:1:2:3:4:5:6", true), "2001:db8::");

@@ -1,4 +1,5 @@
-//! A mail that a client asks for: what is refused here would else fail after its event was acknowledged.
+//! Mails that clients send. They are validated here because an invalid mail could otherwise only fail after its event was
+//! acknowledged.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,22 +10,23 @@ use weft_values::text;
 use crate::body::Rest;
 use crate::reply::ApiError;
 
-/// The type of the event that asks for a mail.
+/// The type of the event that sends a mail.
 pub(crate) const EVENT: &str = "mail.send";
-/// What the API's description shows of an address: a form that every mail server takes. Letters of other scripts (RFC 6531)
-/// are taken too.
+/// Pattern of email addresses in the OpenAPI description: addresses that every mail server accepts. The broker also accepts
+/// letters of other scripts (RFC 6531).
 const ADDRESS_PATTERN: &str = "^[A-Za-z0-9]{1,30}([._+-][A-Za-z0-9]{1,30})?@[A-Za-z0-9]{1,30}(-[A-Za-z0-9]{1,30})?(\\.[A-Za-z0-9]{1,30}){1,3}$";
-/// A mail, as the Go course's broker takes it.
+
+/// A mail, with the fields of the Go course's broker.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(expecting = "an object with from, to, subject and message")]
 pub(crate) struct Mail {
-    /// Where replies go; the mail itself comes from the Stack's address.
+    /// Address for replies; the mail itself is sent from the Stack's address.
     #[schema(schema_with = address_schema)]
     pub(crate) from: String,
-    /// Where it goes.
+    /// The recipient.
     #[schema(schema_with = address_schema)]
     pub(crate) to: String,
-    /// One line.
+    /// A single line.
     #[serde(default)]
     #[schema(max_length = 512, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
     pub(crate) subject: String,
@@ -36,10 +38,10 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
-    /// Checks what goes into a mail's header.
+    /// Validates the fields that go into the mail's header.
     ///
     /// # Errors
-    /// 400 that names the field, below this prefix.
+    /// 400 that names the field, with this prefix.
     pub(crate) fn check(&self, prefix: &str) -> Result<(), ApiError> {
         check_address(&format!("{prefix}.from"), &self.from)?;
         check_address(&format!("{prefix}.to"), &self.to)?;
@@ -47,15 +49,15 @@ impl Mail {
     }
 }
 
-/// An address in the API's description.
+/// Schema of an email address in the OpenAPI description.
 pub(crate) fn address_schema() -> Object {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(ADDRESS_PATTERN)).build()
 }
 
-/// One address and nothing beside it: no second line for a header, no list, no name.
+/// Validates a single address: no line breaks (which could add a header), no list, no display name.
 ///
 /// # Errors
-/// 400 that names the field. The address itself is not repeated: it may be long, or no text for a person.
+/// 400 that names the field. The address is not repeated, because it may be long or unprintable.
 pub(crate) fn check_address(field: &str, address: &str) -> Result<(), ApiError> {
     Address::parse(address).map(drop).map_err(|error| ApiError::invalid(field, error))
 }
@@ -65,18 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_invalid_address_is_refused_with_its_field_and_not_repeated() {
+    fn rejects_an_invalid_address_by_field_name_without_repeating_it() {
         assert_eq!(check_address("mail.to", "jürgen@bücher.example"), Ok(()));
-        for wrong in [&format!("{}@example.com", "x".repeat(10_000)), &format!("{}@b.c", "ü".repeat(40)), "a"]
+        for invalid in
+            [&format!("{}@example.com", "x".repeat(10_000)), &format!("{}@b.c", "ü".repeat(40)), "a"]
         {
-            let error = check_address("mail.to", wrong).unwrap_err();
-            assert!(error.message.starts_with("mail.to: invalid email address"), "{wrong:?}");
+            let error = check_address("mail.to", invalid).unwrap_err();
+            assert!(error.message.starts_with("mail.to: invalid email address"), "{invalid:?}");
             assert!(error.message.len() < 200);
         }
     }
 
     #[test]
-    fn a_subject_is_one_line() {
+    fn rejects_subjects_with_line_breaks_or_over_512_characters() {
         let mail = |subject: &str| Mail {
             from: "a@b.c".into(),
             to: "d@e.f".into(),

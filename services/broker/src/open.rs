@@ -1,4 +1,4 @@
-//! Actions that need no sign-in.
+//! Open actions, which need no sign-in.
 
 use std::str::FromStr;
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_named_actions_are_open() {
+    fn opens_only_the_named_actions() {
         let open: OpenActions = "log, mail".parse().unwrap();
         assert!(open.contains(Action::Log) && open.contains(Action::Mail) && !open.contains(Action::Event));
         assert_eq!("".parse(), Ok(OpenActions::default()));

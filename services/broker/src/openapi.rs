@@ -1,4 +1,4 @@
-//! The API's own description: OpenAPI 3.1, made from the endpoints' descriptions, completed here by what holds for all of them.
+//! The OpenAPI 3.1 description of the API, generated from the endpoints. Adds what all endpoints have in common.
 
 use std::collections::BTreeMap;
 
@@ -16,22 +16,22 @@ use utoipa::{PartialSchema as _, ToSchema};
 
 use crate::reply::{Envelope, ProblemDetails};
 
-/// Where it is served.
+/// Path of the description.
 pub(crate) const PATH: &str = "/v1/openapi.json";
-/// Neither limited nor traced.
+/// Path of the health check, which is neither rate limited nor traced.
 pub(crate) const PING: &str = "/ping";
 
-/// Adds a type and those that it refers to.
+/// Adds a type's schema and those that it refers to.
 pub(crate) fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
     schemas.push((T::name().into(), T::schema()));
     T::schemas(schemas);
 }
 
-/// The description as bytes, written once.
+/// The description, serialized once.
 #[derive(Debug, Clone)]
 pub(crate) struct Document(Bytes);
 
-/// What stands before the paths.
+/// The description without paths: info, security schemes, and the schemas of errors.
 pub(crate) fn head() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Weft's broker")
@@ -41,11 +41,11 @@ pub(crate) fn head() -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description(Some("The access token that signing in answers"));
+        .description(Some("The access token from signing in"));
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     let cookie = ApiKeyValue::with_description(
         "weft-session",
-        "`weft-session.<namespace>.<Stack>`; under https `__Host-weft-session.<namespace>.<Stack>`",
+        "`weft-session.<namespace>.<Stack>`; over https `__Host-weft-session.<namespace>.<Stack>`",
     );
     components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     components.schemas.insert(Envelope::name().into(), Envelope::schema());
@@ -54,9 +54,9 @@ pub(crate) fn head() -> OpenApi {
 }
 
 impl Document {
-    /// Completes the description: itself, and what every endpoint may answer.
+    /// Adds the path of the description itself, and the replies that every endpoint has in common.
     pub(crate) fn new(mut api: OpenApi) -> Self {
-        api.paths.paths.insert(PATH.to_owned(), PathItem::new(HttpMethod::Get, itself()));
+        api.paths.paths.insert(PATH.to_owned(), PathItem::new(HttpMethod::Get, own_path()));
         for (path, item) in &mut api.paths.paths {
             for operation in
                 [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
@@ -75,18 +75,18 @@ impl IntoResponse for Document {
     }
 }
 
-fn itself() -> Operation {
+fn own_path() -> Operation {
     let any = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::Object))).build();
     let found = ResponseBuilder::new().description("This description").content("application/json", any);
     utoipa::openapi::path::OperationBuilder::new()
         .operation_id(Some("get_description"))
-        .summary(Some("The API's description: OpenAPI 3.1"))
+        .summary(Some("This description, as OpenAPI 3.1"))
         .tag("broker")
         .response("200", found)
         .build()
 }
 
-/// Adds what holds for all: refusals at the edge, the form of errors, and the headers.
+/// Adds what all operations have in common: errors from the edge, the format of errors, and headers.
 fn complete(path: &str, operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
     let mut add = |status: &str, description: &str| {
@@ -94,13 +94,13 @@ fn complete(path: &str, operation: &mut Operation) {
         responses.entry(status.to_owned()).or_insert_with(|| response.into());
     };
     if path != PING {
-        add("500", "The broker itself failed");
-        add("429", "Too many requests, or too many attempts to sign in");
+        add("500", "Internal error of the broker");
+        add("429", "Too many requests, or too many failed sign-ins");
         add("503", "Too many requests or bytes are in flight");
     }
     if operation.request_body.is_some() {
         add("408", "The body did not arrive within 15 s");
-        add("413", "The body has more than 1 MiB");
+        add("413", "The body is larger than 1 MiB");
     }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
@@ -126,14 +126,14 @@ fn headers(path: &str, status: &str, headers: &mut BTreeMap<String, RefOr<Header
     };
     if path != PING {
         add("traceresponse", "The request's trace: `00-<trace>-<span>-<flags>`");
-        add("RateLimit", "What remains of the client address's limit, unless there is none");
-        add("RateLimit-Policy", "The limit, unless there is none");
+        add("RateLimit", "What remains of the client address's limit; absent without a limit");
+        add("RateLimit-Policy", "The client address's limit; absent without a limit");
     }
     if ["429", "503"].contains(&status) {
-        add("Retry-After", "In how many seconds to try again");
+        add("Retry-After", "Seconds to wait before trying again");
     }
     if status == "401" {
-        add("WWW-Authenticate", "`Bearer`, with `error=\"invalid_token\"` when there was a token");
+        add("WWW-Authenticate", "`Bearer`, with `error=\"invalid_token\"` if the request had a token");
     }
 }
 
@@ -162,17 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn it_is_openapi_3_1_and_every_reference_leads_somewhere() {
+    fn is_openapi_3_1_and_every_reference_resolves() {
         let document = document();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         for reference in references(&document) {
             let found = document.pointer(reference.trim_start_matches('#'));
-            assert!(found.is_some(), "{reference} leads nowhere");
+            assert!(found.is_some(), "{reference} does not resolve");
         }
     }
 
     #[test]
-    fn every_route_is_in_it_and_every_reply_names_its_trace() {
+    fn describes_every_route_and_the_trace_header_of_every_reply() {
         let document = document();
         for path in [
             "/",
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_operations_share_an_id() {
+    fn operation_ids_are_unique() {
         let document = document();
         let ids = document["paths"]
             .as_object()

@@ -1,7 +1,7 @@
-//! Which pages may use the broker: CORS by a list of origins, and requests forged by other pages (CSRF) refused.
+//! CORS by a list of origins, and protection against requests forged by other pages (CSRF).
 //!
-//! tower-http's CORS layer tells credentials and exposed headers to every origin and answers every OPTIONS; here an origin
-//! that is not listed gets no CORS header at all.
+//! tower-http's CORS layer is not used: it sends the headers about credentials and exposed headers to every origin, and answers every
+//! OPTIONS. Here an origin that is not listed gets no CORS headers.
 
 use std::str::FromStr;
 
@@ -20,10 +20,10 @@ const EXPOSED: HeaderValue =
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 const HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, traceparent, tracestate");
-/// Two hours, the longest that browsers keep it.
-const PREFLIGHT_KEPT_S: HeaderValue = HeaderValue::from_static("7200");
+/// Two hours, the longest that browsers cache a preflight.
+const PREFLIGHT_MAX_AGE_S: HeaderValue = HeaderValue::from_static("7200");
 
-/// The origins that are allowed.
+/// The list of allowed origins.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Origins(Vec<String>);
 
@@ -36,15 +36,15 @@ impl FromStr for Origins {
     }
 }
 
-/// An origin as a browser writes it: scheme, host and, unless it is the scheme's own, port.
+/// Parses an origin and writes it as browsers do: scheme, host, and the port unless it is the scheme's default.
 fn read_origin(text: &str) -> Result<String, String> {
-    let wrong = || format!("`{text}` is no origin");
-    let uri: Uri = text.parse().map_err(|_| wrong())?;
-    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme)).ok_or_else(wrong)?;
+    let invalid = || format!("`{text}` is not an origin");
+    let uri: Uri = text.parse().map_err(|_| invalid())?;
+    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme)).ok_or_else(invalid)?;
     let authority =
-        uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
+        uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(invalid)?;
     if uri.path() != "/" || uri.query().is_some() || authority.host() == "*" {
-        return Err(wrong());
+        return Err(invalid());
     }
     let port = match (scheme, authority.port_u16()) {
         ("http", Some(80)) | ("https", Some(443)) | (_, None) => String::new(),
@@ -54,14 +54,14 @@ fn read_origin(text: &str) -> Result<String, String> {
 }
 
 impl Origins {
-    /// The request's origin, when it is on the list.
+    /// The request's origin, if it is on the list.
     pub(crate) fn listed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         headers
             .get(ORIGIN)
             .filter(|origin| self.0.iter().any(|listed| listed.as_bytes() == origin.as_bytes()))
     }
 
-    /// Adds what lets a page of a listed origin read the reply.
+    /// Adds the CORS headers with which a page of a listed origin may read the reply.
     pub(crate) fn allow(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
         if self.0.is_empty() {
             return;
@@ -73,8 +73,8 @@ impl Origins {
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
 
-    /// True when a browser sent this unsafe request for a page of another origin, which is not listed, in a way that it asks
-    /// nobody about first, or with the person's cookie.
+    /// True if this unsafe request comes from a page of another origin that is not listed, and either carries the session cookie or
+    /// is one that browsers send without a preflight.
     pub(crate) fn is_forged(&self, method: &Method, headers: &HeaderMap) -> bool {
         if method.is_safe() || !is_foreign(headers) || self.listed(headers).is_some() {
             return false;
@@ -83,7 +83,7 @@ impl Origins {
     }
 }
 
-/// Fetch metadata decides; where a browser sends none, Origin against Host.
+/// Decides by fetch metadata, or by comparing Origin with Host if the browser sends none.
 fn is_foreign(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get(FETCH_SITE) {
         return site != "same-origin" && site != "none";
@@ -94,25 +94,25 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     host.is_none() || of_origin.map(|(_, host)| host) != host
 }
 
-/// A form can't send JSON by its name, and a script that does has to ask first.
+/// An HTML form can't send `application/json`, and for a script it requires a preflight.
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
 }
 
-/// A browser asks whether a page may send what it wants to.
+/// True for a CORS preflight.
 pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS
         && headers.contains_key(ORIGIN)
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer to a listed origin that asks.
+/// Adds the headers of the reply to a preflight from a listed origin.
 pub(crate) fn answer_preflight(headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
-    headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_KEPT_S);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_S);
 }
 
 #[cfg(test)]
@@ -127,24 +127,25 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_read_as_a_browser_writes_it() {
+    fn normalizes_origins_as_browsers_do() {
         assert_eq!(read_origin("https://Console.example:443/").unwrap(), "https://console.example");
         assert_eq!(read_origin("http://127.0.0.1:30081").unwrap(), "http://127.0.0.1:30081");
-        for wrong in ["*", "null", "https://*", "console.example", "ftp://x", "https://x/path", "https://u@x"]
+        for invalid in
+            ["*", "null", "https://*", "console.example", "ftp://x", "https://x/path", "https://u@x"]
         {
-            assert!(wrong.parse::<Origins>().is_err(), "{wrong} was taken");
+            assert!(invalid.parse::<Origins>().is_err(), "{invalid} was accepted");
         }
     }
 
-    /// Fetch site, origin, content type, cookie; and whether a POST is refused.
+    /// Columns: fetch site, origin, content type, cookie; and whether a POST is refused.
     #[test]
-    fn what_another_page_forges_is_refused_and_nothing_else() {
+    fn refuses_only_requests_forged_by_other_pages() {
         let origins: Origins = "https://listed.example".parse().unwrap();
         let (json, form) = ("application/json", "application/x-www-form-urlencoded");
         let (cookie, none) = ("weft-session=x", "");
         let (ours, evil, listed) = ("http://broker:8080", "https://evil.example", "https://listed.example");
         for (site, origin, content_type, cookie, forged) in [
-            // No browser: curl sends no origin, and means nothing by its content type.
+            // Not a browser: curl sends no origin, and a form's content type by default.
             ("", "", form, none, false),
             ("", "", json, cookie, false),
             ("same-origin", ours, json, cookie, false),

@@ -1,4 +1,4 @@
-//! How much callers may write in a period: bytes without a sign-in, and mails. Each replica counts for itself.
+//! Quotas: bytes a day without sign-in, and mails an hour. Each replica counts separately.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ use crate::reply::ApiError;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The limits; `None` is no limit.
+/// The limits; `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes a day of one client address, without a sign-in.
+    /// Bytes a day of one client address, without sign-in.
     open_bytes: Option<NonZeroU64>,
-    /// Mails an hour of one user, or of one client address without a sign-in.
+    /// Mails an hour from one user, or from one client address without sign-in.
     mails_by_sender: Option<NonZeroU64>,
-    /// Mails an hour to one address.
+    /// Mails an hour to one recipient.
     mails_by_recipient: Option<NonZeroU64>,
 }
 
@@ -41,7 +41,7 @@ impl Limits {
     }
 }
 
-/// What callers have used.
+/// Usage of all callers.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     open_bytes: Option<Allowance>,
@@ -49,14 +49,14 @@ pub(crate) struct Quotas {
     mails_by_recipient: Option<Allowance>,
 }
 
-/// Who writes: a user, or nobody from this address.
+/// Who writes: a user, or an anonymous caller from this address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Writer<'a> {
     pub(crate) caller: Option<&'a Caller>,
     pub(crate) address: IpAddr,
 }
 
-/// Who sends mails.
+/// The sender of a mail.
 #[derive(Hash)]
 enum Sender<'a> {
     User(&'a str),
@@ -74,8 +74,8 @@ impl Quotas {
         }
     }
 
-    /// Does a write of this many bytes within the day's allowance of an address, if nobody is signed in. Only a write that was
-    /// accepted counts, or one whose client did not wait for the answer.
+    /// Performs a write. Without sign-in, its bytes count against the day's allowance of the client address. A write that failed does
+    /// not count, unless its client disconnected before the reply.
     ///
     /// # Errors
     /// 429 when too little of the allowance is left; those of the write.
@@ -93,18 +93,20 @@ impl Quotas {
         let taken = taken.map_err(|wait| {
             let limit = allowance.limit();
             too_much(
-                format!("writes without a sign-in are limited to {limit} bytes a day from one address: sign in, or"),
+                format!(
+                    "writes without sign-in are limited to {limit} bytes a day from one address; sign in, or"
+                ),
                 wait,
             )
         })?;
-        given_back_unless_done(&[(allowance, taken)], write.await)
+        give_back_on_error(&[(allowance, taken)], write.await)
     }
 
-    /// Sends a mail within the hour's allowances of its sender and its recipient. Only a mail that was accepted counts, or one whose
-    /// client did not wait for the answer.
+    /// Sends a mail, which counts against the hour's allowances of its sender and its recipient. A mail that failed does not count,
+    /// unless its client disconnected before the reply.
     ///
     /// # Errors
-    /// 429 when one of them is used up; those of sending.
+    /// 429 when one of the allowances is used up; those of sending.
     pub(crate) async fn mail<T>(
         &self,
         writer: Writer<'_>,
@@ -119,7 +121,7 @@ impl Quotas {
             let one = allowance.take(&sender, 1, Instant::now());
             let one = one.map_err(|wait| {
                 let limit = allowance.limit();
-                too_much(format!("mails are limited to {limit} an hour from one user or address:"), wait)
+                too_much(format!("mails are limited to {limit} an hour from one user or address;"), wait)
             })?;
             taken.push((allowance, one));
         }
@@ -128,26 +130,23 @@ impl Quotas {
                 Ok(one) => taken.push((allowance, one)),
                 Err(wait) => {
                     let limit = allowance.limit();
-                    let said = format!("mails are limited to {limit} an hour to one recipient:");
-                    return given_back_unless_done(&taken, Err(too_much(said, wait)));
+                    let message = format!("mails are limited to {limit} an hour to one recipient;");
+                    return give_back_on_error(&taken, Err(too_much(message, wait)));
                 }
             }
         }
-        given_back_unless_done(&taken, send.await)
+        give_back_on_error(&taken, send.await)
     }
 }
 
-/// One mailbox, however it is written: most servers do not tell upper from lower case before the @.
+/// The mailbox of a recipient, in lower case: most mail servers ignore case before the @.
 fn mailbox(recipient: &str) -> Cow<'_, str> {
     Address::parse(recipient).map_or(Cow::Borrowed(recipient), |address| {
         Cow::Owned(format!("{}@{}", address.local().to_lowercase(), address.domain().to_lowercase()))
     })
 }
 
-fn given_back_unless_done<T>(
-    taken: &[(&Allowance, Taken)],
-    outcome: Result<T, ApiError>,
-) -> Result<T, ApiError> {
+fn give_back_on_error<T>(taken: &[(&Allowance, Taken)], outcome: Result<T, ApiError>) -> Result<T, ApiError> {
     if outcome.is_err() {
         taken.iter().for_each(|(allowance, taken)| allowance.give_back(*taken));
     }
@@ -173,7 +172,7 @@ mod tests {
         })
     }
 
-    fn nobody(address: &str) -> Writer<'static> {
+    fn anonymous(address: &str) -> Writer<'static> {
         Writer { caller: None, address: address.parse().unwrap() }
     }
 
@@ -190,17 +189,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_accepted_open_writes_of_an_address_count() {
+    async fn counts_only_accepted_writes_without_sign_in_by_address() {
         let quotas = quotas(100, 0, 0);
-        let ours = nobody("2001:db8:1:2::1");
+        let ours = anonymous("2001:db8:1:2::1");
         assert_eq!(quotas.open_write(ours, 100, failed()).await.unwrap_err().status, 400);
         assert_eq!(quotas.open_write(ours, 60, accepted()).await, Ok(()));
-        let same_subscriber = nobody("2001:db8:1:2:ffff::2");
+        let same_subscriber = anonymous("2001:db8:1:2:ffff::2");
         let refused = quotas.open_write(same_subscriber, 41, accepted()).await.unwrap_err();
         assert_eq!(refused.status, 429);
         assert!(refused.message.contains("100 bytes a day"), "{}", refused.message);
         assert!(refused.retry_after.is_some_and(|wait| wait <= DAY && wait > HOUR), "{refused:?}");
-        assert_eq!(quotas.open_write(nobody("2001:db8:1:3::1"), 100, accepted()).await, Ok(()));
+        assert_eq!(quotas.open_write(anonymous("2001:db8:1:3::1"), 100, accepted()).await, Ok(()));
         let ann = user("ann");
         let signed_in = Writer { caller: Some(&ann), ..ours };
         assert_eq!(quotas.open_write(signed_in, 1_000, accepted()).await, Ok(()));
@@ -210,7 +209,7 @@ mod tests {
     async fn mails_are_limited_by_sender_and_by_recipient() {
         let quotas = quotas(0, 3, 2);
         let (ann, bob) = (user("ann"), user("bob"));
-        let from = |caller| Writer { caller: Some(caller), ..nobody("192.0.2.1") };
+        let from = |caller| Writer { caller: Some(caller), ..anonymous("192.0.2.1") };
         assert_eq!(quotas.mail(from(&ann), "a@b.c", failed()).await.unwrap_err().status, 400);
         assert_eq!(quotas.mail(from(&ann), "a@b.c", accepted()).await, Ok(()));
         assert_eq!(quotas.mail(from(&bob), "A@B.c", accepted()).await, Ok(()));
@@ -222,7 +221,7 @@ mod tests {
         assert_eq!(quotas.mail(from(&bob), "c@b.c", accepted()).await, Ok(()));
         let refused = quotas.mail(from(&bob), "d@b.c", accepted()).await.unwrap_err();
         assert!(refused.message.contains("3 an hour from one user"), "{}", refused.message);
-        // Without a sign-in, an address stands for the user.
-        assert_eq!(quotas.mail(nobody("192.0.2.1"), "d@b.c", accepted()).await, Ok(()));
+        // Without sign-in, the client address is the sender.
+        assert_eq!(quotas.mail(anonymous("192.0.2.1"), "d@b.c", accepted()).await, Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! What the broker answers: the Go course's envelope, and problem details for `/v1`.
+//! Formats of replies: the envelope of the Go course, and problem details for `/v1`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use weft_runtime::trace;
 
-/// The Go course's envelope.
+/// The envelope of the Go course.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Envelope {
     error: bool,
-    /// For a person.
+    /// For a human reader.
     #[schema(value_type = String)]
     message: Cow<'static, str>,
-    /// In errors: the trace that says more.
+    /// Only in errors: the request's trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, pattern = "^[0-9a-f]{32}$")]
     trace_id: Option<String>,
@@ -28,18 +28,18 @@ pub(crate) struct Envelope {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DataEnvelope<T> {
     error: bool,
-    /// For a person.
+    /// For a human reader.
     #[schema(value_type = String)]
     message: Cow<'static, str>,
     data: T,
 }
 
-/// A success in the envelope.
+/// A successful reply in the envelope.
 pub(crate) fn success(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Response {
     (status, Json(Envelope { error: false, message: message.into(), trace_id: None })).into_response()
 }
 
-/// A success in the envelope, with data.
+/// A successful reply in the envelope, with data.
 pub(crate) fn success_with<T: Serialize>(
     status: StatusCode,
     message: impl Into<Cow<'static, str>>,
@@ -48,15 +48,15 @@ pub(crate) fn success_with<T: Serialize>(
     (status, Json(DataEnvelope { error: false, message: message.into(), data })).into_response()
 }
 
-/// A refusal or a failure, not yet in the form that its path answers in.
+/// An error, not yet in the format of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) message: Cow<'static, str>,
     pub(crate) retry_after: Option<Duration>,
-    /// The request's rest was not read, so the connection can't serve another.
+    /// Close the connection: the rest of the request was not read, so the connection can't serve another one.
     pub(crate) close: bool,
-    /// `WWW-Authenticate`: what would be let through.
+    /// Value of `WWW-Authenticate`: the credentials that are expected.
     pub(crate) challenge: Option<&'static str>,
 }
 
@@ -82,12 +82,12 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
-    /// Nobody is signed in.
+    /// The request has no credentials.
     pub(crate) fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self { challenge: Some("Bearer"), ..Self::new(StatusCode::UNAUTHORIZED, message) }
     }
 
-    /// A token was brought, and is none (RFC 6750).
+    /// The request's access token is invalid (RFC 6750).
     pub(crate) fn invalid_token(message: impl Into<Cow<'static, str>>) -> Self {
         Self { challenge: Some("Bearer error=\"invalid_token\""), ..Self::unauthorized(message) }
     }
@@ -100,8 +100,8 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..self }
     }
 
-    /// In the form of a path: problem details (RFC 9457) below `/v1`, else the envelope.
-    pub(crate) fn in_form_of(self, path: &str) -> Response {
+    /// Converts to the format of a path: problem details (RFC 9457) below `/v1`, otherwise the envelope.
+    pub(crate) fn in_format_of(self, path: &str) -> Response {
         if path.starts_with("/v1/") { Problem(self).into_response() } else { self.into_response() }
     }
 
@@ -109,7 +109,7 @@ impl ApiError {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
-            // Rounded up: a second too early would be refused again.
+            // Rounded up: a request that comes too early would be refused again.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
@@ -131,7 +131,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An error as `/v1` answers it.
+/// An error in the format of `/v1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem(pub(crate) ApiError);
 
@@ -147,15 +147,15 @@ impl From<ApiError> for Problem {
 pub(crate) struct ProblemDetails {
     #[schema(value_type = String)]
     r#type: &'static str,
-    /// The status in words.
+    /// The status's reason phrase.
     #[schema(value_type = String)]
     title: &'static str,
-    /// The reply's status.
+    /// The status of the reply.
     status: u16,
-    /// For a person.
+    /// For a human reader.
     #[schema(value_type = String)]
     detail: Cow<'static, str>,
-    /// The trace that says more.
+    /// The request's trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, pattern = "^[0-9a-f]{32}$")]
     trace_id: Option<String>,
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_to_wait_is_rounded_up_to_whole_seconds() {
+    fn rounds_retry_after_up_to_whole_seconds() {
         let header = |millis| {
             let error = ApiError::unavailable("x", Duration::from_millis(millis));
             error.into_response().headers()[RETRY_AFTER].to_str().unwrap().to_owned()
@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn the_path_decides_the_form() {
-        let form = |path: &str| ApiError::not_found("x").in_form_of(path).headers()[CONTENT_TYPE].clone();
-        assert_eq!(form("/v1/nothing"), "application/problem+json");
-        assert_eq!(form("/handle"), "application/json");
+    fn the_path_decides_the_format() {
+        let format = |path: &str| ApiError::not_found("x").in_format_of(path).headers()[CONTENT_TYPE].clone();
+        assert_eq!(format("/v1/nothing"), "application/problem+json");
+        assert_eq!(format("/handle"), "application/json");
     }
 
     #[test]
-    fn a_401_says_what_would_be_let_through() {
+    fn a_401_names_the_expected_credentials() {
         let challenge = |error: ApiError| Problem(error).into_response().headers()[WWW_AUTHENTICATE].clone();
         assert_eq!(challenge(ApiError::unauthorized("x")), "Bearer");
         assert_eq!(challenge(ApiError::invalid_token("x")), "Bearer error=\"invalid_token\"");

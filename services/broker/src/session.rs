@@ -1,4 +1,4 @@
-//! The cookie that holds a session's refresh token. No script sees it, and no other site can send it.
+//! The session cookie, which has the refresh token. Scripts can't read the cookie, and other sites can't send it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use cookie::{Cookie, SameSite};
 
 use crate::client::Client;
 
-/// Browsers take a cookie with this prefix only with Secure, Path=/ and no Domain, so no sibling host can set one. They refuse
-/// it over plain http.
+/// Browsers accept a cookie with this prefix only with Secure, Path=/ and no Domain, so no sibling host can set one. They reject it
+/// over plain http.
 const HOST_PREFIX: &str = "__Host-";
-/// Begins the name of every Stack's session cookie.
+/// Prefix of every Stack's session cookie.
 const BASE_NAME: &str = "weft-session";
 
-/// When the cookie is for https alone.
+/// When the cookie is sent only over https.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CookieSecurity {
     /// When the request came by https through a trusted proxy.
@@ -31,13 +31,13 @@ impl FromStr for CookieSecurity {
         match word {
             "auto" => Ok(Self::Auto),
             "always" => Ok(Self::Always),
-            _ => Err("expected auto or always".to_owned()),
+            _ => Err("unknown word".to_owned()),
         }
     }
 }
 
-/// The cookie of this Stack's sessions. Its name carries the issuer of the Stack's tokens, because browsers keep cookies by host
-/// name alone: another Stack on the same host name, or on another port, must not overwrite this one's.
+/// The session cookie of this Stack. The name contains the issuer of the Stack's tokens, because browsers store cookies by host name:
+/// another Stack on the same host name, even on another port, must not overwrite the cookie.
 #[derive(Debug)]
 pub(crate) struct SessionCookie {
     security: CookieSecurity,
@@ -54,20 +54,20 @@ impl SessionCookie {
         Self { security, secure_name: format!("{HOST_PREFIX}{plain_name}"), plain_name }
     }
 
-    /// The refresh token that a request brings.
+    /// The refresh token in a request.
     pub(crate) fn read(&self, client: Client, headers: &HeaderMap) -> Option<String> {
         let name = self.name(client);
         pairs(headers).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
     }
 
-    /// `Set-Cookie` with a new refresh token; nothing when the token is none that a cookie may hold.
+    /// `Set-Cookie` with a new refresh token; `None` if the token has characters that are not allowed in a cookie.
     pub(crate) fn set(&self, client: Client, token: &str, life: Duration) -> Option<HeaderValue> {
-        let plain = !token.is_empty()
+        let allowed = !token.is_empty()
             && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte));
-        plain.then(|| self.write(client, token, life)).flatten()
+        allowed.then(|| self.write(client, token, life)).flatten()
     }
 
-    /// `Set-Cookie` that takes it away.
+    /// `Set-Cookie` that deletes the cookie.
     pub(crate) fn clear(&self, client: Client) -> Option<HeaderValue> {
         self.write(client, "", Duration::ZERO)
     }
@@ -92,7 +92,8 @@ impl SessionCookie {
     }
 }
 
-/// Characters that a cookie's name may not have become dots. A namespace has no dot, so `<namespace>/<Stack>` stays unambiguous.
+/// Replaces characters that are not allowed in a cookie's name by dots. A namespace has no dot, so `<namespace>/<Stack>` stays
+/// unambiguous.
 fn cookie_token(issuer: &str) -> String {
     issuer.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '.' }).collect()
 }
@@ -103,12 +104,12 @@ fn is_session(name: &str) -> bool {
     name.strip_prefix(BASE_NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// True when a request carries a session cookie, of this Stack or another one.
+/// True if a request has a session cookie, of this Stack or another one.
 pub(crate) fn is_present(headers: &HeaderMap) -> bool {
     pairs(headers).any(|(name, _)| is_session(name))
 }
 
-/// Takes the session out of what goes on to another service.
+/// Removes the session cookies of a request before it is forwarded to a service.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     if !is_present(headers) {
         return;
@@ -121,7 +122,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// True of a `Set-Cookie` that would change the session.
+/// True for a `Set-Cookie` that would change a session cookie.
 pub(crate) fn is_ours(set_cookie: &HeaderValue) -> bool {
     let name = set_cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
     std::str::from_utf8(name).is_ok_and(is_session)
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_for_https_alone_where_the_request_came_by_https() {
+    fn the_cookie_is_secure_if_the_request_came_by_https() {
         let plain = set(CookieSecurity::Auto, false);
         assert_eq!(plain, "weft-session=token; HttpOnly; SameSite=Strict; Path=/; Max-Age=60");
         let secure = "__Host-weft-session=token; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=60";
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_cookie_of_the_requests_own_scheme_is_read() {
+    fn reads_only_the_cookie_of_the_requests_scheme() {
         let both = "a=1; weft-session=plain; __Host-weft-session=secure";
         let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(both))]);
         assert_eq!(cookie(CookieSecurity::Auto).read(client(false), &headers).unwrap(), "plain");
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn clearing_ends_its_life_and_no_token_breaks_out_of_it() {
+    fn clears_the_cookie_and_rejects_tokens_that_would_break_it() {
         let cleared = cookie(CookieSecurity::Auto).clear(client(false)).unwrap();
         assert!(cleared.to_str().unwrap().contains("Max-Age=0"));
         for token in ["", "a;b", "a b", "a\nb", "ü"] {

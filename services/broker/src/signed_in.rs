@@ -1,4 +1,4 @@
-//! Who is signed in: the bearer of an access token. Endpoints take them as an argument, so that none is forgotten.
+//! The signed-in caller, by access token. Endpoints take the caller as an argument, so that the check can't be forgotten.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -19,11 +19,11 @@ use crate::upstream;
 #[derive(Debug)]
 pub(crate) struct SignedIn(pub(crate) Caller);
 
-/// A viewer or an admin: by the access token, and still so by what authentication says of session and role.
+/// A viewer or an admin, by the access token. Authentication has confirmed that session and role are still valid.
 #[derive(Debug)]
 pub(crate) struct Viewer(pub(crate) Caller);
 
-/// An admin, in the same way.
+/// An admin, checked in the same way.
 #[derive(Debug)]
 pub(crate) struct Admin(pub(crate) Caller);
 
@@ -39,7 +39,7 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(at_least(Role::Admin, parts, app).await?))
+        Ok(Self(require_role(Role::Admin, parts, app).await?))
     }
 }
 
@@ -47,25 +47,25 @@ impl FromRequestParts<App> for Viewer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(at_least(Role::Viewer, parts, app).await?))
+        Ok(Self(require_role(Role::Viewer, parts, app).await?))
     }
 }
 
-/// The caller, with the role that they have now.
-async fn at_least(least: Role, parts: &Parts, app: &App) -> Result<Caller, ApiError> {
+/// The caller with their current role.
+async fn require_role(needed: Role, parts: &Parts, app: &App) -> Result<Caller, ApiError> {
     let caller = identify(app, &parts.headers).await?;
-    check_role(least, caller.role)?;
+    check_role(needed, caller.role)?;
     let purpose = if parts.method.is_safe() { Purpose::Read } else { Purpose::Change };
     let role = app.standings.role(&app.authentication, &caller, purpose).await?;
-    check_role(least, role)?;
+    check_role(needed, role)?;
     Ok(Caller { role, ..caller })
 }
 
-fn check_role(least: Role, role: Role) -> Result<(), ApiError> {
-    if role >= least {
+fn check_role(needed: Role, role: Role) -> Result<(), ApiError> {
+    if role >= needed {
         return Ok(());
     }
-    let needed = match least {
+    let needed = match needed {
         Role::User | Role::Viewer => "viewer or admin",
         Role::Admin => "admin",
     };
@@ -73,10 +73,10 @@ fn check_role(least: Role, role: Role) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::FORBIDDEN, message))
 }
 
-/// The bearer of the request's access token.
+/// The caller that the request's access token identifies.
 ///
 /// # Errors
-/// 401 when there is none or it is not valid, 503 while no keys could be fetched to check it with.
+/// 401 when the token is missing or invalid, 503 when no keys to verify it with could be fetched.
 pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let token = bearer(headers)?.ok_or_else(|| {
         ApiError::unauthorized(
@@ -95,7 +95,7 @@ pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, A
     Ok(caller)
 }
 
-/// The caller of an action; nobody only when the Stack has opened the action.
+/// The caller of an action; `None` only if the Stack has opened the action.
 ///
 /// # Errors
 /// As [`identify`]; for an open action as [`identify_if_ours`].
@@ -110,11 +110,11 @@ pub(crate) async fn require(
     identify(app, headers).await.map(Some)
 }
 
-/// Who is signed in, for a service of the user's that decides itself whom it lets in: nobody when there is no token, or one that
-/// was never of ours, which then goes on as it is.
+/// The caller, for routed services, which decide themselves whom they let in. `None` if there is no token, or one that is not an access
+/// token of the broker; such a token is forwarded unchanged.
 ///
 /// # Errors
-/// As [`identify`], when there is one of ours.
+/// As [`identify`], if there is an access token of the broker.
 pub(crate) async fn identify_if_ours(app: &App, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
     match bearer(headers) {
         Ok(Some(token)) if token::key_id(token).is_ok() => identify(app, headers).await.map(Some),
@@ -122,18 +122,16 @@ pub(crate) async fn identify_if_ours(app: &App, headers: &HeaderMap) -> Result<O
     }
 }
 
-/// One message whatever is wrong: who made the token knows, and nobody else needs to.
+/// One message for all reasons, so that clients learn nothing about the check.
 fn refused(Refused(reason): Refused) -> ApiError {
     tracing::debug!(reason, "an access token was refused");
-    ApiError::invalid_token(
-        "the access token is not valid here: it has expired, or it was not issued for this Stack",
-    )
+    ApiError::invalid_token("invalid access token: it has expired, or it was not issued for this Stack")
 }
 
-/// The token after `Bearer`; nothing when there is no such header.
+/// The token after `Bearer`; `None` without the header.
 ///
 /// # Errors
-/// 401 that says what is expected, when the header has another scheme, no token, or is given twice.
+/// 401 when the header has another scheme or no token, or is given twice.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -149,13 +147,15 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-/// A call on behalf of who is signed in.
+/// A gRPC request on behalf of the caller.
 ///
 /// # Errors
-/// 401 when their ids are none that metadata may hold; a checked token never has such.
+/// 401 when the caller's ids are not valid as metadata, which can't happen for a verified token.
 pub(crate) fn on_behalf<T>(caller: &Caller, message: T) -> Result<Request<T>, ApiError> {
     let mut request = Request::new(message);
-    caller.to_metadata(request.metadata_mut()).map_err(|_| refused(Refused("its ids are no metadata")))?;
+    caller
+        .to_metadata(request.metadata_mut())
+        .map_err(|_| refused(Refused("its ids are not valid as metadata")))?;
     Ok(request)
 }
 
@@ -174,18 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn one_bearer_token_is_read_and_all_else_refused() {
+    fn accepts_only_one_bearer_token() {
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&["Bearer abc"]), Ok(Some("abc".into())));
         assert_eq!(read(&["bearer  abc"]), Ok(Some("abc".into())));
-        for wrong in [&["Basic abc"] as &[_], &["Bearer"], &["Bearer "], &["abc"], &["Bearer a", "Bearer b"]]
+        for invalid in
+            [&["Basic abc"] as &[_], &["Bearer"], &["Bearer "], &["abc"], &["Bearer a", "Bearer b"]]
         {
-            assert_eq!(read(wrong), Err(401), "{wrong:?}");
+            assert_eq!(read(invalid), Err(401), "{invalid:?}");
         }
     }
 
     #[test]
-    fn another_scheme_is_told_from_an_expired_token() {
+    fn another_scheme_gets_another_message_than_an_expired_token() {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Basic YTpi"))]);
         let error = bearer(&headers).unwrap_err();
         assert!(error.message.contains("Bearer") && !error.message.contains("expired"), "{}", error.message);

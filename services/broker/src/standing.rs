@@ -1,5 +1,5 @@
-//! Whether a privileged caller's session and role still hold, as authentication knows them. An access token alone says only how things
-//! were when it was issued.
+//! Checks with authentication that the session and the role of a viewer or admin are still valid. An access token only says what was
+//! valid when it was issued.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,12 +16,12 @@ use crate::reply::ApiError;
 use crate::signed_in::on_behalf;
 use crate::{upstream, user};
 
-/// How old an answer of authentication may be that a read relies on.
+/// How old an answer of authentication may be for a read.
 const FRESH_FOR: Duration = Duration::from_secs(30);
-/// Upper bound on answers kept. Only those about privileged callers are.
-const MOST: usize = 1_024;
+/// Upper bound on cached answers. Only answers about viewers and admins are cached.
+const MAX_CACHED: usize = 1_024;
 
-/// What authentication said last of each user's session.
+/// The last answer of authentication about each user's session.
 #[derive(Debug, Default)]
 pub(crate) struct Standings(Mutex<HashMap<(String, String), Standing>>);
 
@@ -31,17 +31,17 @@ struct Standing {
     asked_at: Instant,
 }
 
-/// What a request is about to do.
+/// What a request needs the role for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Relies on an answer of up to [`FRESH_FOR`].
+    /// An answer up to [`FRESH_FOR`] old is enough.
     Read,
-    /// Asks in any case.
+    /// Authentication is always asked.
     Change,
 }
 
 impl Standings {
-    /// The caller's role now.
+    /// The caller's current role.
     ///
     /// # Errors
     /// 401 when the session has ended, 503 when authentication can't be reached in time.
@@ -67,18 +67,18 @@ impl Standings {
                 return Err(upstream::authentication(&status));
             }
         };
-        let user = user.ok_or_else(|| upstream::nonsense("authentication", "user"))?;
+        let user = user.ok_or_else(|| upstream::invalid_reply("authentication", "user"))?;
         let role = user::Role::from(user.role()).into();
-        // Of the moment before it was asked.
+        // The age counts from before the call, because the answer may be that old.
         self.keep(key, Standing { role, asked_at: now });
         Ok(role)
     }
 
     fn keep(&self, key: (String, String), standing: Standing) {
         let mut all = self.all();
-        if all.len() >= MOST && !all.contains_key(&key) {
+        if all.len() >= MAX_CACHED && !all.contains_key(&key) {
             all.retain(|_, known| known.is_fresh(standing.asked_at));
-            if all.len() >= MOST {
+            if all.len() >= MAX_CACHED {
                 all.clear();
             }
         }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_relied_on_for_30_seconds() {
+    async fn an_answer_is_fresh_for_30_seconds() {
         let standing = Standing { role: Role::Admin, asked_at: Instant::now() };
         tokio::time::advance(FRESH_FOR).await;
         assert!(standing.is_fresh(Instant::now()));
@@ -114,15 +114,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_are_bounded_and_old_ones_go_first() {
+    async fn cached_answers_are_bounded_and_old_ones_are_evicted_first() {
         let standings = Standings::default();
         let keep = |user| standings.keep(key(user), Standing { role: Role::Admin, asked_at: Instant::now() });
-        (0..MOST - 1).for_each(keep);
+        (0..MAX_CACHED - 1).for_each(keep);
         tokio::time::advance(FRESH_FOR * 2).await;
-        keep(MOST);
-        keep(MOST + 1);
+        keep(MAX_CACHED);
+        keep(MAX_CACHED + 1);
         assert_eq!(standings.all().len(), 2);
-        (0..3 * MOST).for_each(keep);
-        assert!(standings.all().len() <= MOST);
+        (0..3 * MAX_CACHED).for_each(keep);
+        assert!(standings.all().len() <= MAX_CACHED);
     }
 }

@@ -1,4 +1,4 @@
-//! Access tokens, checked by nobody but the broker: signature, issuer, audience, type and times, in that order of doubt.
+//! Verifies access tokens: algorithm and type, signature, issuer, audience, and times. Only the broker does this.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,37 +10,37 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use weft_mesh::Caller;
 
-/// Who the tokens are for.
+/// The audience of the tokens.
 const AUDIENCE: &str = "weft-broker";
-/// The type that tells access tokens from any other JWT (RFC 9068).
+/// The type that distinguishes access tokens from other JWTs (RFC 9068).
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
-/// How far the clocks of two machines may be apart.
+/// Tolerated difference between the clocks of two machines.
 const LEEWAY_S: i64 = 5;
-const LONGEST: usize = 4_096;
+const MAX_BYTES: usize = 4_096;
 
-/// Who is signed in, as their token says.
+/// The user that a token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) caller: Caller,
 }
 
-/// What tokens have to hold to.
+/// The rules for valid tokens.
 #[derive(Debug)]
 pub(crate) struct Rules(Validation);
 
-/// Public keys by their ids, and the set's own text.
+/// Public keys by id, and the JSON of the key set.
 #[derive(Debug)]
 pub(crate) struct KeySet {
     keys: HashMap<String, DecodingKey>,
     json: String,
 }
 
-/// A key set that can't be read.
+/// An invalid key set.
 #[derive(Debug, thiserror::Error)]
-#[error("the JSON Web Key Set can't be read")]
+#[error("invalid JSON Web Key Set")]
 pub(crate) struct KeySetError(#[from] serde_json::Error);
 
-/// A token that is none of ours, or no longer one. The reason is for the log, not for whoever sent it.
+/// An invalid token. The reason is for the log, not for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) &'static str);
 
@@ -54,10 +54,10 @@ struct Claims {
 }
 
 impl KeySet {
-    /// Reads a JSON Web Key Set (RFC 7517). Keys of another kind than Ed25519, or without an id, check nothing here.
+    /// Parses a JSON Web Key Set (RFC 7517). Ignores keys other than Ed25519 and keys without an id.
     ///
     /// # Errors
-    /// When it is no key set.
+    /// When the JSON is not a key set.
     pub(crate) fn parse(json: &str) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
         struct Set<'a> {
@@ -74,7 +74,7 @@ impl KeySet {
         self.keys.contains_key(id)
     }
 
-    /// The set as authentication gave it.
+    /// The JSON as received from authentication.
     pub(crate) fn json(&self) -> &str {
         &self.json
     }
@@ -88,22 +88,22 @@ fn ed25519(key: Jwk) -> Option<(String, DecodingKey)> {
     Some((key.common.key_id?, DecodingKey::from_ed_components(&parameters.x).ok()?))
 }
 
-/// The id of the key that a token says it is signed with, once its header is one of ours.
+/// Checks the header of a token, and returns the id of the key that the token names.
 pub(crate) fn key_id(token: &str) -> Result<String, Refused> {
-    if token.len() > LONGEST {
-        return Err(Refused("it is too long"));
+    if token.len() > MAX_BYTES {
+        return Err(Refused("too long"));
     }
     // An algorithm that jsonwebtoken does not know, such as `none`, is an error here already.
-    let header = jsonwebtoken::decode_header(token).map_err(|_| Refused("it has no header of a JWT"))?;
+    let header = jsonwebtoken::decode_header(token).map_err(|_| Refused("invalid JWT header"))?;
     if header.alg != Algorithm::EdDSA {
-        return Err(Refused("its algorithm is not EdDSA"));
+        return Err(Refused("the algorithm is not EdDSA"));
     }
     let typed =
-        header.typ.as_deref().is_some_and(|typ| TYPES.iter().any(|ours| ours.eq_ignore_ascii_case(typ)));
+        header.typ.as_deref().is_some_and(|typ| TYPES.iter().any(|valid| valid.eq_ignore_ascii_case(typ)));
     if !typed {
-        return Err(Refused("it is no access token"));
+        return Err(Refused("the type is not at+jwt"));
     }
-    header.kid.ok_or(Refused("it names no key"))
+    header.kid.ok_or(Refused("missing key id"))
 }
 
 impl Rules {
@@ -112,13 +112,13 @@ impl Rules {
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // By our own clock, below.
+        // Checked in `verify`, with the clock that is passed in.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         Self(validation)
     }
 
-    /// Checks a token whose key's id is known.
+    /// Verifies a token that names this key.
     pub(crate) fn verify(
         &self,
         token: &str,
@@ -126,30 +126,30 @@ impl Rules {
         keys: &KeySet,
         now: Timestamp,
     ) -> Result<Identity, Refused> {
-        let key = keys.keys.get(key_id).ok_or(Refused("its key is unknown"))?;
+        let key = keys.keys.get(key_id).ok_or(Refused("unknown key id"))?;
         let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.0);
         let Claims { sub, sid, role, exp, nbf } =
-            decoded.map_err(|_| Refused("its signature or a claim is wrong"))?.claims;
+            decoded.map_err(|_| Refused("invalid signature or claim"))?.claims;
         let now = now.as_second();
         if exp.saturating_add(LEEWAY_S) <= now {
-            return Err(Refused("it has expired"));
+            return Err(Refused("expired"));
         }
         if nbf.saturating_sub(LEEWAY_S) > now {
-            return Err(Refused("it is not valid yet"));
+            return Err(Refused("not valid yet"));
         }
-        let role = role.parse().map_err(|_| Refused("its role is unknown"))?;
+        let role = role.parse().map_err(|_| Refused("unknown role"))?;
         Ok(Identity { caller: Caller { user: sub.to_string(), session: sid.to_string(), role } })
     }
 }
 
-/// The set as JSON for whoever wants to check tokens too: only what a key set's reader may expect.
+/// The key set for other services that verify tokens: public members only.
 pub(crate) fn public(json: &str) -> Result<serde_json::Value, KeySetError> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<BTreeMap<String, serde_json::Value>>,
     }
     let Set { mut keys } = serde_json::from_str(json)?;
-    // Authentication sends public keys alone; the private part of one must not pass here even by its mistake.
+    // Authentication only sends public keys. If it sent a private one by mistake, it must not get out here.
     for key in &mut keys {
         key.retain(|name, _| ["kty", "crv", "x", "kid", "use", "alg"].contains(&name.as_str()));
     }
@@ -208,23 +208,23 @@ mod tests {
     }
 
     #[test]
-    fn a_good_token_says_who_is_signed_in() {
+    fn a_valid_token_identifies_the_caller() {
         let caller = verify(&token(&header(), &claims(), 1), NOW).unwrap().caller;
         assert_eq!((caller.user.as_str(), caller.role), (USER, weft_mesh::caller::Role::Admin));
         assert!(with("aud", json!(["weft-broker", "other"])).is_ok());
     }
 
     #[test]
-    fn times_hold_within_5_seconds() {
+    fn times_have_a_leeway_of_5_seconds() {
         let good = token(&header(), &claims(), 1);
         assert!(verify(&good, NOW + 304).is_ok());
-        assert_eq!(verify(&good, NOW + 305), Err(Refused("it has expired")));
+        assert_eq!(verify(&good, NOW + 305), Err(Refused("expired")));
         assert!(verify(&good, NOW - 5).is_ok());
-        assert_eq!(verify(&good, NOW - 6), Err(Refused("it is not valid yet")));
+        assert_eq!(verify(&good, NOW - 6), Err(Refused("not valid yet")));
     }
 
     #[test]
-    fn a_claim_that_is_wrong_or_missing_is_refused() {
+    fn rejects_wrong_and_missing_claims() {
         for (name, value) in [
             ("iss", json!("weft:other/shop")),
             ("iss", Value::Null),
@@ -237,14 +237,14 @@ mod tests {
             ("exp", json!("soon")),
             ("nbf", Value::Null),
         ] {
-            assert!(with(name, value.clone()).is_err(), "{name} of {value} was taken");
+            assert!(with(name, value.clone()).is_err(), "{name} of {value} was accepted");
         }
     }
 
     #[test]
-    fn another_key_another_algorithm_and_another_type_are_refused() {
+    fn rejects_another_key_algorithm_or_type() {
         let refused = |header: Value, seed| verify(&token(&header, &claims(), seed), NOW).unwrap_err().0;
-        assert_eq!(refused(header(), 2), "its signature or a claim is wrong");
+        assert_eq!(refused(header(), 2), "invalid signature or claim");
         for (name, value) in [
             ("alg", json!("none")),
             ("alg", json!("HS256")),
@@ -256,22 +256,22 @@ mod tests {
         ] {
             let mut changed = header();
             changed[name] = value.clone();
-            assert!(verify(&token(&changed, &claims(), 1), NOW).is_err(), "{name} of {value} was taken");
+            assert!(verify(&token(&changed, &claims(), 1), NOW).is_err(), "{name} of {value} was accepted");
         }
     }
 
     #[test]
-    fn a_token_without_signature_or_shape_is_refused() {
+    fn rejects_malformed_and_unsigned_tokens() {
         let good = token(&header(), &claims(), 1);
         let (message, _) = good.rsplit_once('.').unwrap();
-        let long = format!("{good}{}", "x".repeat(LONGEST));
-        for wrong in ["", "x", "a.b.c", message, &format!("{message}."), &format!("{good}.x"), &long] {
-            assert!(verify(wrong, NOW).is_err(), "{wrong:?} was taken");
+        let long = format!("{good}{}", "x".repeat(MAX_BYTES));
+        for invalid in ["", "x", "a.b.c", message, &format!("{message}."), &format!("{good}.x"), &long] {
+            assert!(verify(invalid, NOW).is_err(), "{invalid:?} was accepted");
         }
     }
 
     #[test]
-    fn a_private_part_never_leaves() {
+    fn the_public_set_has_no_private_parts() {
         let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"one","x":"abc","d":"secret"}]}"#;
         assert!(!public(set).unwrap().to_string().contains("secret"));
     }

@@ -1,4 +1,4 @@
-//! One trace out of Jaeger's query API (`/api/v3`, OTLP as JSON), as the console draws it.
+//! Reads a trace from Jaeger's query API (`/api/v3`, OTLP as JSON) and converts it to the API's format, which the console draws.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -17,11 +17,11 @@ use weft_runtime::budget::Exceeded;
 
 use crate::in_flight::Share;
 
-/// How long Jaeger may take, and how much it may answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const MOST_BYTES: usize = 16 << 20;
+/// Maximum size of a reply from Jaeger.
+const MAX_REPLY_BYTES: usize = 16 << 20;
 
-/// Where Jaeger's query API is: scheme, host and port.
+/// Address of Jaeger's query API: scheme, host and port.
 #[derive(Debug, Clone)]
 pub(crate) struct JaegerUrl(Url);
 
@@ -29,38 +29,38 @@ impl FromStr for JaegerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let url: Url = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
+        let url: Url = text.parse().map_err(|error| format!("not a URL: {error}"))?;
         let bare = url.path() == "/" && url.query().is_none() && url.username().is_empty();
         if url.scheme() != "http" || url.host_str().is_none() || !bare {
-            return Err("it is no such address".to_owned());
+            return Err("not of the form http://host:port".to_owned());
         }
         Ok(Self(url))
     }
 }
 
-/// A client of one Jaeger.
+/// A client of Jaeger.
 #[derive(Debug)]
 pub(crate) struct Jaeger {
     url: Url,
     http: Client,
 }
 
-/// Why a trace could not be read.
+/// Why reading a trace failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TraceError {
-    #[error("failed to ask Jaeger")]
+    #[error("failed to call Jaeger")]
     Http(#[from] reqwest::Error),
     #[error("Jaeger answered {0}")]
     Status(StatusCode),
-    #[error("the trace has more than {} MiB", MOST_BYTES >> 20)]
+    #[error("the trace is larger than {} MiB", MAX_REPLY_BYTES >> 20)]
     TooLarge,
     #[error("too many bytes are in flight")]
     NoRoom(#[from] Exceeded),
-    #[error("failed to read Jaeger's answer")]
+    #[error("failed to parse Jaeger's reply")]
     Shape(#[from] serde_json::Error),
 }
 
-/// The id of a trace: 32 lower-case hexadecimal digits. Nothing else ever gets into a path of Jaeger's.
+/// The id of a trace: 32 lower-case hexadecimal digits. Nothing else gets into the path of a call to Jaeger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TraceId(String);
 
@@ -70,7 +70,7 @@ impl TraceId {
         (text.len() == 32 && hexadecimal).then(|| Self(text.to_owned()))
     }
 
-    /// No trace has it (W3C Trace Context), and Jaeger would take it for a mistake.
+    /// True if all digits are 0, which is invalid (W3C Trace Context). Jaeger would answer with an error.
     pub(crate) fn is_invalid(&self) -> bool {
         self.0.bytes().all(|byte| byte == b'0')
     }
@@ -81,24 +81,24 @@ impl TraceId {
 pub(crate) struct Trace {
     #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
-    /// Those that Jaeger has so far, by their start.
+    /// The spans that Jaeger has so far, ordered by start.
     spans: Vec<Span>,
 }
 
-/// One step of a trace.
+/// A span of a trace.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Span {
     span_id: String,
-    /// Null for the first of all.
+    /// Null for the root span.
     #[schema(required = true)]
     parent_span_id: Option<String>,
     service: String,
     name: String,
     kind: SpanKind,
-    /// In microseconds.
+    /// With a precision of microseconds.
     #[schema(format = DateTime)]
     start_time: String,
-    /// Since the trace's first span started.
+    /// Offset from the start of the trace's first span.
     #[schema(minimum = 0)]
     start_offset_us: u64,
     #[schema(minimum = 0)]
@@ -108,7 +108,7 @@ pub(crate) struct Span {
     attributes: BTreeMap<String, Value>,
 }
 
-/// OpenTelemetry's kinds of spans.
+/// OpenTelemetry's span kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SpanKind {
@@ -121,17 +121,17 @@ pub(crate) enum SpanKind {
 
 impl Jaeger {
     /// # Errors
-    /// When no HTTP client can be made.
+    /// When creating the HTTP client fails.
     pub(crate) fn new(JaegerUrl(url): JaegerUrl) -> Result<Self, reqwest::Error> {
-        // A redirect, or a proxy from the environment, could lead anywhere.
+        // Redirects and proxies from the environment could lead anywhere.
         let http = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy();
         Ok(Self { url, http: http.build()? })
     }
 
-    /// What Jaeger has of a trace now; nothing when it does not know it.
+    /// The spans that Jaeger has of a trace; `None` if Jaeger does not have the trace.
     ///
     /// # Errors
-    /// When Jaeger can't be reached in time, its answer is too large or no trace, or there is no room for it.
+    /// When Jaeger can't be reached in time, the reply is invalid or too large, or too many bytes are in flight.
     pub(crate) async fn trace(&self, id: &TraceId, share: &Share) -> Result<Option<Trace>, TraceError> {
         if id.is_invalid() {
             return Ok(None);
@@ -146,7 +146,7 @@ impl Jaeger {
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await? {
-            if bytes.len() + chunk.len() > MOST_BYTES {
+            if bytes.len() + chunk.len() > MAX_REPLY_BYTES {
                 return Err(TraceError::TooLarge);
             }
             share.grow(chunk.len())?;
@@ -157,7 +157,7 @@ impl Jaeger {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Reply {
     result: Found,
 }
 
@@ -168,9 +168,9 @@ struct Found {
     resource_spans: Vec<ResourceSpans>,
 }
 
-fn read(id: &TraceId, answer: Answer) -> Option<Trace> {
+fn read(id: &TraceId, reply: Reply) -> Option<Trace> {
     let mut found = Vec::new();
-    for ResourceSpans { resource, scope_spans, .. } in answer.result.resource_spans {
+    for ResourceSpans { resource, scope_spans, .. } in reply.result.resource_spans {
         let mut resource = attributes(resource.unwrap_or_default().attributes);
         let service = match resource.remove("service.name") {
             Some(Value::String(name)) => name,
@@ -219,7 +219,7 @@ fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// `{"intValue": "5"}` as `5`.
+/// Converts an OTLP value to plain JSON: `{"intValue": "5"}` to `5`.
 fn plain(value: Option<any_value::Value>) -> Value {
     match value {
         Some(any_value::Value::StringValue(text)) => text.into(),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_come_by_their_start_with_offsets_and_plain_attributes() {
+    fn orders_spans_by_start_with_offsets_and_plain_attributes() {
         let answer = json!({"result": {"resourceSpans": [{
             "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "broker"}}]},
             "scopeSpans": [{"spans": [
@@ -275,15 +275,15 @@ mod tests {
     }
 
     #[test]
-    fn no_spans_are_no_trace() {
+    fn a_reply_without_spans_is_not_found() {
         assert_eq!(trace(json!({"result": {"resourceSpans": []}})), None);
         assert_eq!(trace(json!({"result": {}})), None);
     }
 
     #[test]
-    fn only_32_hexadecimal_digits_are_an_id() {
+    fn an_id_has_32_hexadecimal_digits() {
         assert!(TraceId::parse(ID).is_some());
-        for wrong in [
+        for invalid in [
             "",
             "x",
             "../../api/services",
@@ -292,17 +292,17 @@ mod tests {
             &format!("{}/", &ID[1..]),
             &format!("{ID}0"),
         ] {
-            assert_eq!(TraceId::parse(wrong), None, "{wrong} was taken");
+            assert_eq!(TraceId::parse(invalid), None, "{invalid} was accepted");
         }
     }
 
     #[test]
-    fn the_address_has_neither_path_nor_password() {
+    fn rejects_an_address_with_path_or_password() {
         assert!("http://jaeger:16686".parse::<JaegerUrl>().is_ok());
-        for wrong in
+        for invalid in
             ["jaeger", "https://jaeger", "file:///etc/passwd", "http://u@jaeger", "http://jaeger/path"]
         {
-            assert!(wrong.parse::<JaegerUrl>().is_err(), "{wrong} was taken");
+            assert!(invalid.parse::<JaegerUrl>().is_err(), "{invalid} was accepted");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What other services and RabbitMQ answer, as the caller sees it: the one place that makes it an HTTP status.
+//! Converts errors of other services and of RabbitMQ to HTTP statuses. This is the only place that does so.
 //!
-//! Details stay inside: they are logged here, once, with the trace's id.
+//! Details are not sent to the client. They are logged here, once, with the trace id.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use weft_runtime::telemetry::chain;
 use crate::idempotency;
 use crate::reply::ApiError;
 
-/// After how long a caller may try again when something is away.
+/// `Retry-After` when a service is unavailable.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Seconds to wait, in the metadata of RESOURCE_EXHAUSTED.
 const RETRY_AFTER_METADATA: &str = "retry-after";
 
-/// A gRPC status of the logger.
+/// Converts a gRPC status of the logger.
 pub(crate) fn logger(status: &Status) -> ApiError {
     match status.code() {
         Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(status.message().to_owned()),
-        // Only an id that derives from an idempotency key can have been used before.
+        // Only an id that derives from an idempotency key can exist already.
         Code::AlreadyExists => idempotency::conflict(),
-        Code::ResourceExhausted => away("logger", status),
+        Code::ResourceExhausted => unavailable("logger", status),
         _ => failure("logger", status),
     }
 }
 
-/// A gRPC status of the logger for a search.
+/// Converts a gRPC status of the logger for a search.
 pub(crate) fn search(status: &Status) -> ApiError {
     match status.code() {
         Code::DeadlineExceeded => {
-            tracing::warn!(reason = status.message(), "a search did not end in time");
+            tracing::warn!(reason = status.message(), "a search timed out");
             ApiError::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "the logger did not finish the search in time; narrow it by time (`from`, `to`) or by `service`",
@@ -40,34 +40,35 @@ pub(crate) fn search(status: &Status) -> ApiError {
         }
         Code::ResourceExhausted => {
             tracing::warn!(reason = status.message(), "a search was refused");
-            let message = "too many searches are running; try again as late as Retry-After says";
+            let message = "too many searches are running; try again after the time in Retry-After";
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).after(RETRY_AFTER)
         }
         _ => logger(status),
     }
 }
 
-/// A gRPC status of authentication.
+/// Converts a gRPC status of authentication.
 pub(crate) fn authentication(status: &Status) -> ApiError {
-    let said = || status.message().to_owned();
+    let message = || status.message().to_owned();
     match status.code() {
-        Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(said()),
+        Code::InvalidArgument | Code::OutOfRange => ApiError::bad_request(message()),
         Code::Unauthenticated => {
             ApiError::invalid_token("the session has ended: sign in again to get a new access token")
         }
-        Code::PermissionDenied => ApiError::new(StatusCode::FORBIDDEN, said()),
-        Code::NotFound => ApiError::not_found(said()),
-        Code::AlreadyExists | Code::FailedPrecondition => ApiError::new(StatusCode::CONFLICT, said()),
+        Code::PermissionDenied => ApiError::new(StatusCode::FORBIDDEN, message()),
+        Code::NotFound => ApiError::not_found(message()),
+        Code::AlreadyExists | Code::FailedPrecondition => ApiError::new(StatusCode::CONFLICT, message()),
         Code::ResourceExhausted => ApiError::new(
             StatusCode::TOO_MANY_REQUESTS,
-            "too many attempts: wait as long as Retry-After says, then try again",
+            "too many attempts; try again after the time in Retry-After",
         )
         .after(wait(status).unwrap_or(RETRY_AFTER)),
         _ => failure("authentication", status),
     }
 }
 
-/// What authentication answered to a refresh token or a password, about which it says no more than no.
+/// Converts a gRPC status of authentication for a password or a refresh token. UNAUTHENTICATED becomes 401 with this message, without
+/// details.
 pub(crate) fn credentials(status: &Status, refused: &'static str) -> ApiError {
     if status.code() == Code::Unauthenticated {
         return ApiError::unauthorized(refused);
@@ -82,14 +83,17 @@ fn wait(status: &Status) -> Option<Duration> {
 
 fn failure(service: &'static str, status: &Status) -> ApiError {
     if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) {
-        return away(service, status);
+        return unavailable(service, status);
     }
-    tracing::error!(service, code = ?status.code(), reason = status.message(), "another service failed");
-    ApiError::new(StatusCode::BAD_GATEWAY, format!("the {service} failed; its logs have this trace's id"))
+    tracing::error!(service, code = ?status.code(), reason = status.message(), "a call to another service failed");
+    ApiError::new(
+        StatusCode::BAD_GATEWAY,
+        format!("{service} failed; find the reason in its log by the trace id"),
+    )
 }
 
-fn away(service: &'static str, status: &Status) -> ApiError {
-    tracing::warn!(service, code = ?status.code(), reason = status.message(), "another service could not be used in time");
+fn unavailable(service: &'static str, status: &Status) -> ApiError {
+    tracing::warn!(service, code = ?status.code(), reason = status.message(), "another service is unavailable");
     let message = match service {
         "logger" => "the logger can't be reached in time; nothing was acknowledged",
         _ => "authentication can't be reached in time; try again",
@@ -97,13 +101,16 @@ fn away(service: &'static str, status: &Status) -> ApiError {
     ApiError::unavailable(message, RETRY_AFTER)
 }
 
-/// A reply that breaks its own interface.
-pub(crate) fn nonsense(service: &'static str, field: &'static str) -> ApiError {
-    tracing::error!(service, field, "another service's reply lacks a field or has a wrong one");
-    ApiError::new(StatusCode::BAD_GATEWAY, format!("the {service} failed; its logs have this trace's id"))
+/// The error for a reply that lacks a field or has an invalid one.
+pub(crate) fn invalid_reply(service: &'static str, field: &'static str) -> ApiError {
+    tracing::error!(service, field, "the reply of another service has a missing or invalid field");
+    ApiError::new(
+        StatusCode::BAD_GATEWAY,
+        format!("{service} failed; find the reason in its log by the trace id"),
+    )
 }
 
-/// A publication that RabbitMQ did not confirm.
+/// Converts the error of an event that RabbitMQ did not confirm.
 pub(crate) fn events(error: &PublishError) -> ApiError {
     tracing::warn!(reason = chain(error), "an event was not confirmed");
     match error {
@@ -126,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_attempts_are_429_with_the_time_that_authentication_says() {
+    fn too_many_attempts_are_429_with_the_wait_from_authentication() {
         let mut status = Status::resource_exhausted("internal words");
         status.metadata_mut().insert(RETRY_AFTER_METADATA, "17".parse().unwrap());
         let error = authentication(&status);
@@ -136,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_away_is_503_and_what_fails_is_502_and_neither_shows_its_inside() {
+    fn unavailable_is_503_and_failure_is_502_both_without_details() {
         for (code, status) in [(Code::Unavailable, 503), (Code::DeadlineExceeded, 503), (Code::Internal, 502)]
         {
             for error in
@@ -150,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_that_takes_too_long_is_504_and_says_how_to_narrow_it() {
+    fn a_search_that_times_out_is_504_and_says_how_to_narrow_it() {
         let error = search(&Status::deadline_exceeded("10.0.0.1"));
         assert_eq!((error.status.as_u16(), error.retry_after), (504, None));
         assert!(error.message.contains("`from`") && error.message.contains("`service`"), "{}", error.message);
@@ -164,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_password_is_401_in_the_caller_s_words() {
+    fn a_refused_password_is_401_without_details() {
         let error = credentials(&Status::unauthenticated("no such user"), "invalid credentials");
         assert_eq!((error.status.as_u16(), &*error.message), (401, "invalid credentials"));
     }

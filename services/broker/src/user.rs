@@ -1,4 +1,4 @@
-//! Users, sessions and tokens, as authentication knows them and as the API shows them.
+//! Users, sessions and tokens: converts those of authentication to those of the API.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use weft_proto::weft::auth::v1 as proto;
 use crate::reply::ApiError;
 use crate::upstream;
 
-/// What a user may do.
+/// The role of a user.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", expecting = "user, viewer or admin")]
 pub(crate) enum Role {
-    /// Everything of their own.
+    /// Manages their own account and sessions.
     #[default]
     User,
-    /// Reads logs, traces and dead letters without their bodies.
+    /// Also reads logs, traces, and dead letters without bodies.
     Viewer,
-    /// Everything.
+    /// May do everything.
     Admin,
 }
 
@@ -48,12 +48,12 @@ pub(crate) struct Session {
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     last_used_at: Timestamp,
-    /// When it ends, whatever happens.
+    /// When the session ends, even if it is used.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
     client_address: String,
     user_agent: String,
-    /// It is the one that asks.
+    /// True for the session of this request.
     current: bool,
 }
 
@@ -64,12 +64,12 @@ pub(crate) struct AccessToken {
     /// `Bearer`.
     #[schema(value_type = String)]
     token_type: &'static str,
-    /// In seconds.
+    /// Seconds until the token expires.
     #[schema(minimum = 0)]
     expires_in: u64,
 }
 
-/// Tokens, apart for the body and the cookie.
+/// Tokens of a session: the access token goes into the body, the refresh token into the cookie.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     pub(crate) access: AccessToken,
@@ -83,7 +83,7 @@ impl TryFrom<Option<proto::User>> for User {
     type Error = ApiError;
 
     fn try_from(user: Option<proto::User>) -> Result<Self, ApiError> {
-        let user = user.ok_or_else(|| upstream::nonsense(SERVICE, "user"))?;
+        let user = user.ok_or_else(|| upstream::invalid_reply(SERVICE, "user"))?;
         let role = user.role().into();
         let proto::User { id, email, first_name, last_name, active, role: _, created_at, updated_at } = user;
         let (created_at, updated_at) = (time(created_at, "created_at")?, time(updated_at, "updated_at")?);
@@ -110,12 +110,14 @@ impl TryFrom<proto::Session> for Session {
 }
 
 impl Tokens {
+    /// Reads the tokens of a reply.
+    ///
     /// # Errors
-    /// When authentication has left out what they need.
+    /// 502 when a field is missing.
     pub(crate) fn read(tokens: Option<proto::Tokens>, now: Timestamp) -> Result<Self, ApiError> {
-        let tokens = tokens.ok_or_else(|| upstream::nonsense(SERVICE, "tokens"))?;
-        let left = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
-        let access_life = left(time(tokens.access_expires_at, "access_expires_at")?);
+        let tokens = tokens.ok_or_else(|| upstream::invalid_reply(SERVICE, "tokens"))?;
+        let until = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
+        let access_life = until(time(tokens.access_expires_at, "access_expires_at")?);
         Ok(Self {
             access: AccessToken {
                 access_token: tokens.access_token,
@@ -123,13 +125,13 @@ impl Tokens {
                 expires_in: access_life.as_secs(),
             },
             refresh: tokens.refresh_token,
-            session_life: left(time(tokens.session_expires_at, "session_expires_at")?),
+            session_life: until(time(tokens.session_expires_at, "session_expires_at")?),
         })
     }
 }
 
 impl From<proto::Role> for Role {
-    /// A role that this version does not know may do no more than a user.
+    /// A role that this version does not know has the rights of a user.
     fn from(role: proto::Role) -> Self {
         match role {
             proto::Role::User | proto::Role::Unspecified => Self::User,
@@ -161,7 +163,7 @@ impl From<Role> for proto::Role {
 
 pub(crate) fn time(time: Option<prost_types::Timestamp>, field: &'static str) -> Result<Timestamp, ApiError> {
     time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
-        .ok_or_else(|| upstream::nonsense(SERVICE, field))
+        .ok_or_else(|| upstream::invalid_reply(SERVICE, field))
 }
 
 #[cfg(test)]
@@ -169,14 +171,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_that_lacks_a_time_is_502() {
+    fn a_missing_field_is_502() {
         let user = proto::User { id: "x".into(), ..proto::User::default() };
         assert_eq!(User::try_from(Some(user)).unwrap_err().status.as_u16(), 502);
         assert_eq!(Tokens::read(None, Timestamp::UNIX_EPOCH).unwrap_err().status.as_u16(), 502);
     }
 
     #[test]
-    fn what_has_run_out_has_no_time_left() {
+    fn an_expired_token_expires_in_0_seconds() {
         let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let tokens =
             proto::Tokens { access_expires_at: at(5), session_expires_at: at(100), ..Default::default() };

@@ -1,5 +1,5 @@
-//! `/v1/dead-letters`: the events that could not be handled. Viewers list them without their bodies; admins also read, replay or
-//! discard them.
+//! `/v1/dead-letters`: events that could not be handled. Viewers list dead letters without bodies; admins also read the bodies,
+//! and replay or discard dead letters.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -17,11 +17,11 @@ use weft_runtime::task;
 use super::logs::read_time;
 use super::{query, read_limit};
 use crate::app::App;
-use crate::letters::{Origin, gone};
+use crate::letters::{Origin, not_found};
 use crate::reply::{ApiError, Problem};
 use crate::signed_in::{Admin, Viewer};
 
-/// Letters that one call replays or discards.
+/// Upper bound on dead letters that one call by filter replays or discards.
 const BATCH: u32 = 100;
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,7 +38,7 @@ struct Filters {
 
 /// A queue that has dead letters.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes the name; the events' own type is read")]
+#[expect(dead_code, reason = "only for the OpenAPI description; values are parsed as an `Origin`")]
 enum QueueName {
     #[schema(rename = "listener.log")]
     Log,
@@ -57,10 +57,10 @@ pub(super) struct DeadLetters {
     next_cursor: Option<String>,
 }
 
-/// What is known about an event that could not be handled.
+/// An event that could not be handled, without its body.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadLetter {
-    /// The queue whose consumer could not handle it.
+    /// The queue whose consumer could not handle the event.
     queue: String,
     /// The id of the dead letter.
     id: String,
@@ -68,23 +68,23 @@ pub(super) struct DeadLetter {
     #[schema(required = true)]
     event_id: Option<String>,
     r#type: String,
-    /// Empty when the message does not say.
+    /// The event's source; empty when the message has none.
     source: String,
-    /// When it happened, if the message says so.
+    /// The event's time; null when the message has none.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     time: Option<Timestamp>,
-    /// When it became a dead letter.
+    /// When the event became a dead letter.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     dead_at: Option<Timestamp>,
-    /// Why it could not be handled; null when unknown.
+    /// Why the event could not be handled; null when unknown.
     #[schema(required = true)]
     reason: Option<String>,
     attempts: u32,
     #[schema(required = true)]
     trace_id: Option<String>,
-    /// Bytes of the body.
+    /// Size of the body in bytes.
     size: u64,
-    /// When its last replay began; null when there was none.
+    /// When the last replay started; null when the dead letter was never replayed.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     replaying_since: Option<Timestamp>,
 }
@@ -94,17 +94,17 @@ pub(super) struct DeadLetter {
 pub(super) struct DeadLetterWithData {
     #[serde(flatten)]
     letter: DeadLetter,
-    /// JSON, or text if the body is not JSON.
+    /// The body as JSON, or as text if it is not JSON.
     #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,
 }
 
-/// What a call by filter has done.
+/// The result of a call by filter.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Batch {
-    /// Letters that were replayed or discarded.
+    /// Number of dead letters that were replayed or discarded.
     count: u32,
-    /// True when more letters match: repeat the call.
+    /// True when more dead letters match: repeat the call.
     more: bool,
 }
 
@@ -148,13 +148,13 @@ impl From<proto::Letter> for DeadLetter {
 /// Dead letters, oldest first, without their bodies.
 #[utoipa::path(get, path = "/v1/dead-letters", operation_id = "list_dead_letters", tag = "dead letters",
     params(
-        ("queue" = inline(Option<QueueName>), Query, nullable = false, description = "Of this queue; all of RabbitMQ's when it is left out"),
-        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Of this type"),
-        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in the reason"),
-        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead at or after this time"),
-        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead before this time"),
-        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "100 when it is left out"),
-        ("cursor" = Option<String>, Query, nullable = false, description = "From the page before"),
+        ("queue" = inline(Option<QueueName>), Query, nullable = false, description = "Only this queue. Default: all queues of RabbitMQ"),
+        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Only this type"),
+        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "Only reasons that contain this text"),
+        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead-lettered at or after this time"),
+        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead-lettered before this time"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "Default: 100"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next_cursor` of the previous page"),
     ),
     security(("bearer" = [])),
     responses(
@@ -181,8 +181,8 @@ pub(super) async fn list(
 /// One dead letter with its body.
 #[utoipa::path(get, path = "/v1/dead-letters/{queue}/{id}", operation_id = "get_dead_letter", tag = "dead letters",
     params(
-        ("queue" = inline(QueueName), Path, description = "Its queue"),
-        ("id" = String, Path, min_length = 1, description = "Its id"),
+        ("queue" = inline(QueueName), Path, description = "The dead letter's queue"),
+        ("id" = String, Path, min_length = 1, description = "The dead letter's id"),
     ),
     security(("bearer" = [])),
     responses(
@@ -190,7 +190,7 @@ pub(super) async fn list(
         (status = 400, description = "The queue is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin"),
-        (status = 404, description = "There is no such dead letter"),
+        (status = 404, description = "Dead letter not found"),
         (status = 502, description = "The logger or authentication failed"),
         (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
@@ -204,19 +204,19 @@ pub(super) async fn show(
     Ok(Json(DeadLetterWithData { letter: letter.into(), data: to_json(content.body)? }))
 }
 
-/// Publishes a dead letter's event again, as if it had never been tried. Recorded before it is done.
+/// Publishes the event of a dead letter again, with all of its attempts. An audit record is stored first.
 #[utoipa::path(post, path = "/v1/dead-letters/{queue}/{id}/replay", operation_id = "replay_dead_letter", tag = "dead letters",
     params(
-        ("queue" = inline(QueueName), Path, description = "Its queue"),
-        ("id" = String, Path, min_length = 1, description = "Its id"),
+        ("queue" = inline(QueueName), Path, description = "The dead letter's queue"),
+        ("id" = String, Path, min_length = 1, description = "The dead letter's id"),
     ),
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "The event is in its queue again"),
+        (status = 202, description = "The event is back in its queue"),
         (status = 400, description = "The queue is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 404, description = "There is no such dead letter"),
+        (status = 404, description = "Dead letter not found"),
         (status = 502, description = "The event can't be published, or the logger or authentication failed"),
         (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time"),
     ))]
@@ -227,24 +227,24 @@ pub(super) async fn replay(
 ) -> Result<StatusCode, Problem> {
     let (origin, id) = read_path(path)?;
     let (letter, _) = app.dead_letters.get(&caller, origin, id).await?;
-    // A client that leaves must not leave an event both replayed and listed.
+    // A client that disconnects must not stop a replay halfway: the event would be published and its dead letter still listed.
     task::finish(async move { replay_one(&app, &caller, origin, &letter).await }).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Removes a dead letter for good. Recorded before it is done.
+/// Deletes a dead letter permanently. An audit record is stored first.
 #[utoipa::path(delete, path = "/v1/dead-letters/{queue}/{id}", operation_id = "discard_dead_letter", tag = "dead letters",
     params(
-        ("queue" = inline(QueueName), Path, description = "Its queue"),
-        ("id" = String, Path, min_length = 1, description = "Its id"),
+        ("queue" = inline(QueueName), Path, description = "The dead letter's queue"),
+        ("id" = String, Path, min_length = 1, description = "The dead letter's id"),
     ),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is removed"),
+        (status = 204, description = "Deleted"),
         (status = 400, description = "The queue is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 404, description = "There is no such dead letter"),
+        (status = 404, description = "Dead letter not found"),
         (status = 502, description = "The logger or authentication failed"),
         (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
@@ -257,20 +257,20 @@ pub(super) async fn discard(
     let (letter, _) = app.dead_letters.get(&caller, origin, id).await?;
     audit(&app, &caller, "dead letter discarded", &letter).await?;
     match app.dead_letters.remove(&caller, origin, &[id]).await? {
-        0 => Err(gone().into()),
+        0 => Err(not_found().into()),
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }
 
-/// Replays the oldest dead letters that match, at most 100.
+/// Replays the oldest matching dead letters, at most 100.
 #[utoipa::path(post, path = "/v1/dead-letters/replay", operation_id = "replay_dead_letters", tag = "dead letters",
     params(
-        ("queue" = inline(QueueName), Query, description = "Of this queue"),
-        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Of this type"),
-        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in the reason"),
-        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead at or after this time"),
-        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead before this time"),
-        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 100, description = "100 when it is left out"),
+        ("queue" = inline(QueueName), Query, description = "Only this queue"),
+        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Only this type"),
+        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "Only reasons that contain this text"),
+        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead-lettered at or after this time"),
+        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead-lettered before this time"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 100, description = "Default: 100"),
     ),
     security(("bearer" = [])),
     responses(
@@ -278,8 +278,8 @@ pub(super) async fn discard(
         (status = 400, description = "A field of the query is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 502, description = "An event can't be published, or the logger or authentication failed; some may be replayed"),
-        (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time; some may be replayed"),
+        (status = 502, description = "An event can't be published, or the logger or authentication failed; some may have been replayed"),
+        (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time; some may have been replayed"),
     ))]
 pub(super) async fn replay_matching(
     State(app): State<App>,
@@ -292,7 +292,7 @@ pub(super) async fn replay_matching(
         for letter in &letters {
             match replay_one(&app, &caller, origin, letter).await {
                 Ok(()) => count += 1,
-                // Replayed or discarded meanwhile.
+                // Replayed or discarded by another call in the meantime.
                 Err(error) if error.status == StatusCode::NOT_FOUND => {}
                 Err(error) => return Err(error),
             }
@@ -303,15 +303,15 @@ pub(super) async fn replay_matching(
     Ok(Json(Batch { count, more }))
 }
 
-/// Removes the oldest dead letters that match for good, at most 100.
+/// Deletes the oldest matching dead letters permanently, at most 100.
 #[utoipa::path(delete, path = "/v1/dead-letters", operation_id = "discard_dead_letters", tag = "dead letters",
     params(
-        ("queue" = inline(QueueName), Query, description = "Of this queue"),
-        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Of this type"),
-        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in the reason"),
-        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead at or after this time"),
-        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead before this time"),
-        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 100, description = "100 when it is left out"),
+        ("queue" = inline(QueueName), Query, description = "Only this queue"),
+        ("type" = Option<String>, Query, nullable = false, max_length = 256, description = "Only this type"),
+        ("reason" = Option<String>, Query, nullable = false, max_length = 256, description = "Only reasons that contain this text"),
+        ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead-lettered at or after this time"),
+        ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Dead-lettered before this time"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 100, description = "Default: 100"),
     ),
     security(("bearer" = [])),
     responses(
@@ -335,7 +335,7 @@ pub(super) async fn discard_matching(
     Ok(Json(Batch { count, more }))
 }
 
-/// The letters that a call by filter is about, and whether there are more.
+/// The dead letters that a call by filter applies to, and whether more match.
 async fn matching(
     app: &App,
     caller: &Caller,
@@ -343,14 +343,16 @@ async fn matching(
 ) -> Result<(Origin, Vec<proto::Letter>, bool), ApiError> {
     let filters: Filters = query(uri)?;
     if filters.cursor.is_some() {
-        return Err(ApiError::bad_request(
-            "cursor is not allowed here: repeat the call while `more` is true",
-        ));
+        return Err(ApiError::bad_request("cursor: not allowed here; repeat the call while `more` is true"));
     }
     let (origin, mut request) = filters.into_request()?;
-    let origin = origin.ok_or_else(|| ApiError::bad_request("queue is missing"))?;
+    let origin =
+        origin.ok_or_else(|| ApiError::bad_request("queue: missing; a call by filter requires a queue"))?;
     if request.limit > BATCH {
-        return Err(ApiError::bad_request(format!("limit is `{}`: expected 1 to {BATCH}", request.limit)));
+        return Err(ApiError::bad_request(format!(
+            "limit: invalid value `{}`: expected 1 to {BATCH}",
+            request.limit
+        )));
     }
     request.limit = if request.limit == 0 { BATCH } else { request.limit };
     let page = app.dead_letters.list(caller, Some(origin), request).await?;
@@ -367,7 +369,7 @@ async fn replay_one(
     app.dead_letters.replay(caller, origin, letter_id(letter)?).await
 }
 
-/// Nothing is done that could not be recorded.
+/// Stores an audit record. If this fails, the caller must not proceed.
 async fn audit(app: &App, caller: &Caller, name: &str, letter: &proto::Letter) -> Result<(), ApiError> {
     let proto::Letter { id, queue, event_id, r#type, .. } = letter;
     let attributes = [
@@ -382,14 +384,15 @@ async fn audit(app: &App, caller: &Caller, name: &str, letter: &proto::Letter) -
 
 fn read_path(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Origin, Uuid), ApiError> {
     let Path((name, id)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    Ok((name.parse()?, id.parse().map_err(|_| gone())?))
+    Ok((name.parse()?, id.parse().map_err(|_| not_found())?))
 }
 
 fn letter_id(letter: &proto::Letter) -> Result<Uuid, ApiError> {
-    letter.id.parse().map_err(|_| crate::upstream::nonsense("logger", "letter.id"))
+    letter.id.parse().map_err(|_| crate::upstream::invalid_reply("logger", "letter.id"))
 }
 
-/// The body as it is where it is JSON, otherwise as text. Without a tree of values: a body may have millions.
+/// Returns the body unchanged if it is JSON, otherwise as a JSON string. Does not build a tree of values, because a body may have
+/// millions of them.
 fn to_json(body: Vec<u8>) -> Result<Box<RawValue>, ApiError> {
     let body = match String::from_utf8(body) {
         Ok(text) => match serde_json::from_str::<Box<RawValue>>(&text) {
@@ -399,7 +402,7 @@ fn to_json(body: Vec<u8>) -> Result<Box<RawValue>, ApiError> {
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     };
     to_raw_value(&body)
-        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the body can't be written as JSON"))
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed to write the body as JSON"))
 }
 
 impl Filters {
@@ -423,7 +426,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_that_is_not_json_is_shown_as_text() {
+    fn shows_a_body_that_is_not_json_as_text() {
         let shown = |body: &[u8]| to_json(body.to_vec()).unwrap().get().to_owned();
         assert_eq!(shown(br#"{"to":1e999}"#), r#"{"to":1e999}"#);
         assert_eq!(shown(b"{\"to\":"), r#""{\"to\":""#);

@@ -1,4 +1,4 @@
-//! `POST /v1/events`: one event, or up to 1,000, each with a result of its own.
+//! `POST /v1/events`: publishes one event, or a batch of up to 1,000, each with its own result.
 
 use std::collections::HashMap;
 
@@ -34,10 +34,10 @@ use crate::reply::{ApiError, Problem};
 use crate::signed_in::SignedIn;
 use crate::{body, idempotency, upstream};
 
-const MOST: usize = 1_000;
-/// Of one request; the publisher bounds all of them together.
-const AT_ONCE: usize = 64;
-/// A batch has this many times as long as one event.
+const MAX_EVENTS: usize = 1_000;
+/// Concurrent publications of one request. The publisher bounds those of all requests together.
+const CONCURRENT: usize = 64;
+/// The timeout of a batch is this many times the timeout of a single event.
 const BATCH_TIMEOUT: u32 = 5;
 const LOG_TYPES: [&str; 3] = ["log.INFO", "log.WARNING", "log.ERROR"];
 
@@ -47,65 +47,65 @@ const LOG_TYPES: [&str; 3] = ["log.INFO", "log.WARNING", "log.ERROR"];
 struct NewEvent {
     r#type: String,
     data: Value,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     id: Option<Uuid>,
     #[serde(flatten)]
     _rest: Rest,
 }
 
-/// The id may be left out, but null is not an id.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+/// The id may be omitted, but must not be null.
+fn not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
     Uuid::deserialize(deserializer).map(Some)
 }
 
-/// What became of an event.
+/// Outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum EventStatus {
     /// RabbitMQ has confirmed it.
     Accepted,
-    /// It is none that anybody could handle: repeating it is of no use.
+    /// The event is invalid. Repeating it does not help.
     Rejected,
-    /// RabbitMQ could not be reached in time, or too many mails were sent: repeat it later with the same id.
+    /// RabbitMQ could not be reached in time, or a limit on mails was exceeded. Repeat the event later with the same id.
     Unavailable,
 }
 
-/// What became of one event.
+/// Result of one event.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct EventResult {
-    /// The item's id as the client gave it, else the event's; null where a rejected item has none.
+    /// The item's id from the request, otherwise the event's id; null for a rejected item without an id.
     #[schema(required = true)]
     id: Option<Uuid>,
-    /// The id of the event, and of the entry or mail that it becomes; null where the item is rejected.
+    /// The id of the event, and of the log entry or mail that it becomes; null for a rejected item.
     #[schema(required = true)]
     event_id: Option<Uuid>,
     status: EventStatus,
-    /// What is wrong, for a person.
+    /// What is wrong, for a human reader.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
 }
 
-/// What became of each event, in the order of the request.
+/// Results of all events, in the order of the request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EventResults {
     results: Vec<EventResult>,
 }
 
-/// Publishes one event, or up to 1,000 of them.
+/// Publishes one event, or a batch of up to 1,000.
 ///
-/// A single one that fails is answered with an error. Of several, each has a result of its own, whatever became of the others.
+/// A single event that fails is answered with an error. In a batch, each event has its own result, independent of the others.
 #[utoipa::path(post, path = "/v1/events", operation_id = "publish_events", tag = "events",
     params(idempotency::Header),
     request_body = Events,
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "RabbitMQ has confirmed the one; of several, see each", body = EventResults),
-        (status = 400, description = "The body is none that is wanted"),
-        (status = 401, description = "Nobody is signed in"),
+        (status = 202, description = "A single event: RabbitMQ has confirmed it. A batch: see each result", body = EventResults),
+        (status = 400, description = "The body is invalid"),
+        (status = 401, description = "Not signed in"),
         (status = 403, description = "A page of another origin sent it"),
-        (status = 429, description = "Too many requests, or too many mails of this user or to this recipient"),
-        (status = 502, description = "No queue takes the event"),
+        (status = 429, description = "Too many requests, or too many mails from this user or to this recipient"),
+        (status = 502, description = "No queue is bound for the event's type"),
         (status = 503, description = "RabbitMQ can't be reached in time"),
     ))]
 pub(super) async fn post(
@@ -131,9 +131,11 @@ pub(super) async fn post(
 
 async fn many(reader: &Reader<'_>, bytes: &[u8]) -> Result<Vec<EventResult>, ApiError> {
     let items: Vec<Box<RawValue>> = body::parse(bytes)?;
-    if items.is_empty() || items.len() > MOST {
+    if items.is_empty() || items.len() > MAX_EVENTS {
         let count = items.len();
-        return Err(ApiError::bad_request(format!("the body has {count} events, but wants 1 to {MOST}")));
+        return Err(ApiError::bad_request(format!(
+            "the batch has {count} events; expected 1 to {MAX_EVENTS}"
+        )));
     }
     let deadline = Instant::now() + reader.app.publish_timeout * BATCH_TIMEOUT;
     let published = reader.items(&items).into_iter().map(|answer| async move {
@@ -143,32 +145,33 @@ async fn many(reader: &Reader<'_>, bytes: &[u8]) -> Result<Vec<EventResult>, Api
             Answer::Rejected(id, error) => Ok(rejected(id, &error)),
         }
     });
-    let answered: Vec<Result<EventResult, usize>> = stream::iter(published).buffered(AT_ONCE).collect().await;
+    let answered: Vec<Result<EventResult, usize>> =
+        stream::iter(published).buffered(CONCURRENT).collect().await;
     let first = |index: &usize| answered.get(*index).and_then(|answer| answer.clone().ok());
     Ok(answered.iter().filter_map(|answer| answer.clone().map_or_else(|index| first(&index), Some)).collect())
 }
 
 /// An event to publish.
 struct Item {
-    /// The id that the client gave.
+    /// The id in the request.
     given: Option<Uuid>,
     id: Uuid,
     event: Event,
-    /// Where a mail goes.
+    /// The recipient, if the event is a mail.
     recipient: Option<String>,
 }
 
 /// How an item of a batch is answered.
 enum Answer {
-    /// With what becomes of its event.
+    /// Publish the event and answer with the outcome.
     Publish(Item),
-    /// As this item before it, which has the same id and content.
+    /// Same result as this earlier item, which has the same id and content.
     SameAs(usize),
-    /// With what is wrong.
+    /// The item is invalid.
     Rejected(Option<Uuid>, ApiError),
 }
 
-/// Reads the items of one request.
+/// Reads and publishes the items of one request.
 struct Reader<'a> {
     app: &'a App,
     caller: &'a Caller,
@@ -177,7 +180,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The items of a batch. Of two with one id, the second is the first again or a conflict.
+    /// Reads the items of a batch. If two items have the same id, the second is either a repeat of the first or a conflict.
     fn items(&self, items: &[Box<RawValue>]) -> Vec<Answer> {
         let mut seen: HashMap<Uuid, (usize, Uuid)> = HashMap::new();
         let each = items.iter().enumerate().map(|(index, item)| {
@@ -192,7 +195,7 @@ impl Reader<'_> {
                 (false, true) => Answer::SameAs(first),
                 (false, false) => {
                     let error =
-                        format!("[{index}].id: conflict: [{first}] has the same id and other content");
+                        format!("[{index}].id: conflict: [{first}] has the same id with other content");
                     Answer::Rejected(Some(given), ApiError::bad_request(error))
                 }
             }
@@ -200,7 +203,10 @@ impl Reader<'_> {
         each.collect()
     }
 
-    /// An event that its consumer will be able to handle, else the id that the item has and what is wrong.
+    /// Reads an item and checks that its consumer can handle the event.
+    ///
+    /// # Errors
+    /// With the item's id, if it has one, and what is wrong.
     fn item(
         &self,
         place: &str,
@@ -231,7 +237,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The item's id stands for the item, else the request's key together with the item's place; else the id is new.
+    /// Derives the event's id from the item's own id, otherwise from the request's idempotency key and the item's index. Without
+    /// either, the id is new.
     fn id(&self, given: Option<Uuid>, index: Option<usize>, kind: &str, data: &Data) -> Uuid {
         let given = given.map(|id| id.to_string());
         let (key, index) = match (&given, self.key) {
@@ -245,14 +252,14 @@ impl Reader<'_> {
     }
 }
 
-/// An event's data, as JSON and as the fields that make its content.
+/// An event's data, as JSON and as the fields that its id derives from.
 struct Data {
     json: Vec<u8>,
     fields: Vec<String>,
     recipient: Option<String>,
 }
 
-/// Refuses here what the listener would have to refuse after the event was acknowledged.
+/// Validates the data of an event. The listener could reject invalid data only after the event was acknowledged.
 fn data_of(kind: &str, data: Value) -> Result<Data, ApiError> {
     if LOG_TYPES.contains(&kind) {
         let log: Log = read(data)?;
@@ -268,7 +275,7 @@ fn data_of(kind: &str, data: Value) -> Result<Data, ApiError> {
         return Ok(Data { json, fields: vec![mail.from, mail.to, mail.subject, mail.message], recipient });
     }
     Err(ApiError::bad_request(format!(
-        "nobody handles events of this type; there are {} and {}",
+        "type: unknown event type `{kind:.64}`: expected one of {}, {}",
         LOG_TYPES.join(", "),
         mail::EVENT
     )))
@@ -278,7 +285,7 @@ fn read<T: DeserializeOwned>(data: Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(data).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { String::new() } else { format!(".{path}") };
-        ApiError::bad_request(format!("the event's data{field} is wrong: {}", error.inner()))
+        ApiError::bad_request(format!("data{field}: {}", error.inner()))
     })
 }
 
@@ -299,8 +306,8 @@ fn rejected(id: Option<Uuid>, error: &ApiError) -> EventResult {
     EventResult { id, event_id: None, status: EventStatus::Rejected, detail }
 }
 
-/// The body: one event, or several. Each of several is judged alone, so the description says nothing of their shape that it
-/// has not said of the one.
+/// The request body: one event, or a batch. The items of a batch are validated one by one, so the schema of the array does not
+/// constrain them.
 pub(super) struct Events;
 
 impl PartialSchema for Events {
@@ -311,7 +318,7 @@ impl PartialSchema for Events {
             let id = ObjectBuilder::new()
                 .schema_type(Type::String)
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
-                .description(Some("Made by the caller, not the nil UUID; a repeat with the same id and content is the same event"));
+                .description(Some("Chosen by the caller; not the nil UUID. A repeat with the same id and content is the same event"));
             ObjectBuilder::new()
                 .property("type", kinds)
                 .property("data", Ref::from_schema_name(data))
@@ -326,8 +333,8 @@ impl PartialSchema for Events {
         let many = ArrayBuilder::new()
             .items(ObjectBuilder::new().schema_type(SchemaType::AnyValue))
             .min_items(Some(1))
-            .max_items(Some(MOST))
-            .description(Some("Each is an event as above. One that is none has the result `rejected`."));
+            .max_items(Some(MAX_EVENTS))
+            .description(Some("Each item is an event as above. An invalid item gets the result `rejected`."));
         Schema::AnyOf(AnyOfBuilder::new().item(one).item(many).build()).into()
     }
 }
@@ -346,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_what_the_listener_can_handle() {
+    fn keeps_only_the_data_that_the_listener_handles() {
         let log = data_of("log.ERROR", json!({"name": "n", "data": "d", "more": 1})).unwrap();
         assert_eq!(String::from_utf8(log.json).unwrap(), r#"{"name":"n","data":"d"}"#);
         let mail = json!({"from": "a@b.c", "to": "d@e.f", "subject": "s", "message": "m"});
@@ -355,17 +362,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        let said = |kind: &str, value: Value| {
+    fn names_the_invalid_field() {
+        let message = |kind: &str, value: Value| {
             data_of(kind, value).map(|data| data.fields).unwrap_err().message.into_owned()
         };
-        assert!(said("log.INFO", json!({"name": 5})).starts_with("the event's data.name is wrong"));
-        assert!(said("log.INFO", json!({"name": " "})).starts_with("data.name: the name is empty"));
-        assert!(said("log.INFO", json!("text")).contains("an object with name and data"));
+        assert!(message("log.INFO", json!({"name": 5})).starts_with("data.name: invalid type"));
+        assert!(message("log.INFO", json!({"name": " "})).starts_with("data.name: the name is empty"));
+        assert!(message("log.INFO", json!("text")).contains("an object with name and data"));
         assert!(
-            said("mail.send", json!({"from": "a@b.c", "to": "x"}))
+            message("mail.send", json!({"from": "a@b.c", "to": "x"}))
                 .starts_with("data.to: invalid email address: it has no @")
         );
-        assert!(said("log.LOUD", json!({})).contains("log.WARNING"));
+        assert!(message("log.LOUD", json!({})).contains("log.WARNING"));
     }
 }

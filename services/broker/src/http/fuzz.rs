@@ -1,4 +1,4 @@
-//! The JSON of `POST /handle` under fire.
+//! Fuzzes the JSON of `POST /handle`.
 
 use axum::http::StatusCode;
 use serde_json::Value;
@@ -24,14 +24,14 @@ fn fuzz_the_body_of_handle() {
     .collect();
     let words: [&[u8]; 10] =
         [b"null", b"\"", b"{", b"}", b"[", b"\\ud800", b"\xff", b"1e999", b"\"action\"", b"\"log\""];
-    driver::run("the body of POST /handle", &examples, &words, taken_or_refused);
+    driver::run("the body of POST /handle", &examples, &words, parsed_or_rejected);
 }
 
-/// Whatever comes is either the JSON object that it was taken for, or refused as the client's fault, in words.
-fn taken_or_refused(input: &[u8]) {
+/// Checks that a body is either parsed correctly or rejected with 400 and a message.
+fn parsed_or_rejected(input: &[u8]) {
     match body::parse::<Payload>(input) {
         Ok(payload) => {
-            // A `Value` refuses numbers that nothing here reads; where it reads them, both see the same action.
+            // `Value` fails on numbers that the payload does not read. Where both parse, they must see the same action.
             if let Ok(value) = serde_json::from_slice::<Value>(input) {
                 assert_eq!(value["action"], payload.action.as_str());
             }

@@ -1,4 +1,4 @@
-//! `POST /handle`: the original's one door for everything, by `action`.
+//! `POST /handle`: entry point of the original API; dispatches by `action`.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -28,10 +28,10 @@ use crate::quotas::Writer;
 use crate::reply::{ApiError, DataEnvelope, Envelope, success, success_with};
 use crate::{body, idempotency, signed_in, upstream};
 
-/// Who says so, in the events that the broker publishes.
+/// The source of the events that the broker publishes.
 pub(crate) const SOURCE: &str = "broker";
 
-/// What a client may ask for.
+/// The body of `POST /handle`.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "an object with an action")]
 pub(super) struct Payload {
@@ -44,7 +44,7 @@ pub(super) struct Payload {
     _rest: Rest,
 }
 
-/// An entry for the logger.
+/// A log entry.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(expecting = "an object with name and data")]
 pub(crate) struct Log {
@@ -57,7 +57,7 @@ pub(crate) struct Log {
     pub(crate) _rest: Rest,
 }
 
-/// An entry for the logger, by way of RabbitMQ.
+/// A log entry that is sent through RabbitMQ.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = LogEvent)]
 #[serde(expecting = "an object with name and data")]
@@ -93,32 +93,31 @@ impl Severity {
     }
 }
 
-/// What was accepted.
+/// The accepted event.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Accepted {
-    /// The id of the event, and of the entry or mail that it becomes.
+    /// The id of the event, and of the log entry or mail that it becomes.
     id: Uuid,
 }
 
-/// Does what `action` says: `auth`, `log`, `event` or `mail`.
+/// Performs an action: `auth`, `log`, `event` or `mail`.
 ///
-/// `auth` answers 202 with the user, an access token, and a session in a cookie that no script sees. `log`, `event` and `mail`
-/// need a signed-in user, unless the Stack opens them (`spec.openActions`). An access token that comes with an open action is
-/// checked too.
+/// `auth` answers 202 with the user, an access token, and a session in an HttpOnly cookie. `log`, `event` and `mail` require a
+/// signed-in user, unless the Stack opens them (`spec.openActions`). An access token sent with an open action is checked too.
 #[utoipa::path(post, path = "/handle", tag = "broker",
     params(idempotency::Header),
     request_body = Payload,
     security((), ("bearer" = [])),
     responses(
-        (status = 202, description = "Done: stored, or confirmed by RabbitMQ; for `auth`, signed in",
-            body = inline(Handled), headers(("Set-Cookie" = String, description = "For `auth`: the session"))),
-        (status = 400, description = "The body is none that is wanted"),
-        (status = 401, description = "`invalid credentials`, nobody is signed in, or the access token is not valid"),
+        (status = 202, description = "Stored, or confirmed by RabbitMQ; for `auth`: signed in",
+            body = inline(Handled), headers(("Set-Cookie" = String, description = "For `auth`: the session cookie"))),
+        (status = 400, description = "The body is invalid"),
+        (status = 401, description = "`invalid credentials`, not signed in, or the access token is invalid"),
         (status = 403, description = "A page of another origin sent it"),
-        (status = 422, description = "For `log` of a signed-in user: the idempotency key was used before with other content"),
+        (status = 422, description = "For `log` by a signed-in user: the idempotency key was used before with other content"),
         (status = 429, description = "Too many requests, failed sign-ins, mails, or bytes without a sign-in"),
-        (status = 502, description = "The service behind it failed"),
-        (status = 503, description = "The service behind it, or RabbitMQ, can't be reached in time"),
+        (status = 502, description = "The service that performs the action failed"),
+        (status = 503, description = "The service that performs the action, or RabbitMQ, can't be reached in time"),
     ))]
 pub(super) async fn post(
     State(app): State<App>,
@@ -132,7 +131,7 @@ pub(super) async fn post(
     match payload.action.as_str() {
         "log" => {
             let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
-            let log = payload.log.ok_or_else(|| lacks("log"))?;
+            let log = payload.log.ok_or_else(|| missing_log_entry("log"))?;
             let name = log.name.clone();
             let writer = Writer { caller: caller.as_ref(), address };
             app.quotas.open_write(writer, size, store_log(&app, caller.as_ref(), key, log)).await?;
@@ -140,7 +139,7 @@ pub(super) async fn post(
         }
         "event" => {
             let caller = signed_in::require(&app, &parts.headers, Action::Event).await?;
-            let event = payload.event.ok_or_else(|| lacks("event"))?;
+            let event = payload.event.ok_or_else(|| missing_log_entry("event"))?;
             let writer = Writer { caller: caller.as_ref(), address };
             let published = publish_log(&app, caller.as_ref(), key, event);
             let id = app.quotas.open_write(writer, size, published).await?;
@@ -148,7 +147,9 @@ pub(super) async fn post(
         }
         "auth" => {
             let credentials = payload.auth.ok_or_else(|| {
-                ApiError::bad_request("action auth needs the field auth, an object with email and password")
+                ApiError::bad_request(
+                    "missing field `auth`: action auth requires an object with email and password",
+                )
             })?;
             sign_in::sign_in(&app, client, &parts.headers, credentials).await
         }
@@ -156,7 +157,7 @@ pub(super) async fn post(
             let caller = signed_in::require(&app, &parts.headers, Action::Mail).await?;
             let mail = payload.mail.ok_or_else(|| {
                 ApiError::bad_request(
-                    "action mail needs the field mail, an object with from, to, subject and message",
+                    "missing field `mail`: action mail requires an object with from, to, subject and message",
                 )
             })?;
             mail.check("mail")?;
@@ -173,11 +174,13 @@ pub(super) async fn post(
             app.quotas.open_write(writer, size, published).await?;
             Ok(success_with(StatusCode::ACCEPTED, format!("Message sent to {}", mail.to), Accepted { id }))
         }
-        _ => Err(ApiError::bad_request("unknown action")),
+        other => Err(ApiError::bad_request(format!(
+            "unknown action \"{other:.64}\"; expected auth, log, event or mail"
+        ))),
     }
 }
 
-/// Has the logger store an entry. Of a signed-in caller the logger compares a repeat with what it has.
+/// Stores an entry in the logger. For a signed-in caller, the logger compares a repeat with the stored entry.
 pub(super) async fn store_log(
     app: &App,
     caller: Option<&Caller>,
@@ -210,23 +213,25 @@ async fn publish_log(
 
 async fn publish<T: Serialize>(app: &App, id: Uuid, kind: &str, data: &T) -> Result<(), ApiError> {
     let event = Event::json(id.to_string(), kind.to_owned(), SOURCE.to_owned(), app.clock.now(), data)
-        .map_err(|error| ApiError::bad_request(format!("the event can't be written as JSON: {error}")))?;
+        .map_err(|error| ApiError::bad_request(format!("failed to write the event as JSON: {error}")))?;
     app.publisher
         .publish(&event, Instant::now() + app.publish_timeout)
         .await
         .map_err(|error| upstream::events(&error))
 }
 
-/// Refuses here what the listener would have to refuse after the event was acknowledged.
+/// Validates the name of an entry. The listener could reject an invalid name only after the event was acknowledged.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
     text::entry_name(name).map_err(|error| ApiError::invalid(field, error))
 }
 
-pub(super) fn lacks(field: &str) -> ApiError {
-    ApiError::bad_request(format!("action {field} needs the field {field}, an object with name and data"))
+pub(super) fn missing_log_entry(field: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "missing field `{field}`: action {field} requires an object with name and data"
+    ))
 }
 
-/// One of the replies of an action that was done.
+/// The reply to a successful action, in one of its forms.
 pub(super) struct Handled;
 
 impl PartialSchema for Handled {
@@ -249,12 +254,12 @@ impl ToSchema for Handled {
     }
 }
 
-/// An action and the object that it needs.
-fn action(action: &str, needs: &str) -> Object {
+/// Schema of an action and the object that it requires.
+fn action(action: &str, object: &str) -> Object {
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([action]));
     ObjectBuilder::new()
         .property("action", word)
-        .property(action, Ref::from_schema_name(needs))
+        .property(action, Ref::from_schema_name(object))
         .required("action")
         .required(action)
         .build()
@@ -285,7 +290,7 @@ impl ToSchema for Payload {
     }
 }
 
-/// `POST /log-grpc` knows one action.
+/// The body of `POST /log-grpc`, which has only the action `log`.
 pub(super) struct LogAction;
 
 impl PartialSchema for LogAction {

@@ -1,4 +1,4 @@
-//! `GET /.well-known/jwks.json`: the keys that access tokens are signed with.
+//! `GET /.well-known/jwks.json`: public keys to verify access tokens with.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,14 +13,14 @@ use crate::upstream;
 
 /// A JSON Web Key Set (RFC 7517).
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes what authentication's text holds")]
+#[expect(dead_code, reason = "only for the OpenAPI description; authentication sends JSON")]
 pub(super) struct KeySet {
     keys: Vec<Key>,
 }
 
 /// The public half of an Ed25519 key (RFC 8037).
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes what authentication's text holds")]
+#[expect(dead_code, reason = "only for the OpenAPI description; authentication sends JSON")]
 struct Key {
     kty: String,
     crv: String,
@@ -28,7 +28,7 @@ struct Key {
     x: String,
 }
 
-/// The public keys of access tokens, for whoever wants to check them too.
+/// Public keys, for other services that verify access tokens.
 #[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "get_signing_keys", tag = "session",
     responses(
         (status = 200, description = "The keys", body = KeySet),
@@ -39,6 +39,6 @@ pub(super) async fn get(State(app): State<App>) -> Result<Response, Problem> {
     let keys = app.keys.any().await.ok_or_else(|| {
         ApiError::unavailable("authentication can't be reached in time; try again", upstream::RETRY_AFTER)
     })?;
-    let public = token::public(keys.json()).map_err(|_| upstream::nonsense("authentication", "jwks"))?;
+    let public = token::public(keys.json()).map_err(|_| upstream::invalid_reply("authentication", "jwks"))?;
     Ok(([(CACHE_CONTROL, "public, max-age=300")], Json(public)).into_response())
 }

@@ -1,11 +1,11 @@
-//! `POST /log-grpc`: the original's second way to log. Ours are one way, with the original's answer.
+//! `POST /log-grpc`: kept for clients of the original. Works as action `log` of `POST /handle`, with the original's reply.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 
-use super::handle::{LogAction, Payload, lacks, store_log};
+use super::handle::{LogAction, Payload, missing_log_entry, store_log};
 use crate::app::App;
 use crate::client::Client;
 use crate::open::Action;
@@ -13,15 +13,15 @@ use crate::quotas::Writer;
 use crate::reply::{ApiError, Envelope, success};
 use crate::{body, idempotency, signed_in};
 
-/// Logs, as `POST /handle` does.
+/// Stores a log entry, as `POST /handle` does.
 #[utoipa::path(post, path = "/log-grpc", operation_id = "log_grpc", tag = "broker",
     params(idempotency::Header),
     request_body = LogAction,
     security((), ("bearer" = [])),
     responses(
         (status = 202, description = "`logged`: the logger has stored it", body = Envelope),
-        (status = 400, description = "The body is none that is wanted"),
-        (status = 401, description = "Not signed in, and the Stack has not opened `log`; or the access token is not valid"),
+        (status = 400, description = "The body is invalid"),
+        (status = 401, description = "Not signed in, and the Stack has not opened `log`; or the access token is invalid"),
         (status = 403, description = "A page of another origin sent it"),
         (status = 422, description = "The idempotency key of a signed-in user was used before with other content"),
         (status = 502, description = "The logger failed"),
@@ -36,10 +36,13 @@ pub(super) async fn post(
     let (parts, body) = request.into_parts();
     let (payload, size): (Payload, _) = body::read_json(&parts.headers, body).await?;
     if payload.action != "log" {
-        return Err(ApiError::bad_request("unknown action"));
+        return Err(ApiError::bad_request(format!(
+            "unknown action \"{:.64}\"; expected log",
+            payload.action
+        )));
     }
     let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
-    let log = payload.log.ok_or_else(|| lacks("log"))?;
+    let log = payload.log.ok_or_else(|| missing_log_entry("log"))?;
     let writer = Writer { caller: caller.as_ref(), address: client.address };
     app.quotas.open_write(writer, size, store_log(&app, caller.as_ref(), key, log)).await?;
     Ok(success(StatusCode::ACCEPTED, "logged"))

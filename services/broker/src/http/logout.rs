@@ -1,4 +1,4 @@
-//! `POST /logout`: ends this session, or all of the user's.
+//! `POST /logout`: ends the current session, or all sessions of the user.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -21,7 +21,7 @@ use crate::upstream;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(expecting = "an object, or no body")]
 pub(super) struct Logout {
-    /// All of the user's, not only this one.
+    /// All sessions of the user, not only the current one.
     #[serde(default)]
     everywhere: bool,
     #[serde(flatten)]
@@ -29,16 +29,16 @@ pub(super) struct Logout {
     _rest: Rest,
 }
 
-/// Signs out: by the access token, or by the session's cookie where that has run out. `everywhere` needs an access token.
+/// Signs out by access token, or by the session cookie if the token has expired. `everywhere` requires an access token.
 #[utoipa::path(post, path = "/logout", operation_id = "logout", tag = "session",
-    request_body(content = Option<Logout>, description = "May be left out"),
+    request_body(content = Option<Logout>, description = "Optional"),
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "`Signed out`: the session has ended, and its user gets a mail", body = Envelope,
-            headers(("Set-Cookie" = String, description = "Takes the session's cookie away"))),
-        (status = 400, description = "The body is none that is wanted"),
-        (status = 401, description = "There is neither a valid access token nor a session; or `everywhere` without the access token \
-            of an open session: nothing was ended"),
+        (status = 202, description = "`Signed out`: the session has ended, and the user gets a mail", body = Envelope,
+            headers(("Set-Cookie" = String, description = "Deletes the session cookie"))),
+        (status = 400, description = "The body is invalid"),
+        (status = 401, description = "Neither a valid access token nor a session; or `everywhere` without the access token \
+            of an open session. No session was ended"),
         (status = 403, description = "A page of another origin sent it"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
@@ -64,7 +64,7 @@ pub(super) async fn post(
     };
     match app.authentication.clone().sign_out(call).await {
         Ok(_) => {}
-        // The session has ended already, which is what was asked for. Whether others are open is then unknown.
+        // The session has already ended, so there is nothing to do. `everywhere` must fail: other sessions may still be open.
         Err(status) if status.code() == Code::Unauthenticated && !everywhere => {}
         Err(status) => return Err(upstream::authentication(&status)),
     }

@@ -1,4 +1,4 @@
-//! `GET /v1/logs`: stored entries, newest first, for viewers and admins.
+//! `GET /v1/logs`: stored log entries, newest first, for viewers and admins.
 
 use std::collections::BTreeMap;
 
@@ -30,19 +30,19 @@ struct Filters {
     cursor: Option<String>,
 }
 
-/// Entries, newest first.
+/// Log entries, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Logs {
     items: Vec<LogEntry>,
     /// Null on the last page.
     #[schema(required = true)]
     next_cursor: Option<String>,
-    /// Where the default time range begins, when only that was searched: `text` without `from`, `service` and `trace_id`. Otherwise null.
+    /// Start of the default time range, if it applied: `text` without `from`, `service` and `trace_id`. Otherwise null.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     default_from: Option<Timestamp>,
 }
 
-/// A stored entry.
+/// A stored log entry.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LogEntry {
     id: String,
@@ -58,28 +58,28 @@ pub(super) struct LogEntry {
     attributes: BTreeMap<String, String>,
 }
 
-/// Stored entries, newest first. A page may be shorter than its limit, or empty, and still have a next one.
+/// Stored log entries, newest first. A page may have fewer entries than `limit`, or none, and still have a `next_cursor`.
 #[utoipa::path(get, path = "/v1/logs", operation_id = "list_logs", tag = "logs",
     params(
-        ("service" = Option<String>, Query, nullable = false, max_length = 128, description = "Of this service"),
-        ("level" = inline(Option<LogLevel>), Query, nullable = false, description = "Of this level"),
-        ("trace_id" = Option<String>, Query, nullable = false, min_length = 32, max_length = 32, pattern = "^[0-9a-f]*[1-9a-f][0-9a-f]*$", description = "Of this trace"),
-        ("text" = Option<String>, Query, nullable = false, max_length = 256, description = "With this literal part in name or data. Without `from`, `service` and `trace_id` only the 24 hours before `to`, or before now, are searched"),
+        ("service" = Option<String>, Query, nullable = false, max_length = 128, description = "Only this service"),
+        ("level" = inline(Option<LogLevel>), Query, nullable = false, description = "Only this level"),
+        ("trace_id" = Option<String>, Query, nullable = false, min_length = 32, max_length = 32, pattern = "^[0-9a-f]*[1-9a-f][0-9a-f]*$", description = "Only this trace"),
+        ("text" = Option<String>, Query, nullable = false, max_length = 256, description = "Only entries whose name or data contains this text. Without `from`, `service` and `trace_id`, only the 24 hours before `to` (default: now) are searched"),
         ("from" = Option<String>, Query, nullable = false, format = DateTime, description = "At or after this time"),
         ("to" = Option<String>, Query, nullable = false, format = DateTime, description = "Before this time"),
-        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "100 when it is left out"),
-        ("cursor" = Option<String>, Query, nullable = false, description = "From the page before"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "Default: 100"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next_cursor` of the previous page"),
     ),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page", body = Logs),
-        (status = 400, description = "A field of the query is wrong"),
-        (status = 401, description = "Nobody is signed in"),
+        (status = 400, description = "A field of the query is invalid"),
+        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is neither a viewer nor an admin"),
         (status = 429, description = "Too many requests, or too many searches are running"),
         (status = 502, description = "The logger failed"),
         (status = 503, description = "The logger can't be reached in time"),
-        (status = 504, description = "The search did not end in time: narrow it by time or service"),
+        (status = 504, description = "The search timed out: narrow it by time or service"),
     ))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -97,10 +97,10 @@ pub(super) async fn get(
     }))
 }
 
-/// How grave an entry is.
+/// Severity of a log entry.
 #[derive(ToSchema)]
 #[schema(rename_all = "UPPERCASE")]
-#[expect(dead_code, reason = "it describes the query's field; the logger's own type is read")]
+#[expect(dead_code, reason = "only for the OpenAPI description; values are parsed as the logger's `Level`")]
 enum LogLevel {
     Trace,
     Debug,
@@ -129,7 +129,9 @@ impl Filters {
 fn read_trace_id(value: String) -> Result<String, ApiError> {
     match TraceId::parse(&value) {
         Some(id) if !id.is_invalid() => Ok(value),
-        _ => Err(ApiError::bad_request("trace_id wants 32 lower-case hexadecimal digits, not all of them 0")),
+        _ => Err(ApiError::bad_request(
+            "trace_id: invalid trace id; expected 32 lower-case hexadecimal digits, not all 0",
+        )),
     }
 }
 
@@ -137,7 +139,7 @@ fn read_level(value: &str) -> Result<Level, ApiError> {
     Level::from_str_name(&format!("LEVEL_{value}")).filter(|level| *level != Level::Unspecified).ok_or_else(
         || {
             ApiError::bad_request(format!(
-                "level is `{value}`, but wants one of TRACE, DEBUG, INFO, WARNING, ERROR, FATAL"
+                "level: invalid value `{value}`: expected one of TRACE, DEBUG, INFO, WARNING, ERROR, FATAL"
             ))
         },
     )
@@ -145,7 +147,7 @@ fn read_level(value: &str) -> Result<Level, ApiError> {
 
 pub(super) fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
     let time: Timestamp = value.parse().map_err(|error| {
-        // In a query a `+` stands for a space.
+        // In a query string, `+` means a space.
         let hint = if value.contains(' ') { " (write `+` as %2B in a query)" } else { "" };
         ApiError::bad_request(format!(
             "{name}: invalid time `{value}`; expected one such as 2026-01-31T12:00:00Z{hint}: {error}"
@@ -182,30 +184,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_filter_is_refused_by_its_name() {
-        let refused = |filters: Filters| filters.into_request().unwrap_err().message;
+    fn names_an_invalid_filter() {
+        let message = |filters: Filters| filters.into_request().unwrap_err().message;
         for level in ["info", "UNSPECIFIED", "", "LOUD"] {
             assert!(
-                refused(Filters { level: Some(level.into()), ..Filters::default() }).starts_with("level is")
+                message(Filters { level: Some(level.into()), ..Filters::default() }).starts_with("level: ")
             );
         }
         for time in ["yesterday", "2026-01-31", "+10000-01-01T00:00:00Z"] {
-            assert!(refused(Filters { from: Some(time.into()), ..Filters::default() }).starts_with("from: "));
+            assert!(message(Filters { from: Some(time.into()), ..Filters::default() }).starts_with("from: "));
         }
         for id in ["", "abc", &"A".repeat(32), &"0".repeat(32)] {
             let filters = Filters { trace_id: Some(id.into()), ..Filters::default() };
-            assert!(refused(filters).starts_with("trace_id wants"));
+            assert!(message(filters).starts_with("trace_id: "));
         }
     }
 
     #[test]
-    fn a_time_before_1970_with_a_fraction_is_a_time() {
+    fn accepts_a_fractional_time_before_1970() {
         let time = read_time("from", "1969-12-31T23:59:59.5Z").unwrap();
         assert_eq!((time.seconds, time.nanos), (-1, 500_000_000));
     }
 
     #[test]
-    fn an_unescaped_plus_is_explained() {
+    fn explains_an_unescaped_plus() {
         // As it arrives from `from=2026-01-31T12:00:00+01:00`.
         let error = read_time("from", "2026-01-31T12:00:00 01:00").unwrap_err();
         assert!(error.message.contains("%2B"), "{}", error.message);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_that_are_left_out_are_off() {
+    fn omitted_filters_do_not_filter() {
         assert_eq!(Filters::default().into_request().unwrap(), QueryRequest::default());
     }
 }

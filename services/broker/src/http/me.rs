@@ -1,4 +1,4 @@
-//! `/v1/users/me`: the caller.
+//! `/v1/users/me`: the signed-in user.
 
 use axum::Json;
 use axum::body::Body;
@@ -17,13 +17,13 @@ use crate::signed_in::{SignedIn, on_behalf};
 use crate::upstream;
 use crate::user::User;
 
-/// The present password and the next.
+/// The current and the new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(expecting = "an object with current_password and new_password")]
 pub(super) struct ChangePassword {
     #[schema(min_length = 1, max_length = 1024)]
     current_password: String,
-    /// None of the common ones. Its length is that of its NFC.
+    /// Not a commonly used password. Its length is counted in NFC.
     #[schema(min_length = 15, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     new_password: String,
     #[serde(flatten)]
@@ -31,12 +31,12 @@ pub(super) struct ChangePassword {
     _rest: Rest,
 }
 
-/// Who is signed in.
+/// The signed-in user.
 #[utoipa::path(get, path = "/v1/users/me", operation_id = "get_me", tag = "users",
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The caller", body = User),
-        (status = 401, description = "Nobody is signed in"),
+        (status = 200, description = "The signed-in user", body = User),
+        (status = 401, description = "Not signed in"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -52,8 +52,8 @@ pub(super) async fn get(State(app): State<App>, SignedIn(caller): SignedIn) -> R
     security(("bearer" = [])),
     responses(
         (status = 204, description = "Changed; all other sessions have ended"),
-        (status = 400, description = "The body is none that is wanted, or the new password is too weak"),
-        (status = 401, description = "Nobody is signed in"),
+        (status = 400, description = "The body is invalid, or the new password is too weak"),
+        (status = 401, description = "Not signed in"),
         (status = 403, description = "The current password is wrong, or a page of another origin sent it"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),

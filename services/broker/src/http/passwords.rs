@@ -1,4 +1,4 @@
-//! `/v1/password`: for people who have forgotten theirs.
+//! `/v1/password`: resets a forgotten password.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,10 +15,10 @@ use crate::client::Client;
 use crate::reply::{ApiError, Problem};
 use crate::upstream;
 
-/// Longer than any token.
-const LONGEST_TOKEN: usize = 256;
+/// Upper bound; issued tokens are shorter.
+const MAX_TOKEN_CHARS: usize = 256;
 
-/// Whose password was forgotten.
+/// The email address of the user who forgot the password.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object with email")]
 pub(super) struct Forgotten {
@@ -29,13 +29,13 @@ pub(super) struct Forgotten {
     _rest: Rest,
 }
 
-/// The token of a reset link and the next password.
+/// The token of a reset link, and the new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(expecting = "an object with token and new_password")]
 pub(super) struct NewPassword {
     #[schema(min_length = 1, max_length = 256)]
     token: String,
-    /// None of the common ones.
+    /// Not a commonly used password.
     #[schema(min_length = 15, max_length = 256)]
     new_password: String,
     #[serde(flatten)]
@@ -43,15 +43,15 @@ pub(super) struct NewPassword {
     _rest: Rest,
 }
 
-/// Sends a mail with a link that sets a new password, if an active user has the address. The answer does not tell whether. The link works once,
-/// for 30 minutes.
+/// Sends a mail with a reset link if an active user has this address. The reply is the same for unknown addresses. The link can
+/// be used once, within 30 minutes.
 #[utoipa::path(post, path = "/v1/password/forgot", operation_id = "forgot_password", tag = "session",
     request_body = Forgotten,
     responses(
-        (status = 202, description = "A mail is sent if somebody has the address"),
+        (status = 202, description = "A mail is sent if an active user has this address"),
         (status = 400, description = "The body is invalid"),
         (status = 403, description = "A page of another origin sent it"),
-        (status = 409, description = "The Stack does not say where its console is"),
+        (status = 409, description = "`spec.console.url` is not set in the Stack"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -68,7 +68,7 @@ pub(super) async fn forgot(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Sets a new password by the token of a reset link and ends all sessions of its user. A request whose reply was lost may be
+/// Sets a new password with the token of a reset link, and ends all sessions of the user. A request whose reply was lost may be
 /// repeated with the same password.
 #[utoipa::path(post, path = "/v1/password/reset", operation_id = "reset_password", tag = "session",
     request_body = NewPassword,
@@ -82,8 +82,8 @@ pub(super) async fn forgot(
     ))]
 pub(super) async fn reset(State(app): State<App>, request: Request<Body>) -> Result<StatusCode, Problem> {
     let NewPassword { token, new_password, _rest } = body::json(request).await?;
-    if !(1..=LONGEST_TOKEN).contains(&token.chars().count()) {
-        return Err(ApiError::bad_request("token: expected 1 to 256 characters").into());
+    if !(1..=MAX_TOKEN_CHARS).contains(&token.chars().count()) {
+        return Err(ApiError::bad_request("token: invalid length; expected 1 to 256 characters").into());
     }
     check_new_password("new_password", &new_password)?;
     let reply = app.authentication.clone().reset_password(ResetPasswordRequest { token, new_password }).await;

@@ -1,4 +1,4 @@
-//! Paths of the user's own services: see [`crate::proxy`].
+//! Routes to the user's own services: see [`crate::forward`].
 
 use axum::Router;
 use axum::body::Body;
@@ -9,11 +9,11 @@ use axum::routing::{MethodRouter, any};
 
 use crate::app::App;
 use crate::client::Client;
-use crate::proxy;
+use crate::forward;
 use crate::reply::Problem;
 use crate::routes::{Route, Routes};
 
-/// A prefix stands for itself and for what is below it: `/shop` is not the beginning of `/shopping`.
+/// A prefix matches itself and all paths below it, by whole segments: `/shop` does not match `/shopping`.
 pub(super) fn router(Routes(routes): &Routes) -> Router<App> {
     routes.iter().fold(Router::new(), |router, route| {
         let Route { prefix, .. } = route;
@@ -27,7 +27,7 @@ pub(super) fn router(Routes(routes): &Routes) -> Router<App> {
 fn to(route: &Route) -> MethodRouter<App> {
     let to = route.to.clone();
     any(move |State(app): State<App>, client: Client, request: Request<Body>| async move {
-        let reply = proxy::forward(&app, &to, client, request).await;
+        let reply = forward::send(&app, &to, client, request).await;
         reply.unwrap_or_else(|error| -> Response { Problem(error).into_response() })
     })
 }
@@ -35,14 +35,17 @@ fn to(route: &Route) -> MethodRouter<App> {
 #[cfg(test)]
 mod tests {
     use crate::http::described;
-    use crate::routes::OWN;
+    use crate::routes::RESERVED;
 
     #[test]
-    fn no_route_can_stand_before_a_path_of_the_broker_s_own() {
+    fn routes_cannot_shadow_paths_of_the_broker() {
         let (_, description) = described().split_for_parts();
         for path in description.paths.paths.keys().filter(|path| path.as_str() != "/") {
             let first = path.split('/').nth(1).unwrap();
-            assert!(OWN.contains(&first), "{path}: add {first} to routes::OWN, and to the Stack's rule");
+            assert!(
+                RESERVED.contains(&first),
+                "{path}: add {first} to routes::RESERVED, and to the Stack's rule"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/session/refresh`: the next access token, for the session in the cookie.
+//! `POST /v1/session/refresh`: issues a new access token for the session in the cookie.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use crate::reply::{ApiError, Problem};
 use crate::upstream;
 use crate::user::{AccessToken, Tokens, User};
 
-/// The next access token, and whose it is.
+/// The new access token, and its user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Refreshed {
     #[serde(flatten)]
@@ -23,14 +23,15 @@ pub(super) struct Refreshed {
     user: User,
 }
 
-/// Renews the access token. The reply has the next cookie. A request whose reply was lost may be repeated with the same one.
+/// Issues a new access token. The reply sets a new session cookie. A request whose reply was lost may be repeated with the same
+/// cookie.
 #[utoipa::path(post, path = "/v1/session/refresh", operation_id = "refresh_session", tag = "session",
     security(("session" = [])),
     responses(
-        (status = 200, description = "The next access token", body = Refreshed,
-            headers(("Set-Cookie" = String, description = "The session's next cookie"))),
-        (status = 401, description = "There is no session, or it has ended; its cookie is taken away",
-            headers(("Set-Cookie" = String, description = "Takes the session's cookie away"))),
+        (status = 200, description = "The new access token", body = Refreshed,
+            headers(("Set-Cookie" = String, description = "The new session cookie"))),
+        (status = 401, description = "No session, or the session has ended; the cookie is deleted",
+            headers(("Set-Cookie" = String, description = "Deletes the session cookie"))),
         (status = 403, description = "A page of another origin sent it"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
@@ -42,7 +43,7 @@ pub(super) async fn refresh(
 ) -> Result<Response, Response> {
     let problem = |error: ApiError| Problem(error).into_response();
     let Some(refresh_token) = app.cookies.read(client, &headers) else {
-        return Err(problem(ApiError::unauthorized("there is no session: sign in first")));
+        return Err(problem(ApiError::unauthorized("no session: sign in first")));
     };
     let reply = app.authentication.clone().refresh(RefreshRequest { refresh_token }).await;
     let reply = reply.map_err(|status| {
@@ -66,7 +67,7 @@ fn renewed(
     let cookie = app
         .cookies
         .set(client, &tokens.refresh, tokens.session_life)
-        .ok_or_else(|| upstream::nonsense("authentication", "refresh_token"))?;
+        .ok_or_else(|| upstream::invalid_reply("authentication", "refresh_token"))?;
     let refreshed = Refreshed { token: tokens.access, user: reply.user.try_into()? };
     Ok(([(SET_COOKIE, cookie)], Json(refreshed)).into_response())
 }

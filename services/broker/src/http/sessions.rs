@@ -1,4 +1,4 @@
-//! `/v1/sessions`: where the caller is signed in.
+//! `/v1/sessions`: the caller's open sessions.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -15,7 +15,7 @@ use crate::signed_in::{SignedIn, on_behalf};
 use crate::upstream;
 use crate::user::Session;
 
-/// Open sessions, newest first.
+/// A user's open sessions, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Sessions {
     items: Vec<Session>,
@@ -26,7 +26,7 @@ pub(super) struct Sessions {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The sessions", body = Sessions),
-        (status = 401, description = "Nobody is signed in"),
+        (status = 401, description = "Not signed in"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -46,9 +46,9 @@ pub(super) async fn list(
     params(("id" = Uuid, Path, description = "The session's id")),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It has ended"),
-        (status = 400, description = "The id is none"),
-        (status = 401, description = "Nobody is signed in"),
+        (status = 204, description = "The session has ended"),
+        (status = 400, description = "The id is invalid"),
+        (status = 401, description = "Not signed in"),
         (status = 403, description = "A page of another origin sent it"),
         (status = 404, description = "The caller has no such session"),
         (status = 502, description = "Authentication failed"),
@@ -66,8 +66,8 @@ pub(super) async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The id in a path.
+/// The UUID in a path.
 pub(super) fn uuid(what: &str, id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, ApiError> {
-    let wrong = || ApiError::bad_request(format!("the {what}'s id in the path is no UUID"));
-    id.map(|Path(id)| id).map_err(|_| wrong())
+    let invalid = || ApiError::bad_request(format!("invalid {what} id in the path: expected a UUID"));
+    id.map(|Path(id)| id).map_err(|_| invalid())
 }

@@ -1,4 +1,4 @@
-//! Action `auth` of `POST /handle`: a password becomes a session.
+//! Action `auth` of `POST /handle`: signs in with a password.
 
 use axum::http::header::{SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, StatusCode};
@@ -14,11 +14,11 @@ use crate::reply::{ApiError, success_with};
 use crate::upstream;
 use crate::user::{AccessToken, Tokens, User};
 
-/// No address is longer (RFC 5321).
-const LONGEST_EMAIL: usize = 254;
-/// Far above any password that could have been set: past it, it is not worth a hash.
-pub(super) const LONGEST_PASSWORD: usize = 1_024;
-const LONGEST_USER_AGENT: usize = 256;
+/// Maximum length of an email address (RFC 5321).
+const MAX_EMAIL_CHARS: usize = 254;
+/// Far above the longest password that can be set. Longer ones are rejected without hashing them.
+pub(super) const MAX_PASSWORD_CHARS: usize = 1_024;
+const MAX_USER_AGENT_CHARS: usize = 256;
 
 /// An email address and a password.
 #[derive(Deserialize, ToSchema)]
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Who is signed in now.
+/// The signed-in user and the access token.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SignInData {
     #[serde(flatten)]
@@ -69,43 +69,45 @@ pub(super) async fn sign_in(
     let cookie = app
         .cookies
         .set(client, &tokens.refresh, tokens.session_life)
-        .ok_or_else(|| upstream::nonsense("authentication", "refresh_token"))?;
+        .ok_or_else(|| upstream::invalid_reply("authentication", "refresh_token"))?;
     let data = SignInData { user: reply.user.try_into()?, token: tokens.access };
     let mut response = success_with(StatusCode::ACCEPTED, "Authenticated!", data);
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }
 
-/// Refuses what can't be an address that anybody has.
+/// Rejects texts that can't be the address of a user.
 pub(super) fn check_email(field: &str, email: &str) -> Result<(), ApiError> {
-    let refused = |what: &str| ApiError::bad_request(format!("{field} {what}"));
+    let invalid = |what: &str| ApiError::bad_request(format!("{field}: the email address {what}"));
     if email.trim().is_empty() {
-        return Err(refused("is empty"));
+        return Err(invalid("is empty"));
     }
-    if email.chars().count() > LONGEST_EMAIL {
-        return Err(refused("has more than 254 characters: no address is longer"));
+    if email.chars().count() > MAX_EMAIL_CHARS {
+        return Err(invalid("is too long; expected at most 254 characters"));
     }
     if email.chars().any(char::is_control) {
-        return Err(refused("has a line break or another control character"));
+        return Err(invalid("has a line break or another control character"));
     }
     Ok(())
 }
 
-/// Refuses what can be no password before anybody hashes it.
+/// Rejects empty and overlong passwords before they are hashed.
 pub(super) fn check_password(field: &str, password: &str) -> Result<(), ApiError> {
     if password.is_empty() {
-        return Err(ApiError::bad_request(format!("{field} is empty")));
+        return Err(ApiError::bad_request(format!("{field}: the password is empty")));
     }
-    if password.chars().count() > LONGEST_PASSWORD {
-        return Err(ApiError::bad_request(format!("{field} has more than {LONGEST_PASSWORD} characters")));
+    if password.chars().count() > MAX_PASSWORD_CHARS {
+        return Err(ApiError::bad_request(format!(
+            "{field}: the password is too long; expected at most {MAX_PASSWORD_CHARS} characters"
+        )));
     }
     Ok(())
 }
 
-/// What the list of sessions shows of a browser: printable, and bounded.
+/// The user agent that the list of sessions shows: without control characters, and bounded in length.
 fn user_agent(headers: &HeaderMap) -> String {
     let text = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect()
+    text.chars().filter(|c| !c.is_control()).take(MAX_USER_AGENT_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_no_address_or_password_is_refused_before_a_hash() {
+    fn rejects_invalid_addresses_and_passwords_before_hashing() {
         for email in ["", "  ", "a@b.c\nBcc: x", &"x".repeat(10_000)] {
             assert!(
                 check_email("auth.email", email).unwrap_err().message.starts_with("auth.email"),
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_never_shown() {
+    fn debug_output_hides_the_password() {
         let credentials =
             Credentials { email: "me@example.com".into(), password: "hunter2".into(), _rest: Rest {} };
         assert!(!format!("{credentials:?}").contains("hunter2"));

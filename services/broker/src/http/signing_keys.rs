@@ -1,4 +1,4 @@
-//! `POST /v1/signing-keys/rotate`: for admins.
+//! `POST /v1/signing-keys/rotate`: replaces the signing key, for admins.
 
 use axum::Json;
 use axum::body::Body;
@@ -17,12 +17,12 @@ use crate::signed_in::{Admin, on_behalf};
 use crate::upstream;
 use crate::user::time;
 
-/// What becomes of the former keys.
+/// What to do with the previous keys.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(expecting = "an object with revoke, or no body")]
 pub(super) struct Rotate {
-    /// They are dropped at once: every broker refuses their tokens within 30 seconds. Otherwise they are published until their last
-    /// token has ended.
+    /// Revoke them: every broker rejects their tokens within 30 seconds. Otherwise they stay published until their last token has
+    /// expired.
     #[serde(default)]
     revoke: bool,
     #[serde(flatten)]
@@ -33,21 +33,21 @@ pub(super) struct Rotate {
 /// The new signing key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SigningKey {
-    /// Its `kid`.
+    /// The key's `kid`.
     key_id: Uuid,
-    /// When it begins to sign.
+    /// When tokens are first signed with the key.
     #[schema(value_type = String, format = DateTime)]
     signs_from: Timestamp,
 }
 
-/// Makes a new key that signs access tokens, in place of those that there are. No session ends.
+/// Creates a new key to sign access tokens with, in place of the current one. No session ends.
 #[utoipa::path(post, path = "/v1/signing-keys/rotate", operation_id = "rotate_signing_keys", tag = "session",
-    request_body(content = Option<Rotate>, description = "May be left out"),
+    request_body(content = Option<Rotate>, description = "Optional"),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The new key", body = SigningKey),
-        (status = 400, description = "The body is not valid"),
-        (status = 401, description = "Nobody is signed in"),
+        (status = 400, description = "The body is invalid"),
+        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
@@ -63,6 +63,6 @@ pub(super) async fn rotate(
     let reply = app.authentication.clone().rotate_signing_keys(call).await;
     let key = reply.map_err(|status| upstream::authentication(&status))?.into_inner();
     app.keys.renew().await;
-    let key_id = key.key_id.parse().map_err(|_| upstream::nonsense("authentication", "key_id"))?;
+    let key_id = key.key_id.parse().map_err(|_| upstream::invalid_reply("authentication", "key_id"))?;
     Ok(Json(SigningKey { key_id, signs_from: time(key.signs_from, "signs_from")? }))
 }

@@ -1,4 +1,4 @@
-//! `/v1/users`: for admins.
+//! `/v1/users`: manages users, for admins.
 
 pub(super) mod changes;
 
@@ -32,7 +32,7 @@ struct Paging {
     cursor: Option<String>,
 }
 
-/// Users by email.
+/// Users, ordered by email.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Users {
     items: Vec<User>,
@@ -41,7 +41,7 @@ pub(super) struct Users {
     next_cursor: Option<String>,
 }
 
-/// A user to be.
+/// A user to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(expecting = "an object with email, first_name, last_name, password and role")]
 pub(super) struct NewUser {
@@ -53,7 +53,7 @@ pub(super) struct NewUser {
     #[serde(default)]
     #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]
     last_name: String,
-    /// None of the common ones. Its length is that of its NFC.
+    /// Not a commonly used password. Its length is counted in NFC.
     #[schema(min_length = 15, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     password: String,
     #[serde(default)]
@@ -63,18 +63,18 @@ pub(super) struct NewUser {
     _rest: Rest,
 }
 
-/// All users, by email.
+/// All users, ordered by email.
 #[utoipa::path(get, path = "/v1/users", operation_id = "list_users", tag = "users",
     params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, nullable = false, description = "100 when it is left out"),
-        ("cursor" = Option<String>, Query, nullable = false, description = "From the page before"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, nullable = false, description = "Default: 100"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next_cursor` of the previous page"),
     ),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page", body = Users),
-        (status = 400, description = "A field of the query is wrong"),
-        (status = 401, description = "Nobody is signed in"),
-        (status = 403, description = "The caller is no admin"),
+        (status = 400, description = "A field of the query is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -92,16 +92,16 @@ pub(super) async fn list(
     Ok(Json(Users { items, next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()) }))
 }
 
-/// Creates a user. A repeat with the same `Idempotency-Key` and the same content answers as the first time.
+/// Creates a user. A repeat with the same `Idempotency-Key` and the same content gets the same reply.
 #[utoipa::path(post, path = "/v1/users", operation_id = "create_user", tag = "users",
     params(idempotency::Header),
     request_body = NewUser,
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The user", body = User),
-        (status = 400, description = "The body is none that is wanted, or the password is too weak"),
-        (status = 401, description = "Nobody is signed in"),
-        (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
+        (status = 400, description = "The body is invalid, or the password is too weak"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 409, description = "Another user has this email"),
         (status = 422, description = "The idempotency key was used before with other content"),
         (status = 502, description = "Authentication failed"),
@@ -128,23 +128,23 @@ pub(super) async fn create(
 
 fn not_created(status: &Status) -> ApiError {
     match status.code() {
-        // Another user has the id, which only an idempotency key can repeat.
+        // A user with this id exists with other content. Only an idempotency key makes the same id twice.
         Code::FailedPrecondition => idempotency::conflict(),
         _ => upstream::authentication(status),
     }
 }
 
-/// Refuses a user from now on, and ends all of their sessions.
+/// Deactivates a user: ends all of their sessions and refuses further sign-ins.
 #[utoipa::path(post, path = "/v1/users/{id}/deactivate", operation_id = "deactivate_user", tag = "users",
     params(("id" = Uuid, Path, description = "The user's id")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The user, no longer active", body = User),
-        (status = 400, description = "The id is none"),
-        (status = 401, description = "Nobody is signed in"),
-        (status = 403, description = "The caller is no admin, or a page of another origin sent it"),
-        (status = 404, description = "There is no such user"),
-        (status = 409, description = "It is the last active admin"),
+        (status = 400, description = "The id is invalid"),
+        (status = 401, description = "Not signed in"),
+        (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
+        (status = 404, description = "User not found"),
+        (status = 409, description = "The user is the last active admin"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -163,7 +163,7 @@ pub(super) async fn deactivate(
     Ok(Json(user.try_into()?))
 }
 
-/// The rules that need no list of common passwords.
+/// Checks the rules that do not need the list of common passwords, which only authentication has.
 pub(super) fn check_new_password(field: &str, password: &str) -> Result<(), ApiError> {
     password::check_new(password).map_err(|error| ApiError::invalid(field, error))
 }
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_has_15_to_256_characters_of_any_script() {
+    fn accepts_passwords_of_15_to_256_characters_in_any_script() {
         assert_eq!(check_new_password("p", &"ü".repeat(15)), Ok(()));
         assert_eq!(check_new_password("p", &"用".repeat(256)), Ok(()));
         let short = check_new_password("p", &"x".repeat(14)).unwrap_err().message;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_line() {
+    fn rejects_names_with_line_breaks_or_over_128_characters() {
         assert_eq!(check_personal_name("first_name", "Zoë"), Ok(()));
         assert!(check_personal_name("first_name", "a\r\nb").is_err());
         assert!(check_personal_name("first_name", &"x".repeat(129)).is_err());

@@ -1,4 +1,4 @@
-//! A line of entries that wait for the logger, and the calls in which they go.
+//! Queues entries for the logger and sends them in calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,61 +9,61 @@ use weft_mesh::Channel;
 
 use super::{Waiting, deliver};
 
-/// What one call carries at most, well below gRPC's usual limit of 4 MiB for a message.
-const MOST_BYTES: usize = 1 << 20;
-/// What an entry counts beside its own bytes.
+/// Upper bound on the bytes of one call, well below gRPC's default limit of 4 MiB for a message.
+const MAX_CALL_BYTES: usize = 1 << 20;
+/// What an entry counts in addition to its own bytes.
 const ENTRY_BYTES: usize = 512;
 
-/// How entries of one kind go.
+/// Bounds of a lane.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    /// Bytes that may wait or be under way.
-    pub(super) room_bytes: usize,
-    /// Entries in one call.
-    pub(super) entries: usize,
-    /// Calls under way at once.
-    pub(super) calls: usize,
-    /// For how long the next call waits for the last one.
-    pub(super) patience: Duration,
+pub(super) struct Bounds {
+    /// Bytes that may be queued or in flight.
+    pub(super) max_bytes: usize,
+    /// Entries per call.
+    pub(super) max_entries: usize,
+    /// Concurrent calls.
+    pub(super) max_calls: usize,
+    /// How long the next call waits for the previous one to end.
+    pub(super) wait_for_previous: Duration,
 }
 
-/// Takes entries of one kind. Cheap to clone; ends when the last clone is dropped.
+/// A queue of entries. Cheap to clone; its task ends when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Lane {
     queue: mpsc::UnboundedSender<Waiting>,
     room: Arc<Semaphore>,
 }
 
-/// Why an entry can't wait here.
+/// Why an entry was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LaneError {
-    #[error("too many bytes of log entries wait for the logger")]
+    #[error("too many bytes of log entries are waiting for the logger")]
     Full,
-    #[error("the broker is ending")]
-    Ending,
+    #[error("the broker is shutting down")]
+    ShuttingDown,
 }
 
 impl Lane {
-    /// Starts the task that gathers.
-    pub(super) fn start(channel: Channel, shape: Shape) -> Self {
+    /// Starts the task that sends the entries.
+    pub(super) fn start(channel: Channel, bounds: Bounds) -> Self {
         let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(gather(channel, waiting, shape));
-        Self { queue, room: Arc::new(Semaphore::new(shape.room_bytes)) }
+        tokio::spawn(send_groups(channel, waiting, bounds));
+        Self { queue, room: Arc::new(Semaphore::new(bounds.max_bytes)) }
     }
 
-    /// Room for an entry of this many bytes.
+    /// Reserves room for an entry of this many bytes.
     pub(super) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, LaneError> {
         let bytes = u32::try_from(bytes.saturating_add(ENTRY_BYTES)).map_err(|_| LaneError::Full)?;
         Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| LaneError::Full)
     }
 
     pub(super) fn push(&self, waiting: Waiting) -> Result<(), LaneError> {
-        self.queue.send(waiting).map_err(|_| LaneError::Ending)
+        self.queue.send(waiting).map_err(|_| LaneError::ShuttingDown)
     }
 }
 
-async fn gather(channel: Channel, mut queue: mpsc::UnboundedReceiver<Waiting>, shape: Shape) {
-    let calls = Arc::new(Semaphore::new(shape.calls));
+async fn send_groups(channel: Channel, mut queue: mpsc::UnboundedReceiver<Waiting>, bounds: Bounds) {
+    let calls = Arc::new(Semaphore::new(bounds.max_calls));
     let (mut next, mut last) = (None, None::<oneshot::Receiver<()>>);
     loop {
         let first = match next.take() {
@@ -73,35 +73,36 @@ async fn gather(channel: Channel, mut queue: mpsc::UnboundedReceiver<Waiting>, s
                 None => return,
             },
         };
-        let Ok(place) = Arc::clone(&calls).acquire_owned().await else { return };
-        // While this waits, the queue fills: that is what makes groups. A call that hangs must not hold up the others.
+        let Ok(permit) = Arc::clone(&calls).acquire_owned().await else { return };
+        // Entries are queued during this wait, and then sent as one group. The wait is bounded, so a call that hangs does not
+        // delay the others.
         if let Some(last) = last.take() {
-            let _ = timeout(shape.patience, last).await;
+            let _ = timeout(bounds.wait_for_previous, last).await;
         }
-        let group = group(first, &mut queue, &mut next, shape.entries);
-        let (call, over) = oneshot::channel();
-        last = Some(over);
+        let group = group(first, &mut queue, &mut next, bounds.max_entries);
+        let (call, ended) = oneshot::channel();
+        last = Some(ended);
         let channel = channel.clone();
         tokio::spawn(async move {
             deliver(channel, group).await;
-            drop((place, call));
+            drop((permit, call));
         });
     }
 }
 
-/// What waits now, up to a call's size. Leaves out those who have gone: nobody was told that theirs is stored.
+/// Takes queued entries up to the size of a call. Drops entries whose client has disconnected: they were not acknowledged.
 fn group(
     first: Waiting,
     queue: &mut mpsc::UnboundedReceiver<Waiting>,
     next: &mut Option<Waiting>,
-    most_entries: usize,
+    max_entries: usize,
 ) -> Vec<Waiting> {
     let (mut group, mut bytes) = (Vec::new(), 0);
     let mut candidate = Some(first);
     while let Some(waiting) = candidate {
         if !waiting.answer.is_closed() {
             bytes += waiting.bytes;
-            if !group.is_empty() && (bytes > MOST_BYTES || group.len() == most_entries) {
+            if !group.is_empty() && (bytes > MAX_CALL_BYTES || group.len() == max_entries) {
                 *next = Some(waiting);
                 break;
             }
@@ -130,8 +131,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_entries_are_refused_when_they_have_no_room_and_small_ones_are_not() {
-        // It accepts connections and never answers.
+    async fn a_full_lane_of_large_entries_does_not_affect_small_ones() {
+        // Accepts connections and never answers.
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("logger={}", silent.local_addr().unwrap());
         let settings = [("WEFT_MESH_SECURITY", "plaintext"), ("WEFT_MESH_ADDRESSES", address.as_str())];
@@ -146,7 +147,7 @@ mod tests {
                 std::task::Poll::Pending => waiting.push(write),
                 std::task::Poll::Ready(outcome) => break outcome.unwrap_err(),
             }
-            assert!(waiting.len() < 100, "nothing bounds what waits");
+            assert!(waiting.len() < 100, "the queue is not bounded");
         };
         assert_eq!(refused.code(), Code::ResourceExhausted);
         assert!(waiting.len() > 4, "{}", waiting.len());

@@ -1,4 +1,4 @@
-//! Authentication, as far as the broker sees it: its interface, with answers that tests know.
+//! A fake of authentication: its gRPC interface with fixed replies.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,11 +19,11 @@ pub(crate) const EMAIL: &str = "ada@example.com";
 pub(crate) const PASSWORD: &str = "tulips in a blue vase 1887";
 pub(crate) const USER: &str = "0191d4b0-7d2a-7c3e-8f00-000000000001";
 pub(crate) const SESSION: &str = "0191d4b0-7d2a-7c3e-8f00-000000000002";
-/// Of a reset link.
+/// The token of a reset link.
 pub(crate) const RESET_TOKEN: &str = "a-token-of-a-reset-link";
 pub(crate) const ISSUER: &str = "weft:tests/one";
 
-/// What it was asked, and which keys it tells.
+/// Recorded requests, and the state that decides the replies.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) sign_ins: Mutex<Vec<SignInRequest>>,
@@ -32,13 +32,13 @@ pub(crate) struct Seen {
     pub(crate) user_fetches: Mutex<u32>,
     /// The caller's session has ended.
     pub(crate) session_over: Mutex<bool>,
-    /// The caller's role was taken away.
+    /// The caller's role was reduced to `user`.
     pub(crate) demoted: Mutex<bool>,
     pub(crate) resets: Mutex<Vec<RequestPasswordResetRequest>>,
-    /// What was asked of each rotation of the signing keys: whether to revoke the former ones.
+    /// `revoke` of each request to rotate the signing keys.
     pub(crate) rotations: Mutex<Vec<bool>>,
     created: Mutex<HashMap<String, CreateUserRequest>>,
-    /// Of the keys that it tells.
+    /// Seeds of the published signing keys.
     pub(crate) seeds: Mutex<Vec<u8>>,
 }
 
@@ -73,21 +73,21 @@ fn tokens(refresh: &str) -> Option<Tokens> {
 }
 
 fn signed_in<T>(request: &Request<T>) -> Result<Caller, Status> {
-    Caller::from_metadata(request.metadata()).unwrap().ok_or_else(|| Status::unauthenticated("nobody"))
+    Caller::from_metadata(request.metadata()).unwrap().ok_or_else(|| Status::unauthenticated("not signed in"))
 }
 
 fn admin<T>(request: &Request<T>) -> Result<(), Status> {
     match signed_in(request)?.role {
         Role::Admin => Ok(()),
-        Role::User | Role::Viewer => Err(Status::permission_denied("no admin")),
+        Role::User | Role::Viewer => Err(Status::permission_denied("the caller is not an admin")),
     }
 }
 
 impl Authentication {
-    /// A user that there is: the usual one, or one that was created.
+    /// An existing user: the usual one, or one that was created.
     fn known(&self, id: &str) -> Result<User, Status> {
         if id != USER && !self.0.created.lock().unwrap().contains_key(id) {
-            return Err(Status::not_found("there is no such user"));
+            return Err(Status::not_found("user not found"));
         }
         Ok(User { id: id.to_owned(), ..user(EMAIL).unwrap_or_default() })
     }
@@ -151,7 +151,7 @@ impl AuthService for Authentication {
         signed_in(&request)?;
         match request.into_inner().session_id.as_str() {
             SESSION => Ok(Response::new(RevokeSessionResponse {})),
-            _ => Err(Status::not_found("there is no such session")),
+            _ => Err(Status::not_found("session not found")),
         }
     }
 
@@ -193,7 +193,7 @@ impl AuthService for Authentication {
         }
         let id = request.id.clone();
         if self.0.created.lock().unwrap().entry(id).or_insert_with(|| request.clone()) != &request {
-            return Err(Status::failed_precondition("a user of this id exists with other content"));
+            return Err(Status::failed_precondition("a user with this id exists with other content"));
         }
         let user = user(&request.email).map(|user| User { id: request.id, ..user });
         Ok(Response::new(CreateUserResponse { user, created: true }))
@@ -311,12 +311,12 @@ fn public_key(seed: u8) -> Value {
     json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": format!("key-{seed}"), "x": x})
 }
 
-/// A good token for one of this role.
+/// A valid token with this role.
 pub(crate) fn token(role: Role) -> String {
     forged(1, |_, claims| claims["role"] = json!(role.as_str()))
 }
 
-/// A token signed with the key of this seed, with changes.
+/// A token signed with the key of this seed, with changes to header and claims.
 pub(crate) fn forged(seed: u8, change: impl FnOnce(&mut Value, &mut Value)) -> String {
     let now = SystemClock.now().as_second();
     let mut header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("key-{seed}")});

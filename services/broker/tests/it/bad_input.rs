@@ -7,18 +7,18 @@ use weft_devstack::ServiceOptions;
 use crate::rig::{Rig, reply};
 
 #[tokio::test]
-async fn what_can_be_no_sign_in_is_refused_before_anybody_hashes_it() {
+async fn rejects_invalid_credentials_before_hashing() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let auth = |email: Value, password: Value| json!({"action": "auth", "auth": {"email": email, "password": password}});
     for (body, status, part) in [
-        (auth(json!("a@b.c\r\nBcc: x"), json!("x")), 400, "auth.email has a line break"),
-        (auth(json!("x".repeat(10_000)), json!("x")), 400, "auth.email has more than 254"),
-        (auth(json!(""), json!("x")), 400, "auth.email is empty"),
-        (auth(json!("a@b.c"), json!("")), 400, "auth.password is empty"),
-        (auth(json!("a@b.c"), json!("x".repeat(1_000_000))), 400, "auth.password has more than"),
+        (auth(json!("a@b.c\r\nBcc: x"), json!("x")), 400, "auth.email: the email address has a line break"),
+        (auth(json!("x".repeat(10_000)), json!("x")), 400, "auth.email: the email address is too long"),
+        (auth(json!(""), json!("x")), 400, "auth.email: the email address is empty"),
+        (auth(json!("a@b.c"), json!("")), 400, "auth.password: the password is empty"),
+        (auth(json!("a@b.c"), json!("x".repeat(1_000_000))), 400, "auth.password: the password is too long"),
         (auth(json!("a@b.c"), json!("x".repeat(1 << 20))), 413, "1 MiB"),
         (auth(json!("a@b.c"), json!(5)), 400, "auth.password"),
-        (json!({"action": "auth"}), 400, "needs the field auth"),
+        (json!({"action": "auth"}), 400, "missing field `auth`"),
         (json!({"action": "mail"}), 401, "sign in first"),
     ] {
         let refused = reply(rig.post("/handle", &body)).await;
@@ -33,7 +33,7 @@ async fn what_can_be_no_sign_in_is_refused_before_anybody_hashes_it() {
 }
 
 #[tokio::test]
-async fn a_thousand_headers_are_431_and_doubled_fields_400() {
+async fn too_many_headers_are_431_and_repeated_fields_400() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let address = rig.broker.http_url();
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
@@ -43,8 +43,8 @@ async fn a_thousand_headers_are_431_and_doubled_fields_400() {
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 431");
 
-    let doubled = r#"{"action":"auth","auth":{"email":"a@b.c","email":"d@e.f","password":"x"}}"#;
-    let refused = reply(rig.request(Method::POST, "/handle").body(doubled)).await;
+    let repeated = r#"{"action":"auth","auth":{"email":"a@b.c","email":"d@e.f","password":"x"}}"#;
+    let refused = reply(rig.request(Method::POST, "/handle").body(repeated)).await;
     assert_eq!(refused.status, 400);
     assert!(refused.body["message"].as_str().unwrap().contains("duplicate field"), "{refused:?}");
     let twice = rig.get("/v1/users/me").bearer_auth("a").header("authorization", "Bearer b");
@@ -52,7 +52,7 @@ async fn a_thousand_headers_are_431_and_doubled_fields_400() {
 }
 
 #[tokio::test]
-async fn another_scheme_than_bearer_is_told_from_an_expired_token() {
+async fn another_scheme_gets_another_message_than_an_expired_token() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let basic = reply(rig.get("/v1/users/me").header("authorization", "Basic YTpi")).await;
     basic.is_problem(401, "scheme Bearer");
@@ -61,7 +61,7 @@ async fn another_scheme_than_bearer_is_told_from_an_expired_token() {
 }
 
 #[tokio::test]
-async fn what_a_service_behind_would_refuse_is_refused_at_the_door() {
+async fn rejects_what_another_service_would_reject() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let nil = uuid::Uuid::nil();
     let log = json!({"action": "log", "log": {"name": "n"}});
@@ -78,8 +78,11 @@ async fn what_a_service_behind_would_refuse_is_refused_at_the_door() {
         let mail = json!({"from": "a@b.c", "to": to, "subject": "s", "message": "m"});
         let refused = rig.as_user(rig.post("/handle", &json!({"action": "mail", "mail": mail}))).await;
         assert_eq!(refused.status, 400, "{refused:?}");
-        let said = refused.body["message"].as_str().unwrap();
-        assert!(said.starts_with("mail.to: invalid email address") && said.contains("octets"), "{said}");
+        let message = refused.body["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("mail.to: invalid email address") && message.contains("octets"),
+            "{message}"
+        );
         let user = json!({"email": to, "password": crate::authentication::PASSWORD});
         rig.as_admin(rig.post("/v1/users", &user)).await.is_problem(400, "email: invalid email address");
     }

@@ -10,13 +10,13 @@ async fn rig() -> Rig {
     Rig::start(ServiceOptions::default().env("BROKER_ORIGINS", LISTED)).await
 }
 
-fn no_cors(reply: &Reply) {
+fn assert_no_cors(reply: &Reply) {
     let cors = reply.headers.keys().find(|name| name.as_str().starts_with("access-control-"));
     assert_eq!(cors, None, "{reply:?}");
 }
 
 #[tokio::test]
-async fn a_listed_origin_may_read_replies_and_errors_and_no_other_may() {
+async fn only_listed_origins_may_read_replies_and_errors() {
     let rig = rig().await;
     for (path, status) in [("/v1/users/me", 401), ("/nowhere", 404), ("/.well-known/jwks.json", 200)] {
         let allowed = reply(rig.get(path).header("origin", LISTED)).await;
@@ -27,14 +27,14 @@ async fn a_listed_origin_may_read_replies_and_errors_and_no_other_may() {
         assert_eq!(exposed, "traceresponse, Retry-After, RateLimit, RateLimit-Policy");
         assert_eq!(allowed.header("vary"), "Origin");
         for other in ["https://evil.example", "null", "http://127.0.0.1:30082", "http://127.0.0.1"] {
-            no_cors(&reply(rig.get(path).header("origin", other)).await);
+            assert_no_cors(&reply(rig.get(path).header("origin", other)).await);
         }
-        no_cors(&reply(rig.get(path)).await);
+        assert_no_cors(&reply(rig.get(path)).await);
     }
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_to_listed_origins_and_kept() {
+async fn answers_preflights_of_listed_origins_to_be_cached() {
     let rig = rig().await;
     let ask = |origin: &str| {
         let request = rig.request(Method::OPTIONS, "/v1/events").header("origin", origin);
@@ -46,12 +46,12 @@ async fn a_preflight_is_answered_to_listed_origins_and_kept() {
     assert!(allowed.header("access-control-allow-methods").contains("DELETE"));
     let other = reply(ask("https://evil.example")).await;
     assert_eq!(other.status, 204);
-    no_cors(&other);
+    assert_no_cors(&other);
     assert_eq!(reply(rig.request(Method::OPTIONS, "/v1/events")).await.status, 405);
 }
 
 #[tokio::test]
-async fn what_another_site_s_page_sends_is_refused() {
+async fn refuses_requests_forged_by_other_sites() {
     let rig = rig().await;
     let body = r#"{"action":"log","log":{"name":"forged","data":""}}"#;
     let form = |request: RequestBuilder| request.header("content-type", "text/plain").body(body);
@@ -70,7 +70,7 @@ async fn what_another_site_s_page_sends_is_refused() {
     assert!(rig.entries.lock().unwrap().is_empty());
     assert!(rig.authentication.sign_outs.lock().unwrap().is_empty());
 
-    // The console's own page, a page of the broker's own origin, and what is no browser.
+    // The console's page, a page of the broker's own origin, and a client that is not a browser.
     assert_eq!(reply(cross(logout()).header("origin", LISTED)).await.status, 202);
     assert_eq!(reply(logout().header("sec-fetch-site", "same-origin")).await.status, 202);
     assert_eq!(reply(logout().header("origin", rig.broker.http_url())).await.status, 202);
@@ -79,7 +79,7 @@ async fn what_another_site_s_page_sends_is_refused() {
 }
 
 #[tokio::test]
-async fn every_reply_has_the_headers_that_keep_browsers_safe() {
+async fn every_reply_has_the_security_headers() {
     let rig = rig().await;
     for path in ["/ping", "/nowhere", "/v1/users/me", "/v1/openapi.json"] {
         let reply = reply(rig.get(path)).await;

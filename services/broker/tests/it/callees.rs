@@ -1,4 +1,4 @@
-//! What `/status` says of those that the broker calls.
+//! Callees in `/status`.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use weft_runtime::metrics::Metrics;
 
 use crate::logger::Logger;
 
-/// Only a bound: each step ends as soon as its condition holds.
-const WITHIN: Duration = Duration::from_secs(60);
+/// Upper bound: each step ends as soon as its condition holds.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn status_becomes(broker: &Service, callee: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let url = format!("{}/status", broker.admin_url());
@@ -26,7 +26,7 @@ async fn status_becomes(broker: &Service, callee: &str, holds: impl Fn(&Value) -
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(WITHIN, seen).await.expect("/status did not change")
+    tokio::time::timeout(TIMEOUT, seen).await.expect("/status did not change")
 }
 
 fn usable(status: &Value) -> bool {
@@ -34,7 +34,7 @@ fn usable(status: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn the_first_call_succeeds_once_status_says_that_it_gets_through() {
+async fn the_first_call_succeeds_once_status_reports_the_logger_reachable() {
     let state = StateDir::temporary().unwrap();
     let logger = format!("127.0.0.1:{}", free_port().unwrap());
     let rabbitmq = free_port().unwrap();
@@ -65,14 +65,14 @@ async fn the_first_call_succeeds_once_status_says_that_it_gets_through() {
 }
 
 #[tokio::test]
-async fn the_first_event_is_taken_once_status_says_that_rabbitmq_is_reached() {
+async fn the_first_event_is_accepted_once_status_reports_rabbitmq_reachable() {
     let state = StateDir::temporary().unwrap();
     let rabbitmq = RabbitMq::start(&state.folder("rabbitmq").unwrap()).await.unwrap();
-    let nobody = free_port().unwrap();
+    let unused = free_port().unwrap();
     let options = ServiceOptions::default()
         .env("BROKER_OPEN_ACTIONS", "log,event")
         .env("AMQP_URI", rabbitmq.uri())
-        .env("WEFT_MESH_ADDRESSES", format!("logger=127.0.0.1:{nobody},authentication=127.0.0.1:{nobody}"));
+        .env("WEFT_MESH_ADDRESSES", format!("logger=127.0.0.1:{unused},authentication=127.0.0.1:{unused}"));
     let broker = Service::start("broker", state.path(), options).await.unwrap();
     status_becomes(&broker, "rabbitmq", usable).await;
     let event = json!({"action": "event", "event": {"name": "x", "data": ""}});

@@ -11,10 +11,10 @@ use crate::letters::Letters;
 use crate::rig::{Rig, reply};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-/// AMQP's encoding of no properties at all.
+/// AMQP encoding of an empty property list.
 const NO_PROPERTIES: [u8; 2] = [0, 0];
 
-/// Adds a letter to those of a service, and returns its id.
+/// Adds a dead letter to a fake service, and returns its id.
 fn add(letters: &Letters, queue: &str, kind: &str, body: &[u8]) -> String {
     let id = Uuid::new_v4().to_string();
     let letter = Letter {
@@ -46,7 +46,7 @@ async fn items(rig: &Rig, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_recorded() {
+async fn lists_shows_replays_and_discards_dead_letters_with_audit_records() {
     let rig = Rig::with_rabbitmq().await;
     let one = add(&rig.letters, "listener.log", "log.INFO", br#"{"name":"n","data":"d"}"#);
     let two = add(&rig.letters, "listener.log", "log.ERROR", b"\xff");
@@ -67,7 +67,7 @@ async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_record
     assert_eq!((shown.status, &shown.body["data"]), (200, &json!({"name": "n", "data": "d"})));
     assert_eq!(shown.body["trace_id"], TRACE);
     let other = format!("/v1/dead-letters/listener.mail/{one}");
-    rig.as_admin(rig.get(&other)).await.is_problem(404, "no such dead letter");
+    rig.as_admin(rig.get(&other)).await.is_problem(404, "dead letter not found");
 
     let (mut replayed, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
     let replay = rig.as_admin(rig.request(Method::POST, &format!("{}/replay", path(&one)))).await;
@@ -79,8 +79,8 @@ async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_record
     );
     let discard = || rig.request(Method::DELETE, &path(&two));
     assert_eq!(rig.as_admin(discard()).await.status, 204);
-    rig.as_admin(discard()).await.is_problem(404, "no such dead letter");
-    rig.as_admin(rig.get(&path(&one))).await.is_problem(404, "no such dead letter");
+    rig.as_admin(discard()).await.is_problem(404, "dead letter not found");
+    rig.as_admin(rig.get(&path(&one))).await.is_problem(404, "dead letter not found");
     assert!(items(&rig, "").await.is_empty());
 
     assert_eq!(names(&rig), ["dead letter replayed", "dead letter discarded"]);
@@ -92,7 +92,7 @@ async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_record
         assert_eq!(written.attributes[key], value);
     }
 
-    // What a client writes is of another service, whatever its name.
+    // Entries that clients write have another service, whatever their name.
     let forged = json!({"action": "log", "log": {"name": "dead letter discarded", "data": "by nobody"}});
     assert_eq!(rig.as_admin(rig.post("/handle", &forged)).await.status, 202);
     let forged = rig.entries.lock().unwrap().last().unwrap().clone();
@@ -100,7 +100,7 @@ async fn a_dead_letter_is_listed_shown_replayed_and_discarded_and_that_is_record
 }
 
 #[tokio::test]
-async fn letters_are_replayed_and_discarded_by_filter_at_most_100_at_once() {
+async fn replays_and_discards_by_filter_at_most_100_per_call() {
     let rig = Rig::with_rabbitmq().await;
     for n in 0..130 {
         add(
@@ -131,14 +131,14 @@ async fn letters_are_replayed_and_discarded_by_filter_at_most_100_at_once() {
 }
 
 #[tokio::test]
-async fn failed_rows_of_the_outbox_are_those_of_the_queue_outbox() {
+async fn the_queue_outbox_has_the_failed_outbox_rows() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let (one, two) = (add(&rig.outbox, "outbox", "mail", b"{}"), add(&rig.outbox, "outbox", "logger", b"{}"));
     assert!(items(&rig, "").await.is_empty());
     assert_eq!(items(&rig, "?queue=outbox").await.len(), 2);
     let path = |id: &str| format!("/v1/dead-letters/outbox/{id}");
     assert_eq!(rig.as_admin(rig.get(&path(&one))).await.body["data"], json!({}));
-    // Authentication delivers it itself: RabbitMQ is not there.
+    // Authentication delivers the mail itself: this test runs without RabbitMQ.
     let replay = rig.as_admin(rig.request(Method::POST, &format!("{}/replay", path(&one)))).await;
     assert_eq!((replay.status, rig.outbox.replayed.lock().unwrap().clone()), (202, vec![one]));
     assert_eq!(rig.as_admin(rig.request(Method::DELETE, &path(&two))).await.status, 204);
@@ -147,7 +147,7 @@ async fn failed_rows_of_the_outbox_are_those_of_the_queue_outbox() {
 }
 
 #[tokio::test]
-async fn a_letter_whose_event_can_not_be_published_stays() {
+async fn keeps_a_dead_letter_whose_event_is_not_published() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let id = add(&rig.letters, "listener.log", "log.INFO", b"{}");
     let path = format!("/v1/dead-letters/listener.log/{id}");
@@ -157,10 +157,10 @@ async fn a_letter_whose_event_can_not_be_published_stays() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_recorded_is_not_done() {
+async fn does_nothing_without_an_audit_record() {
     let rig = Rig::with_rabbitmq().await;
     let id = add(&rig.outbox, "outbox", "mail", b"{}");
-    rig.take_logger_away().await;
+    rig.stop_logger().await;
     let path = format!("/v1/dead-letters/outbox/{id}");
     rig.as_admin(rig.request(Method::DELETE, &path)).await.is_problem(503, "logger");
     rig.as_admin(rig.request(Method::POST, &format!("{path}/replay"))).await.is_problem(503, "logger");
@@ -168,7 +168,7 @@ async fn what_can_not_be_recorded_is_not_done() {
 }
 
 #[tokio::test]
-async fn dead_letters_need_a_role_and_the_logger_may_be_away() {
+async fn dead_letters_require_a_role_and_a_reachable_logger() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let path = format!("/v1/dead-letters/listener.log/{USER}");
     for request in [
@@ -187,9 +187,9 @@ async fn dead_letters_need_a_role_and_the_logger_may_be_away() {
         refused.is_problem(400, query.split('=').next().unwrap());
     }
     rig.as_admin(rig.get("/v1/dead-letters/other/x")).await.is_problem(400, "invalid queue");
-    rig.as_admin(rig.get("/v1/dead-letters/listener.log/x")).await.is_problem(404, "no such dead letter");
-    rig.take_logger_away().await;
+    rig.as_admin(rig.get("/v1/dead-letters/listener.log/x")).await.is_problem(404, "dead letter not found");
+    rig.stop_logger().await;
     let away = rig.as_admin(rig.get("/v1/dead-letters")).await;
     away.is_problem(503, "can't be reached");
-    assert!(!away.body.to_string().contains("127.0.0.1"), "an address goes out: {away:?}");
+    assert!(!away.body.to_string().contains("127.0.0.1"), "the reply has an address: {away:?}");
 }

@@ -6,7 +6,7 @@ use crate::authentication::token;
 use crate::rig::{Rig, reply};
 
 #[tokio::test]
-async fn the_description_and_the_keys_are_open_to_everybody() {
+async fn the_description_and_the_keys_need_no_sign_in() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let described = reply(rig.get("/v1/openapi.json")).await;
     assert_eq!((described.status, described.header("content-type")), (200, "application/json"));
@@ -16,9 +16,9 @@ async fn the_description_and_the_keys_are_open_to_everybody() {
     assert_eq!(keys.body["keys"][0]["kid"], "key-1");
 }
 
-/// Every route that the description has is answered, and only by its own methods.
+/// Every described route answers its own methods, and 405 to all others.
 #[tokio::test]
-async fn what_is_described_is_there() {
+async fn serves_exactly_the_described_methods() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let described = reply(rig.get("/v1/openapi.json")).await.body;
     for (path, methods) in described["paths"].as_object().unwrap() {
@@ -40,7 +40,7 @@ async fn what_is_described_is_there() {
     }
 }
 
-/// Its whole interface, held against its own description by a tool that knows neither.
+/// Checks the whole API against its description.
 #[tokio::test]
 async fn schemathesis_finds_nothing() {
     let state = StateDir::temporary().unwrap();

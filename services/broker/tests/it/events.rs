@@ -11,18 +11,18 @@ use weft_runtime::metrics::Metrics;
 use crate::authentication::{SESSION, USER, forged};
 use crate::rig::{Rig, reply};
 
-/// Takes every event, and does with it what it is told.
-struct Taking(UnboundedSender<Received>, fn() -> Outcome);
+/// Records every event, and returns this outcome.
+struct Recorder(UnboundedSender<Received>, fn() -> Outcome);
 
 #[tonic::async_trait]
-impl Handler for Taking {
+impl Handler for Recorder {
     async fn handle(&self, event: &Received) -> Outcome {
         let _ = self.0.send(event.clone());
         (self.1)()
     }
 }
 
-/// A consumer in the listener's place.
+/// Starts a consumer in place of the listener.
 pub(crate) fn consume(
     rabbitmq: &RabbitMq,
     queue: Queue,
@@ -33,7 +33,7 @@ pub(crate) fn consume(
     let publisher = Publisher::start(Amqp::parse(&rabbitmq.uri().into()).unwrap(), metrics.clone());
     let options = ConsumerOptions::default();
     let consumers = Consumers::start(publisher, clock::system(), metrics);
-    let consumer = consumers.of(queue, options, Taking(sender, outcome));
+    let consumer = consumers.of(queue, options, Recorder(sender, outcome));
     let shutdown = Shutdown::default();
     tokio::spawn(consumer.run(shutdown.clone()));
     (receiver, shutdown)
@@ -44,7 +44,7 @@ fn mail() -> Value {
 }
 
 #[tokio::test]
-async fn a_mail_is_an_event_of_its_own_type_for_who_is_signed_in() {
+async fn publishes_mails_of_signed_in_users_as_events() {
     let rig = Rig::with_rabbitmq().await;
     let (mut mails, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Mail, || Outcome::Done);
     let action = json!({"action": "mail", "mail": mail()});
@@ -63,7 +63,7 @@ async fn a_mail_is_an_event_of_its_own_type_for_who_is_signed_in() {
 }
 
 #[tokio::test]
-async fn events_are_published_and_each_has_its_result() {
+async fn publishes_batches_with_a_result_for_each_event() {
     let rig = Rig::with_rabbitmq().await;
     let (mut logs, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
     let one = json!({"type": "log.WARNING", "data": {"name": "n", "data": "d"}, "id": SESSION});
@@ -89,7 +89,7 @@ async fn events_are_published_and_each_has_its_result() {
     let (first, repeated) = (rig.as_user(all()).await, rig.as_user(all()).await);
     let accepted = first.body["results"].as_array().unwrap();
     assert!(accepted.len() == 1_000 && accepted.iter().all(|result| result["status"] == "accepted"));
-    assert_eq!(first.body, repeated.body, "a repeat made other ids");
+    assert_eq!(first.body, repeated.body, "a repeat got other ids");
     let more: Vec<Value> = (0..1_001).map(|_| one.clone()).collect();
     rig.as_user(rig.post("/v1/events", &json!(more))).await.is_problem(400, "1001 events");
 }
@@ -101,9 +101,9 @@ async fn a_single_event_that_fails_is_an_error() {
         (json!([]), "0 events"),
         (json!(5), "an object with type and data"),
         (json!({"type": "log.INFO"}), "missing field `data`"),
-        (json!({"type": "x", "data": {}}), "nobody handles"),
+        (json!({"type": "x", "data": {}}), "unknown event type"),
         (json!({"type": "log.INFO", "data": {"name": ""}}), "data.name: the name is empty"),
-        (json!({"type": "log.INFO", "data": {"name": "n"}, "id": "x"}), "field id"),
+        (json!({"type": "log.INFO", "data": {"name": "n"}, "id": "x"}), "id: "),
         (json!({"type": "log.INFO", "data": {"name": "n"}, "id": uuid::Uuid::nil()}), "nil UUID"),
     ] {
         rig.as_user(rig.post("/v1/events", &body)).await.is_problem(400, part);
@@ -117,7 +117,7 @@ async fn a_single_event_that_fails_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_one_caller_operation_and_content() {
+async fn an_idempotency_key_belongs_to_one_caller_operation_and_content() {
     let rig = Rig::with_rabbitmq().await;
     let (mut logs, _logs) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
     let (mut mails, _mails) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Mail, || Outcome::Done);
@@ -127,7 +127,7 @@ async fn a_key_belongs_to_one_caller_operation_and_content() {
     };
     let stored = || rig.entries.lock().unwrap().len();
 
-    // A signed-in caller: the logger compares.
+    // With sign-in, the logger compares the content.
     let first = rig.as_user(log("/handle", "first")).await;
     let again = rig.as_user(log("/handle", "first")).await;
     assert_eq!((first.status, &first.body, stored()), (202, &again.body, 1));
@@ -144,15 +144,15 @@ async fn a_key_belongs_to_one_caller_operation_and_content() {
             "{refused:?}"
         );
     }
-    // Nobody: other content is another entry.
+    // Without sign-in, other content is another entry.
     for (data, count) in [("first", 2), ("first", 2), ("second", 3)] {
         assert_eq!((reply(log("/handle", data)).await.status, stored()), (202, count), "{data}");
     }
     let refused =
         reply(log("/handle", "first").bearer_auth(forged(1, |_, claims| claims["exp"] = json!(1)))).await;
-    assert_eq!(refused.status, 401, "a token that comes with it is checked: {refused:?}");
+    assert_eq!(refused.status, 401, "a token sent with an open action is checked: {refused:?}");
 
-    // Events and mails: other content, another event.
+    // Events and mails: other content is another event.
     let event = |data: &str| {
         let body = json!({"action": "event", "event": {"name": "n", "data": data}});
         rig.post("/handle", &body).header("idempotency-key", "order-17")
@@ -182,7 +182,7 @@ async fn a_key_belongs_to_one_caller_operation_and_content() {
 }
 
 #[tokio::test]
-async fn one_id_twice_in_a_batch_is_the_same_event_or_a_conflict() {
+async fn a_repeated_id_in_a_batch_is_the_same_event_or_a_conflict() {
     let rig = Rig::with_rabbitmq().await;
     let (mut logs, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
     let item = |data: &str| json!({"type": "log.INFO", "data": {"name": "n", "data": data}, "id": SESSION});
@@ -203,12 +203,13 @@ async fn one_id_twice_in_a_batch_is_the_same_event_or_a_conflict() {
     assert_eq!((&results[0], results[0]["id"].as_str()), (&results[2], Some(SESSION)));
     let mut published = [logs.recv().await.unwrap(), logs.recv().await.unwrap()].map(|event| event.id);
     published.sort_unstable();
-    let mut told = [&results[0], &results[4]].map(|result| result["event_id"].as_str().unwrap().to_owned());
-    told.sort_unstable();
-    assert_eq!(published, told);
+    let mut returned =
+        [&results[0], &results[4]].map(|result| result["event_id"].as_str().unwrap().to_owned());
+    returned.sort_unstable();
+    assert_eq!(published, returned);
 
-    // In another request, other content under the same id is another event, and the same content the same.
-    let mut ids = std::collections::BTreeSet::from(told);
+    // In another request, the same id with other content is another event, and with the same content the same event.
+    let mut ids = std::collections::BTreeSet::from(returned);
     for (data, new) in [("first", false), ("second", true), ("second", false)] {
         let sent = rig.as_user(rig.post("/v1/events", &json!([item(data)]))).await;
         let id = logs.recv().await.unwrap().id;
@@ -228,7 +229,7 @@ fn actions() -> [(&'static str, Value); 4] {
 }
 
 #[tokio::test]
-async fn closed_actions_need_a_signed_in_user() {
+async fn closed_actions_require_sign_in() {
     let options =
         ServiceOptions::default().env("BROKER_OPEN_ACTIONS", "").env("BROKER_PUBLISH_TIMEOUT", "200ms");
     let rig = Rig::start(options).await;
@@ -237,7 +238,7 @@ async fn closed_actions_need_a_signed_in_user() {
         assert_eq!((refused.status, &refused.body["error"]), (401, &json!(true)), "{path} {body}");
     }
     assert!(rig.entries.lock().unwrap().is_empty());
-    // RabbitMQ is away: what is published answers 503.
+    // RabbitMQ is not running: actions that publish answer 503.
     for ((path, body), status) in actions().into_iter().zip([202, 202, 503, 503]) {
         assert_eq!(rig.as_user(rig.post(path, &body)).await.status, status, "{path} {body}");
     }

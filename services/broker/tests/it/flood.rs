@@ -1,4 +1,4 @@
-//! Clients that hold connections and bodies, and what others notice of it.
+//! Clients that hold connections and bodies must not affect others.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -15,10 +15,10 @@ use crate::rig::Rig;
 
 const MIB: usize = 1 << 20;
 
-/// Each connection is an open file of this process, too.
+/// Raises the limit on open files: each connection is one of this process, too.
 fn allow_many_files() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let (_, max) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, max, max).unwrap();
 }
 
 async fn connect(rig: &Rig, source: [u8; 4]) -> TcpStream {
@@ -28,7 +28,7 @@ async fn connect(rig: &Rig, source: [u8; 4]) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// Announces a body of 1 MiB and sends this much of it; nothing when the broker has ended the connection meanwhile.
+/// Announces a body of 1 MiB and sends this many bytes of it. `None` if the broker has closed the connection in the meantime.
 async fn hold(rig: &Rig, source: [u8; 4], bytes: usize) -> Option<TcpStream> {
     let mut stream = connect(rig, source).await;
     let head = format!("POST /handle HTTP/1.1\r\nhost: broker\r\ncontent-length: {MIB}\r\n\r\n");
@@ -37,7 +37,7 @@ async fn hold(rig: &Rig, source: [u8; 4], bytes: usize) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// The status with which the broker has answered; nothing while it waits for the body.
+/// The status of the broker's reply; `None` while the broker waits for the body.
 fn answered(stream: &TcpStream) -> Option<String> {
     let mut start = [0; 12];
     match stream.try_read(&mut start) {
@@ -46,7 +46,7 @@ fn answered(stream: &TcpStream) -> Option<String> {
     }
 }
 
-/// Log calls from addresses that hold nothing.
+/// Checks that log calls from other addresses succeed.
 async fn others_succeed(rig: &Rig) {
     for number in 1..=20 {
         let client = reqwest::Client::builder().no_proxy().local_address(IpAddr::from([127, 0, 2, number]));
@@ -57,7 +57,7 @@ async fn others_succeed(rig: &Rig) {
     }
 }
 
-/// The most memory that the broker ever had.
+/// Peak memory of the broker.
 fn peak_mib(rig: &Rig) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", rig.broker.pid().unwrap())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -65,13 +65,13 @@ fn peak_mib(rig: &Rig) -> usize {
 }
 
 #[tokio::test]
-async fn two_thousand_connections_that_hold_bodies_stop_nobody_else() {
+async fn two_thousand_held_bodies_do_not_affect_others() {
     allow_many_files();
     let rig = Rig::start(ServiceOptions::default()).await;
     let sources = (0..2_000_u32).map(|number| [127, 0, 1, (number % 20) as u8 + 1]);
     let held = join_all(sources.map(|source| hold(&rig, source, 8 << 10))).await;
     others_succeed(&rig).await;
-    // On a slow machine the first ones may have been held for their whole time: that is 408. None was refused.
+    // On a slow machine the first ones may have been held until their timeout (408). None may be refused.
     let answers = held.iter().map(|stream| stream.as_ref().map(answered));
     let was_held = |answer: &Option<Option<String>>| {
         answer.as_ref().is_some_and(|answer| answer.as_ref().is_none_or(|status| status == "408"))
@@ -82,10 +82,10 @@ async fn two_thousand_connections_that_hold_bodies_stop_nobody_else() {
 }
 
 #[tokio::test]
-async fn bodies_one_byte_short_take_no_more_memory_than_they_may() {
+async fn bodies_one_byte_short_do_not_exceed_the_memory_bound() {
     allow_many_files();
     let rig = Rig::start(ServiceOptions::default()).await;
-    // From a few addresses, so that only what they share bounds them.
+    // From a few addresses only, so that the bound in total applies.
     let sources = (0..700_u32).map(|number| [127, 0, 1, (number % 7) as u8 + 1]);
     let held = join_all(sources.map(|source| hold(&rig, source, MIB - 1))).await;
     others_succeed(&rig).await;
@@ -98,7 +98,7 @@ async fn bodies_one_byte_short_take_no_more_memory_than_they_may() {
 }
 
 #[tokio::test]
-async fn an_address_that_holds_too_much_is_told_so_early() {
+async fn an_address_beyond_its_bound_gets_an_early_429() {
     let rig = Rig::start(ServiceOptions::default().env("BROKER_BYTES_IN_FLIGHT_PER_ADDRESS", "100000")).await;
     let url = format!("{}/handle", rig.broker.http_url());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

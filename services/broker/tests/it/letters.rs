@@ -1,4 +1,4 @@
-//! The dead letters of the logger and of authentication, as far as the broker sees them.
+//! A fake of the dead letter service of the logger and of authentication.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,13 +9,13 @@ use weft_proto::weft::deadletter::v1::dead_letter_service_server::{
 };
 use weft_proto::weft::deadletter::v1::*;
 
-/// Letters in memory, in the order in which they were added. Clones are one.
+/// Dead letters in memory, in the order in which they were added. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Letters {
     pub(crate) all: Arc<Mutex<Vec<(Letter, Content)>>>,
-    /// Ids of what was replayed, in order.
+    /// Ids of replayed dead letters, in order.
     pub(crate) replayed: Arc<Mutex<Vec<String>>>,
-    /// As authentication does, it delivers a letter itself.
+    /// Delivers replayed dead letters itself, as authentication does.
     delivers: bool,
 }
 
@@ -31,7 +31,7 @@ impl Letters {
     fn find(&self, id: &str) -> Result<(Letter, Content), Status> {
         let all = self.all.lock().unwrap();
         let found = all.iter().find(|(letter, _)| letter.id == id).cloned();
-        found.ok_or_else(|| Status::not_found("none of this id"))
+        found.ok_or_else(|| Status::not_found("dead letter not found"))
     }
 }
 
@@ -51,7 +51,7 @@ impl DeadLetterService for Letters {
         let ListRequest { filter, limit, cursor } = request.into_inner();
         let Filter { queue, r#type, reason, .. } = filter.unwrap();
         if !cursor.is_empty() && cursor != "1" {
-            return Err(Status::invalid_argument("cursor: it is wrong"));
+            return Err(Status::invalid_argument("cursor: invalid value"));
         }
         if r#type.chars().count() > 256 || reason.chars().count() > 256 {
             return Err(Status::invalid_argument("type or reason is too long"));

@@ -8,7 +8,7 @@ async fn from(rig: &Rig, address: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn an_address_has_a_burst_and_is_then_told_when_to_come_back() {
+async fn refuses_requests_beyond_the_burst_and_says_how_long_to_wait() {
     let options = ServiceOptions::default()
         .env("BROKER_REQUESTS_PER_SECOND", "1")
         .env("BROKER_REQUESTS_BURST", "3")
@@ -17,7 +17,7 @@ async fn an_address_has_a_burst_and_is_then_told_when_to_come_back() {
     let first = from(&rig, "198.51.100.1").await;
     assert_eq!((first.status, first.header("ratelimit-policy")), (404, "\"requests\";q=3;w=3"));
     assert_eq!(first.header("ratelimit"), "\"requests\";r=2;t=1");
-    // Faster than one a second, so that one of these is too many.
+    // These requests are faster than one a second, so one of them is refused.
     let mut last = first;
     for _ in 0..20 {
         last = from(&rig, "198.51.100.1").await;
@@ -28,14 +28,14 @@ async fn an_address_has_a_burst_and_is_then_told_when_to_come_back() {
     assert_eq!((last.status, last.header("retry-after")), (429, "1"));
     assert!(last.header("ratelimit").starts_with("\"requests\";r=0;"), "{last:?}");
     assert_eq!(last.body["error"], true);
-    // Others go on, and so does the cheapest of all.
+    // Other addresses and `/ping` are not limited.
     assert_eq!(from(&rig, "198.51.100.2").await.status, 404);
     let ping = reply(rig.get("/ping").header("x-forwarded-for", "198.51.100.1")).await;
     assert_eq!((ping.status, ping.header("ratelimit")), (200, ""));
 }
 
 #[tokio::test]
-async fn a_client_can_not_choose_its_address() {
+async fn ignores_forwarded_addresses_from_untrusted_clients() {
     let options =
         ServiceOptions::default().env("BROKER_REQUESTS_PER_SECOND", "1").env("BROKER_REQUESTS_BURST", "3");
     let rig = Rig::start(options).await;
@@ -47,7 +47,7 @@ async fn a_client_can_not_choose_its_address() {
 }
 
 #[tokio::test]
-async fn options_count_and_preflights_do_not() {
+async fn options_requests_count_but_preflights_do_not() {
     let options =
         ServiceOptions::default().env("BROKER_REQUESTS_PER_SECOND", "1").env("BROKER_REQUESTS_BURST", "3");
     let rig = Rig::start(options).await;

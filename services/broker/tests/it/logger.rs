@@ -1,4 +1,4 @@
-//! The logger, as far as the broker sees it.
+//! A fake of the logger.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,14 +8,14 @@ use weft_proto::weft::log::v1::{
     Entry, QueryRequest, QueryResponse, WriteManyRequest, WriteManyResponse, WriteRequest, WriteResponse,
 };
 
-/// An entry of this name is kept, and its write never answered.
+/// An entry with this name is stored, but its write is never answered.
 pub(crate) const HANGS: &str = "hangs";
 /// The text of a search that never ends.
 pub(crate) const SEARCH_HANGS: &str = "search-that-never-ends";
-/// The text of a search for which the logger has no room.
-pub(crate) const SEARCH_BUSY: &str = "search-without-room";
+/// The text of a search that is refused because too many are running.
+pub(crate) const SEARCH_BUSY: &str = "search-refused";
 
-/// Keeps what is written.
+/// Stores entries in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logger(pub(crate) Arc<Mutex<Vec<Entry>>>);
 
@@ -63,15 +63,15 @@ impl LogService for Logger {
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryResponse>, Status> {
         let filter = request.into_inner();
-        let wrong = |field: &str| Err(Status::invalid_argument(format!("{field} is wrong")));
+        let invalid = |field: &str| Err(Status::invalid_argument(format!("{field}: invalid value")));
         if !filter.trace_id.is_empty() && filter.trace_id.len() != 32 {
-            return wrong("trace_id");
+            return invalid("trace_id");
         }
         if filter.text.chars().count() > 256 {
-            return wrong("text");
+            return invalid("text");
         }
         if filter.service.chars().count() > 128 {
-            return wrong("service");
+            return invalid("service");
         }
         match filter.text.as_str() {
             SEARCH_HANGS => return std::future::pending().await,

@@ -1,7 +1,7 @@
-//! The broker as a process, with authentication and the logger served by the tests and a real RabbitMQ. What it does with the
-//! real services is in `e2e/`.
+//! Runs the broker as a process, with fakes of authentication and the logger in the test process, and a real RabbitMQ. Tests with the real
+//! services are in `e2e/`.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod alone;
 mod authentication;

@@ -6,10 +6,10 @@ use crate::authentication::{EMAIL, PASSWORD, RESET_TOKEN, USER};
 use crate::logger::{SEARCH_BUSY, SEARCH_HANGS};
 use crate::rig::{Rig, reply};
 
-const NOBODY: &str = "0191d4b0-7d2a-7c3e-8f00-00000000000f";
+const UNKNOWN_USER: &str = "0191d4b0-7d2a-7c3e-8f00-00000000000f";
 
 #[tokio::test]
-async fn admins_and_nobody_else_manage_users() {
+async fn only_admins_manage_users() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let new = json!({"email": "bob@example.com", "first_name": "Bob", "last_name": "B", "password": PASSWORD, "role": "user"});
     let deactivate = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/deactivate"));
@@ -31,12 +31,12 @@ async fn admins_and_nobody_else_manage_users() {
     rig.as_admin(rig.post("/v1/users", &taken)).await.is_problem(409, "another user");
     let gone = rig.as_admin(deactivate(USER)).await;
     assert_eq!((gone.status, &gone.body["active"]), (200, &json!(false)));
-    rig.as_admin(deactivate(NOBODY)).await.is_problem(404, "no such user");
-    rig.as_admin(deactivate("x")).await.is_problem(400, "no UUID");
+    rig.as_admin(deactivate(UNKNOWN_USER)).await.is_problem(404, "user not found");
+    rig.as_admin(deactivate("x")).await.is_problem(400, "expected a UUID");
 }
 
 #[tokio::test]
-async fn an_admin_changes_reactivates_and_deletes_users() {
+async fn admins_change_reactivate_and_delete_users() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let path = |id: &str| format!("/v1/users/{id}");
     let patch = |id: &str, body: &Value| rig.request(Method::PATCH, &path(id)).json(body);
@@ -60,15 +60,15 @@ async fn an_admin_changes_reactivates_and_deletes_users() {
     let bob = rig.as_admin(rig.post("/v1/users", &new)).await.body["id"].as_str().unwrap().to_owned();
     assert_eq!(rig.as_admin(delete(&bob)).await.status, 204);
     for request in [delete(&bob), patch(&bob, &change), reactivate(&bob)] {
-        rig.as_admin(request).await.is_problem(404, "no such user");
+        rig.as_admin(request).await.is_problem(404, "user not found");
     }
     for request in [delete("x"), patch("x", &change), reactivate("x")] {
-        rig.as_admin(request).await.is_problem(400, "no UUID");
+        rig.as_admin(request).await.is_problem(400, "expected a UUID");
     }
 }
 
 #[tokio::test]
-async fn a_user_that_can_not_be_is_refused_with_the_field() {
+async fn rejects_an_invalid_user_and_names_the_field() {
     let rig = Rig::start(ServiceOptions::default()).await;
     for (field, value) in [
         ("email", json!("a@b.c\r\nBcc: x@y.z")),
@@ -92,7 +92,7 @@ async fn a_user_that_can_not_be_is_refused_with_the_field() {
 }
 
 #[tokio::test]
-async fn a_password_is_changed_by_who_knows_it() {
+async fn changing_a_password_requires_the_current_one() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let change = |current: &str, new: &str| {
         rig.post("/v1/users/me/password", &json!({"current_password": current, "new_password": new}))
@@ -103,12 +103,12 @@ async fn a_password_is_changed_by_who_knows_it() {
     rig.as_user(change(PASSWORD, "short"))
         .await
         .is_problem(400, "new_password: the password has fewer than 15");
-    rig.as_user(change("", new)).await.is_problem(400, "current_password is empty");
+    rig.as_user(change("", new)).await.is_problem(400, "current_password: the password is empty");
     reply(change(PASSWORD, new)).await.is_problem(401, "sign in first");
 }
 
 #[tokio::test]
-async fn a_slow_search_is_504_and_one_without_room_is_429() {
+async fn a_slow_search_is_504_and_a_refused_one_429() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let search = |text: &str| rig.as_viewer(rig.get(&format!("/v1/logs?text={text}")));
     search(SEARCH_HANGS).await.is_problem(504, "narrow it by time");
@@ -120,7 +120,7 @@ async fn a_slow_search_is_504_and_one_without_room_is_429() {
 }
 
 #[tokio::test]
-async fn logs_are_for_viewers_and_searched_by_the_logger() {
+async fn viewers_search_the_logs() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let log = json!({"action": "log", "log": {"name": "n", "data": "d"}});
     assert_eq!(reply(rig.post("/handle", &log)).await.status, 202);
@@ -130,12 +130,12 @@ async fn logs_are_for_viewers_and_searched_by_the_logger() {
     assert_eq!(page.header("cache-control"), "no-store");
     assert_eq!(page.body["default_from"], json!(null));
     rig.as_viewer(rig.get("/v1/logs?trace_id=x")).await.is_problem(400, "trace_id");
-    rig.take_logger_away().await;
+    rig.stop_logger().await;
     rig.as_viewer(rig.get("/v1/logs")).await.is_problem(503, "logger");
 }
 
 #[tokio::test]
-async fn anybody_asks_for_a_reset_mail_and_sets_a_password_by_its_link() {
+async fn resets_a_forgotten_password_by_mail() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let forgot = |email: &str| reply(rig.post("/v1/password/forgot", &json!({ "email": email })));
     for email in [EMAIL, "nobody@example.com"] {
@@ -146,7 +146,7 @@ async fn anybody_asks_for_a_reset_mail_and_sets_a_password_by_its_link() {
     assert_eq!(asked.iter().map(|asked| &*asked.email).collect::<Vec<_>>(), [EMAIL, "nobody@example.com"]);
     assert!(asked.iter().all(|asked| asked.client_address == "127.0.0.1"));
     forgot("limited@example.com").await.is_problem(429, "too many attempts");
-    forgot("").await.is_problem(400, "email is empty");
+    forgot("").await.is_problem(400, "email: the email address is empty");
 
     let set = |token: &str, password: &str| {
         reply(rig.post("/v1/password/reset", &json!({ "token": token, "new_password": password })))
@@ -154,14 +154,14 @@ async fn anybody_asks_for_a_reset_mail_and_sets_a_password_by_its_link() {
     assert_eq!(set(RESET_TOKEN, PASSWORD).await.status, 204);
     set("another", PASSWORD).await.is_problem(404, "not valid");
     set("", PASSWORD).await.is_problem(400, "token: ");
-    set(RESET_TOKEN, "short").await.is_problem(400, "new_password has fewer than 15");
+    set(RESET_TOKEN, "short").await.is_problem(400, "new_password: the password has fewer than 15");
     let log = std::fs::read_to_string(rig.broker.log_file()).unwrap();
     assert!(!log.contains(RESET_TOKEN), "{log}");
 
     let start = |id: &str| rig.request(Method::POST, &format!("/v1/users/{id}/password-reset"));
     assert_eq!(rig.as_admin(start(USER)).await.status, 202);
     rig.as_viewer(start(USER)).await.is_problem(403, "needs the role admin");
-    rig.as_admin(start(NOBODY)).await.is_problem(404, "no such user");
-    rig.take_authentication_away().await;
+    rig.as_admin(start(UNKNOWN_USER)).await.is_problem(404, "user not found");
+    rig.stop_authentication().await;
     forgot(EMAIL).await.is_problem(503, "authentication");
 }

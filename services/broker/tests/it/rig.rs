@@ -1,4 +1,4 @@
-//! A broker and what stands behind it, ended in this order.
+//! A broker with fakes of its services. Fields are dropped in this order.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,13 +26,13 @@ pub(crate) struct Rig {
     /// The dead letters of the logger, and those of authentication's outbox.
     pub(crate) letters: Letters,
     pub(crate) outbox: Letters,
-    authentication_away: Shutdown,
-    logger_away: Shutdown,
+    authentication_shutdown: Shutdown,
+    logger_shutdown: Shutdown,
     http: Client,
     _state: StateDir,
 }
 
-/// A reply, read to its end.
+/// A reply with its whole body.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -41,7 +41,7 @@ pub(crate) struct Reply {
 }
 
 impl Rig {
-    /// Without RabbitMQ, for what does not need it.
+    /// Starts without RabbitMQ.
     pub(crate) async fn start(options: ServiceOptions) -> Self {
         Self::with(options, false).await
     }
@@ -59,26 +59,26 @@ impl Rig {
         let authentication = Authentication::default();
         authentication.0.seeds.lock().unwrap().push(1);
         let logger = Logger::default();
-        let (authentication_away, logger_away) = (Shutdown::default(), Shutdown::default());
-        let server = |away: &Shutdown| Server::new(&Metrics::default(), away.clone());
+        let (authentication_shutdown, logger_shutdown) = (Shutdown::default(), Shutdown::default());
+        let server = |shutdown: &Shutdown| Server::new(&Metrics::default(), shutdown.clone());
         let (letters, outbox) = (Letters::default(), Letters::delivering());
-        let of_authentication = server(&authentication_away)
+        let of_authentication = server(&authentication_shutdown)
             .serving(AuthServiceServer::new(authentication.clone()))
             .serving(outbox.server());
         let of_logger =
-            server(&logger_away).serving(LogServiceServer::new(logger.clone())).serving(letters.server());
+            server(&logger_shutdown).serving(LogServiceServer::new(logger.clone())).serving(letters.server());
         let (auth_address, log_address) = (serve(of_authentication).await, serve(of_logger).await);
         let rabbitmq = match rabbitmq {
             true => Some(RabbitMq::start(&state.folder("rabbitmq").unwrap()).await.unwrap()),
             false => None,
         };
-        let nobody = format!("amqp://u:p@127.0.0.1:{}/%2f", free_port().unwrap());
+        let unused = format!("amqp://u:p@127.0.0.1:{}/%2f", free_port().unwrap());
         let mut all = ServiceOptions::default()
-            .env("AMQP_URI", rabbitmq.as_ref().map_or(nobody.as_str(), RabbitMq::uri))
+            .env("AMQP_URI", rabbitmq.as_ref().map_or(unused.as_str(), RabbitMq::uri))
             .env("WEFT_MESH_ADDRESSES", format!("logger={log_address},authentication={auth_address}"))
             .env("BROKER_TOKEN_ISSUER", ISSUER)
             .env("BROKER_OPEN_ACTIONS", "log,event")
-            // A busy machine is not a service that is away.
+            // On a busy machine, slow services must not count as unavailable.
             .env("WEFT_MESH_TIMEOUT", "20s")
             .env("BROKER_REQUESTS_PER_SECOND", "0");
         all.env.extend(options.env);
@@ -92,30 +92,30 @@ impl Rig {
             entries,
             letters,
             outbox,
-            authentication_away,
-            logger_away,
+            authentication_shutdown,
+            logger_shutdown,
             http,
             _state: state,
         }
     }
 
-    /// Takes authentication away, before or after the broker has connected to it.
-    pub(crate) async fn take_authentication_away(&self) {
-        self.authentication_away.cut_now();
+    /// Stops authentication, whether or not the broker has connected to it.
+    pub(crate) async fn stop_authentication(&self) {
+        self.authentication_shutdown.cut_now();
         self.until_503("/v1/sessions").await;
     }
 
-    /// Takes the logger away.
-    pub(crate) async fn take_logger_away(&self) {
-        self.logger_away.cut_now();
+    /// Stops the logger.
+    pub(crate) async fn stop_logger(&self) {
+        self.logger_shutdown.cut_now();
         self.until_503("/v1/logs").await;
     }
 
-    /// A call may still be answered on its way out.
+    /// Waits until this path answers 503: the stopping service may still answer some calls.
     async fn until_503(&self, path: &str) {
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
         while self.as_viewer(self.get(path)).await.status != 503 {
-            assert!(tokio::time::Instant::now() < until, "{path} goes on");
+            assert!(tokio::time::Instant::now() < until, "{path} is still answered");
         }
     }
 
@@ -155,7 +155,7 @@ pub(crate) async fn reply(request: RequestBuilder) -> Reply {
     let response: Response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let traced = headers.contains_key("traceresponse") || (response.url().path() == "/ping" && status == 200);
-    assert!(traced, "{status} without its trace");
+    assert!(traced, "a reply with status {status} has no trace id");
     let bytes = response.bytes().await.unwrap();
     Reply { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }
 }
@@ -165,7 +165,7 @@ impl Reply {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Checks that it is a problem of this status whose detail has this part.
+    /// Checks that the reply is a problem with this status, and with this part in its detail.
     pub(crate) fn is_problem(&self, status: u16, part: &str) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");

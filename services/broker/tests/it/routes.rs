@@ -1,4 +1,4 @@
-//! Routes to services of the user's, with a real HTTP server behind the broker.
+//! Routes to the user's own services, with a real HTTP server behind the broker.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,17 +24,17 @@ use weft_mesh::caller::Role;
 use crate::authentication::{SESSION, USER, forged, token};
 use crate::rig::{Rig, reply};
 
-/// Tells what it was sent.
+/// Answers with the request as it arrived.
 async fn echo(request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let headers: Vec<_> =
         parts.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-    let told = json!({
+    let request = json!({
         "method": parts.method.as_str(), "uri": parts.uri.to_string(), "headers": headers,
         "body": String::from_utf8_lossy(&body),
     });
-    let mut response = (StatusCode::CREATED, Json(told)).into_response();
+    let mut response = (StatusCode::CREATED, Json(request)).into_response();
     for cookie in ["weft-session.tests.one=mine; Path=/", "basket=3"] {
         response.headers_mut().append(SET_COOKIE, cookie.parse().unwrap());
     }
@@ -46,7 +46,7 @@ async fn echo(request: Request) -> Response {
     response
 }
 
-/// Counts the bytes of a body as they come.
+/// Counts the bytes of a body as they arrive.
 async fn count(body: Body) -> String {
     let mut parts = body.into_data_stream();
     let mut bytes = 0;
@@ -56,7 +56,7 @@ async fn count(body: Body) -> String {
     bytes.to_string()
 }
 
-async fn silent_in_the_middle() -> Body {
+async fn hangs_in_the_middle() -> Body {
     let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"first"))]);
     Body::from_stream(first.chain(stream::pending()))
 }
@@ -65,7 +65,7 @@ async fn upstream() -> SocketAddr {
     let router = Router::new()
         .route("/shop/count", post(count))
         .route("/shop/never", any(async || std::future::pending::<()>().await))
-        .route("/shop/silent", any(silent_in_the_middle))
+        .route("/shop/silent", any(hangs_in_the_middle))
         .fallback(echo);
     serve(router).await
 }
@@ -84,13 +84,13 @@ async fn rig(more: ServiceOptions) -> Rig {
     Rig::start(options).await
 }
 
-fn told<'a>(body: &'a Value, name: &str) -> Vec<&'a str> {
+fn received<'a>(body: &'a Value, name: &str) -> Vec<&'a str> {
     let headers = body["headers"].as_array().unwrap().iter();
     headers.filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().unwrap()).collect()
 }
 
 #[tokio::test]
-async fn a_request_under_the_prefix_arrives_as_it_was_sent_and_its_reply_comes_back() {
+async fn forwards_requests_and_replies_unchanged() {
     let rig = rig(ServiceOptions::default()).await;
     for (method, path) in [
         (Method::PUT, "/shop"),
@@ -103,13 +103,16 @@ async fn a_request_under_the_prefix_arrives_as_it_was_sent_and_its_reply_comes_b
         let got = reply(sent).await;
         assert_eq!((got.status, &got.body["uri"]), (201, &json!(path)), "{got:?}");
         assert_eq!(got.body["method"], method.as_str());
-        assert_eq!((&got.body["body"], told(&got.body, "content-type")), (&json!(body), vec!["text/x-own"]));
-        assert_eq!(told(&got.body, "transfer-encoding"), [""; 0], "a length is not lost on the way");
+        assert_eq!(
+            (&got.body["body"], received(&got.body, "content-type")),
+            (&json!(body), vec!["text/x-own"])
+        );
+        assert_eq!(received(&got.body, "transfer-encoding"), [""; 0], "the content length is kept");
     }
 }
 
 #[tokio::test]
-async fn the_prefix_is_one_of_whole_segments() {
+async fn prefixes_match_whole_segments() {
     let rig = rig(ServiceOptions::default()).await;
     for path in ["/shopping", "/shop-2/orders", "/sho", "/Shop", "/x/shop"] {
         assert_eq!(reply(rig.get(path)).await.status, 404, "{path}");
@@ -118,7 +121,7 @@ async fn the_prefix_is_one_of_whole_segments() {
 }
 
 #[tokio::test]
-async fn headers_are_the_message_s_alone_and_say_who_calls() {
+async fn filters_headers_and_adds_those_about_the_client() {
     let rig = rig(ServiceOptions::default()).await;
     let asked = rig
         .get("/shop/x")
@@ -134,28 +137,32 @@ async fn headers_are_the_message_s_alone_and_say_who_calls() {
         .header("authorization", "Basic b3du");
     let got = reply(asked).await;
     for gone in ["weft-user-id", "weft_user_id", "x_forwarded_for", "x-hop", "baggage"] {
-        assert_eq!(told(&got.body, gone), [""; 0], "{gone}");
+        assert_eq!(received(&got.body, gone), [""; 0], "{gone}");
     }
-    assert_eq!(told(&got.body, "authorization"), ["Basic b3du"], "what is not ours goes on");
-    assert_eq!(told(&got.body, "cookie"), ["a=1"]);
-    assert_eq!(told(&got.body, "x-forwarded-for"), ["127.0.0.1"]);
-    assert_eq!(told(&got.body, "x-forwarded-proto"), ["http"]);
+    assert_eq!(
+        received(&got.body, "authorization"),
+        ["Basic b3du"],
+        "credentials of other schemes are forwarded"
+    );
+    assert_eq!(received(&got.body, "cookie"), ["a=1"]);
+    assert_eq!(received(&got.body, "x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(received(&got.body, "x-forwarded-proto"), ["http"]);
     let host = rig.broker.http_url().replace("http://", "");
-    assert_eq!(told(&got.body, "x-forwarded-host"), [host]);
+    assert_eq!(received(&got.body, "x-forwarded-host"), [host]);
     let trace = got.header("traceresponse").split('-').nth(1).unwrap().to_owned();
-    let carried = told(&got.body, "traceparent");
-    assert!(carried.len() == 1 && carried[0].contains(&trace), "{carried:?} is not of {trace}");
+    let carried = received(&got.body, "traceparent");
+    assert!(carried.len() == 1 && carried[0].contains(&trace), "{carried:?} does not have trace {trace}");
 
-    assert_eq!(got.header("set-cookie"), "basket=3", "the session is the broker's");
+    assert_eq!(got.header("set-cookie"), "basket=3", "services can't set the session cookie");
     assert_eq!(got.headers.get_all("set-cookie").iter().count(), 1);
     assert_eq!(got.header("access-control-allow-origin"), "");
     assert_eq!(got.header("x-of-the-hop"), "");
-    assert_eq!(got.header("content-security-policy"), "default-src 'self'", "it knows its own pages");
+    assert_eq!(got.header("content-security-policy"), "default-src 'self'", "the service's own CSP is kept");
     assert_eq!(got.header("x-content-type-options"), "nosniff");
 }
 
 #[tokio::test]
-async fn a_path_that_a_service_may_read_as_another_is_refused() {
+async fn rejects_paths_that_a_service_may_read_as_another_one() {
     let rig = rig(ServiceOptions::default()).await;
     let address = rig.broker.http_url().replace("http://", "");
     for path in ["/shop/../x", "/shop/%2e%2e/x", "/shop/a%2fb", "/shop/a%5cb", "/shop/a\\b", "/shop//x"] {
@@ -171,21 +178,21 @@ async fn a_path_that_a_service_may_read_as_another_is_refused() {
 }
 
 #[tokio::test]
-async fn who_is_signed_in_is_told_and_the_token_stays() {
+async fn identifies_the_caller_to_the_service_without_the_token() {
     let rig = rig(ServiceOptions::default()).await;
     let got = reply(rig.get("/shop/me").bearer_auth(token(Role::Admin))).await;
-    assert_eq!(told(&got.body, "weft-user-id"), [USER]);
-    assert_eq!(told(&got.body, "weft-session-id"), [SESSION]);
-    assert_eq!(told(&got.body, "weft-user-role"), ["admin"]);
-    assert_eq!(told(&got.body, "authorization"), [""; 0]);
+    assert_eq!(received(&got.body, "weft-user-id"), [USER]);
+    assert_eq!(received(&got.body, "weft-session-id"), [SESSION]);
+    assert_eq!(received(&got.body, "weft-user-role"), ["admin"]);
+    assert_eq!(received(&got.body, "authorization"), [""; 0]);
     let expired = forged(1, |_, claims| claims["exp"] = json!(1));
-    reply(rig.get("/shop/me").bearer_auth(expired)).await.is_problem(401, "not valid");
+    reply(rig.get("/shop/me").bearer_auth(expired)).await.is_problem(401, "invalid access token");
     let opaque = reply(rig.get("/shop/me").bearer_auth("theirs")).await;
-    assert_eq!((opaque.status, told(&opaque.body, "authorization")), (201, vec!["Bearer theirs"]));
+    assert_eq!((opaque.status, received(&opaque.body, "authorization")), (201, vec!["Bearer theirs"]));
 }
 
 #[tokio::test]
-async fn both_bodies_are_streams() {
+async fn streams_bodies() {
     let (sender, parts) = unbounded::<Result<Bytes, Infallible>>();
     let parts = Arc::new(Mutex::new(Some(parts)));
     let tail = move || {
@@ -200,7 +207,7 @@ async fn both_bodies_are_streams() {
     };
     send(&sender, "one");
     let mut response = rig.get("/shop/tail").send().await.unwrap();
-    // Each part is here before the next is made.
+    // Each part arrives before the next one is sent.
     assert_eq!(response.chunk().await.unwrap().unwrap(), "one");
     send(&sender, "two");
     assert_eq!(response.chunk().await.unwrap().unwrap(), "two");
@@ -216,16 +223,16 @@ async fn a_body_has_a_bound_and_a_time() {
     let send = |bytes: usize| rig.request(Method::POST, "/shop/count").body("x".repeat(bytes));
     let json_body = |request: reqwest::RequestBuilder| request.header("content-type", "application/json");
     assert_eq!(json_body(send(200_000)).send().await.unwrap().text().await.unwrap(), "200000");
-    reply(json_body(send(200_001))).await.is_problem(413, "larger");
+    reply(json_body(send(200_001))).await.is_problem(413, "too large");
 
-    // No length is announced: it is found while it streams.
+    // Without a content length, the size is checked while streaming.
     let chunk = format!("{:x}\r\n{}\r\n", 150_000, "x".repeat(150_000));
     assert_eq!(raw(&rig, &[&chunk, &chunk]).await, "413");
     assert_eq!(raw(&rig, &[&chunk, "0\r\n\r\n"]).await, "200");
     assert_eq!(raw(&rig, &["5\r\nhello\r\n"]).await, "408", "the rest never comes");
 }
 
-/// Posts these parts of a chunked body, and gives the status.
+/// Posts these parts of a chunked body, and returns the status.
 async fn raw(rig: &Rig, parts: &[&str]) -> String {
     let address = rig.broker.http_url().replace("http://", "");
     let mut stream = TcpStream::connect(&address).await.unwrap();
@@ -240,7 +247,7 @@ async fn raw(rig: &Rig, parts: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_service_that_is_away_slow_or_broken_is_told_apart() {
+async fn an_unreachable_service_is_503_a_slow_one_504_and_a_broken_one_502() {
     let broken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let routes = format!(
         "/shop=http://{},/away=http://127.0.0.1:{},/broken=http://{}",
@@ -251,7 +258,7 @@ async fn a_service_that_is_away_slow_or_broken_is_told_apart() {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = broken.accept().await {
             let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(b"this is no HTTP\r\n\r\n").await;
+            let _ = stream.write_all(b"not HTTP\r\n\r\n").await;
         }
     });
     let options = ServiceOptions::default().env("BROKER_ROUTES", routes).env("BROKER_ROUTE_TIMEOUT", "3s");
@@ -259,18 +266,21 @@ async fn a_service_that_is_away_slow_or_broken_is_told_apart() {
     let away = reply(rig.get("/away/x")).await;
     away.is_problem(503, "can't be reached");
     assert_eq!(away.header("retry-after"), "1");
-    assert!(!away.body.to_string().contains("127.0.0.1"), "an address goes out: {away:?}");
+    assert!(!away.body.to_string().contains("127.0.0.1"), "the reply has an address: {away:?}");
     reply(rig.get("/shop/never")).await.is_problem(504, "in time");
-    reply(rig.get("/broken/x")).await.is_problem(502, "no HTTP");
+    reply(rig.get("/broken/x")).await.is_problem(502, "did not answer in HTTP");
 
     let mut response = rig.get("/shop/silent").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.chunk().await.unwrap().unwrap()), (200, "first".into()));
     let rest = tokio::time::timeout(Duration::from_secs(60), response.chunk()).await;
-    assert!(rest.expect("it is cut").is_err(), "and the client knows that something is missing");
+    assert!(
+        rest.expect("the reply was not cut off").is_err(),
+        "the client can't tell that the reply is incomplete"
+    );
 }
 
 #[tokio::test]
-async fn the_edge_holds_for_routes_too() {
+async fn limits_and_origins_apply_to_routes() {
     let options =
         ServiceOptions::default().env("BROKER_REQUESTS_PER_SECOND", "1").env("BROKER_REQUESTS_BURST", "3");
     let rig = rig(options).await;
@@ -283,9 +293,8 @@ async fn the_edge_holds_for_routes_too() {
     assert!(statuses.contains(&201) && statuses.contains(&429), "{statuses:?}");
 }
 
-/// A length would be wrong for a reply without a body.
 #[tokio::test]
-async fn a_head_request_is_answered_with_a_head() {
+async fn a_head_request_keeps_the_content_length() {
     let rig = rig(ServiceOptions::default()).await;
     let response = rig.request(Method::HEAD, "/shop/x").send().await.unwrap();
     let headers: HeaderMap = response.headers().clone();

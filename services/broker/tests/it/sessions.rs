@@ -14,7 +14,7 @@ fn cookie(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn a_password_becomes_a_session_that_is_refreshed_and_ended() {
+async fn signs_in_refreshes_and_signs_out() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let signed_in = reply(rig.post("/handle", &auth(EMAIL, PASSWORD))).await;
     assert_eq!((signed_in.status, &signed_in.body["message"]), (202, &json!("Authenticated!")));
@@ -53,7 +53,7 @@ async fn a_password_becomes_a_session_that_is_refreshed_and_ended() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_limits_and_an_outage_are_told_apart() {
+async fn wrong_credentials_are_401_limits_429_and_outages_503() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let wrong = reply(rig.post("/handle", &auth(EMAIL, "wrong"))).await;
     assert_eq!((wrong.status, &wrong.body["message"]), (401, &json!("invalid credentials")));
@@ -61,18 +61,18 @@ async fn wrong_credentials_limits_and_an_outage_are_told_apart() {
     let limited = reply(rig.post("/handle", &auth("limited@example.com", "x"))).await;
     assert_eq!((limited.status, limited.header("retry-after")), (429, "17"));
     assert!(!limited.body.to_string().contains("192.0.2.1"));
-    rig.take_authentication_away().await;
-    let away = reply(rig.post("/handle", &auth(EMAIL, PASSWORD))).await;
-    assert_eq!((away.status, away.header("retry-after")), (503, "1"));
-    // Not signed out: the cookie stays for the next try.
-    let away =
+    rig.stop_authentication().await;
+    let unavailable = reply(rig.post("/handle", &auth(EMAIL, PASSWORD))).await;
+    assert_eq!((unavailable.status, unavailable.header("retry-after")), (503, "1"));
+    // Sign-out failed: the cookie stays for the next attempt.
+    let unavailable =
         reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session.tests.one=refresh-1"))
             .await;
-    assert_eq!((away.status, away.header("set-cookie")), (503, ""));
+    assert_eq!((unavailable.status, unavailable.header("set-cookie")), (503, ""));
 }
 
 #[tokio::test]
-async fn everywhere_needs_the_access_token_of_an_open_session() {
+async fn everywhere_requires_the_access_token_of_an_open_session() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let everywhere = || {
         rig.post("/logout", &json!({"everywhere": true})).header("cookie", "weft-session.tests.one=refresh-1")
@@ -85,7 +85,7 @@ async fn everywhere_needs_the_access_token_of_an_open_session() {
     *rig.authentication.session_over.lock().unwrap() = true;
     let refused = rig.as_user(everywhere()).await;
     assert_eq!((refused.status, refused.header("set-cookie")), (401, ""), "{refused:?}");
-    // This session alone has ended already, as it was to.
+    // Signing out of the current session succeeds, because it has already ended.
     let plain =
         reply(rig.request(Method::POST, "/logout").header("cookie", "weft-session.tests.one=refresh-1"))
             .await;
@@ -94,11 +94,11 @@ async fn everywhere_needs_the_access_token_of_an_open_session() {
 }
 
 #[tokio::test]
-async fn without_a_session_there_is_nothing_to_refresh_or_to_end() {
+async fn refresh_and_sign_out_without_a_session_are_401() {
     let rig = Rig::start(ServiceOptions::default()).await;
     reply(rig.request(Method::POST, "/v1/session/refresh")).await.is_problem(401, "no session");
-    let nobody = reply(rig.request(Method::POST, "/logout")).await;
-    assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, "Bearer"));
+    let no_session = reply(rig.request(Method::POST, "/logout")).await;
+    assert_eq!((no_session.status, no_session.header("www-authenticate")), (401, "Bearer"));
     let invalid = reply(rig.request(Method::POST, "/logout").bearer_auth("abc")).await;
     assert_eq!(invalid.status, 401);
     let wrong = rig.as_user(rig.post("/logout", &json!({"everywhere": "yes"}))).await;
@@ -106,7 +106,7 @@ async fn without_a_session_there_is_nothing_to_refresh_or_to_end() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_the_cookie_is_for_https_alone_and_the_person_s_address_goes_on() {
+async fn uses_scheme_and_address_from_a_trusted_proxy() {
     let rig = Rig::start(ServiceOptions::default().env("BROKER_TRUSTED_PROXIES", "127.0.0.0/8")).await;
     let request = rig.post("/handle", &auth(EMAIL, PASSWORD));
     let request =
@@ -119,12 +119,12 @@ async fn behind_a_trusted_proxy_the_cookie_is_for_https_alone_and_the_person_s_a
 }
 
 #[tokio::test]
-async fn sessions_are_listed_and_ended_one_by_one() {
+async fn lists_and_ends_sessions() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let listed = rig.as_user(rig.get("/v1/sessions")).await;
     assert_eq!((listed.status, &listed.body["items"][0]["current"]), (200, &json!(true)));
     let end = |id: &str| rig.request(Method::DELETE, &format!("/v1/sessions/{id}"));
     assert_eq!(rig.as_user(end(SESSION)).await.status, 204);
-    rig.as_user(end(USER)).await.is_problem(404, "no such session");
-    rig.as_user(end("x")).await.is_problem(400, "no UUID");
+    rig.as_user(end(USER)).await.is_problem(404, "session not found");
+    rig.as_user(end("x")).await.is_problem(400, "expected a UUID");
 }

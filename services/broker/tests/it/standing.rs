@@ -1,4 +1,4 @@
-//! What viewers and admins may do: session and role as authentication knows them now.
+//! Checks of the session and role of viewers and admins with authentication.
 
 use reqwest::Method;
 use weft_devstack::ServiceOptions;
@@ -6,31 +6,31 @@ use weft_devstack::ServiceOptions;
 use crate::authentication::USER;
 use crate::rig::Rig;
 
-async fn asked(rig: &Rig, request: reqwest::RequestBuilder) -> (u16, u32) {
+async fn status_and_checks(rig: &Rig, request: reqwest::RequestBuilder) -> (u16, u32) {
     let before = *rig.authentication.user_fetches.lock().unwrap();
     let status = rig.as_admin(request).await.status;
     (status, *rig.authentication.user_fetches.lock().unwrap() - before)
 }
 
 #[tokio::test]
-async fn reading_relies_on_the_last_answer_and_a_change_asks_each_time() {
+async fn reads_use_the_cached_answer_and_changes_ask_each_time() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let list = || rig.get("/v1/users");
     let deactivate = || rig.request(Method::POST, &format!("/v1/users/{USER}/deactivate"));
-    assert_eq!(asked(&rig, list()).await, (200, 1));
-    assert_eq!(asked(&rig, list()).await, (200, 0));
-    assert_eq!(asked(&rig, deactivate()).await, (200, 1));
-    assert_eq!(asked(&rig, deactivate()).await, (200, 1));
+    assert_eq!(status_and_checks(&rig, list()).await, (200, 1));
+    assert_eq!(status_and_checks(&rig, list()).await, (200, 0));
+    assert_eq!(status_and_checks(&rig, deactivate()).await, (200, 1));
+    assert_eq!(status_and_checks(&rig, deactivate()).await, (200, 1));
 }
 
 #[tokio::test]
-async fn an_admin_whose_session_or_role_is_gone_changes_nothing() {
+async fn an_admin_without_session_or_role_changes_nothing() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let discard = || rig.request(Method::DELETE, &format!("/v1/dead-letters/listener.log/{USER}"));
     assert_eq!(rig.as_admin(rig.get("/v1/users")).await.status, 200);
     *rig.authentication.demoted.lock().unwrap() = true;
     rig.as_admin(discard()).await.is_problem(403, "needs the role admin; yours is user");
-    // The answer to a change counts for what is read after it.
+    // The answer for a change is also used by later reads.
     rig.as_admin(rig.get("/v1/users")).await.is_problem(403, "needs the role admin; yours is user");
     *rig.authentication.session_over.lock().unwrap() = true;
     rig.as_admin(discard()).await.is_problem(401, "session has ended");
@@ -39,23 +39,23 @@ async fn an_admin_whose_session_or_role_is_gone_changes_nothing() {
 }
 
 #[tokio::test]
-async fn without_authentication_a_change_is_refused_and_reading_relies_on_the_last_answer() {
+async fn without_authentication_changes_fail_and_reads_use_the_cached_answer() {
     let rig = Rig::start(ServiceOptions::default()).await;
-    // Whatever else is away, the check itself passes.
+    // The check passes, although the request itself may fail.
     let listed = async || {
         let listed = rig.as_admin(rig.get("/v1/dead-letters")).await;
         assert!(![401, 403].contains(&listed.status), "{listed:?}");
         assert!(!listed.body.to_string().contains("authentication"), "{listed:?}");
     };
     listed().await;
-    rig.take_authentication_away().await;
+    rig.stop_authentication().await;
     listed().await;
     let discard = rig.request(Method::DELETE, &format!("/v1/dead-letters/listener.log/{USER}"));
     rig.as_admin(discard).await.is_problem(503, "authentication");
 }
 
-/// What a viewer reads: logs, a trace, and dead letters without their bodies.
-const READ: [&str; 4] = [
+/// Paths that viewers may read: logs, a trace, and dead letters without bodies.
+const VIEWER_PATHS: [&str; 4] = [
     "/v1/logs",
     "/v1/traces/0af7651916cd43dd8448eb211c80319c",
     "/v1/dead-letters",
@@ -63,9 +63,9 @@ const READ: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn reading_logs_traces_and_dead_letters_needs_a_viewer() {
+async fn logs_traces_and_dead_letters_require_a_viewer() {
     let rig = Rig::start(ServiceOptions::default()).await;
-    for path in READ {
+    for path in VIEWER_PATHS {
         rig.as_user(rig.get(path)).await.is_problem(403, "needs the role viewer or admin; yours is user");
         for granted in [rig.as_viewer(rig.get(path)).await, rig.as_admin(rig.get(path)).await] {
             assert!(![401, 403].contains(&granted.status), "{path}: {granted:?}");
@@ -74,7 +74,7 @@ async fn reading_logs_traces_and_dead_letters_needs_a_viewer() {
 }
 
 #[tokio::test]
-async fn a_viewer_changes_nothing_and_reads_no_body() {
+async fn viewers_change_nothing_and_read_no_bodies() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let letter = format!("/v1/dead-letters/listener.log/{USER}");
     for (method, path) in [
@@ -93,26 +93,26 @@ async fn a_viewer_changes_nothing_and_reads_no_body() {
 }
 
 #[tokio::test]
-async fn a_viewer_whose_session_or_role_is_gone_reads_nothing_as_soon_as_it_is_known() {
+async fn a_viewer_without_session_or_role_reads_nothing() {
     for (gone, status) in [("role", 403), ("session", 401)] {
         let rig = Rig::start(ServiceOptions::default()).await;
         match gone {
             "role" => *rig.authentication.demoted.lock().unwrap() = true,
             _ => *rig.authentication.session_over.lock().unwrap() = true,
         }
-        for path in READ {
+        for path in VIEWER_PATHS {
             assert_eq!(rig.as_viewer(rig.get(path)).await.status, status, "{path} without its {gone}");
         }
     }
 }
 
 #[tokio::test]
-async fn without_authentication_nobody_reads_who_has_not_read_before() {
+async fn without_authentication_and_cached_answer_reads_fail() {
     let rig = Rig::start(ServiceOptions::default()).await;
     // The broker has the keys, but has never asked about this session.
     assert_eq!(rig.as_user(rig.get("/v1/users/me")).await.status, 200);
-    rig.take_authentication_away().await;
-    for path in READ {
+    rig.stop_authentication().await;
+    for path in VIEWER_PATHS {
         rig.as_viewer(rig.get(path)).await.is_problem(503, "authentication");
     }
 }

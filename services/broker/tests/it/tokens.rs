@@ -5,7 +5,7 @@ use weft_devstack::ServiceOptions;
 use weft_runtime::clock::{Clock as _, SystemClock};
 
 use crate::authentication::forged;
-use crate::helpers::nobody_there;
+use crate::helpers::unreachable_services;
 use crate::rig::{Reply, Rig, reply};
 
 async fn with(rig: &Rig, token: &str) -> Reply {
@@ -13,7 +13,7 @@ async fn with(rig: &Rig, token: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_ours_is_401_with_one_message() {
+async fn every_invalid_token_is_401_with_the_same_message() {
     let rig = Rig::start(ServiceOptions::default()).await;
     assert_eq!(with(&rig, &forged(1, |_, _| {})).await.status, 200);
     let now = SystemClock.now().as_second();
@@ -30,7 +30,7 @@ async fn a_token_that_is_not_ours_is_401_with_one_message() {
         ("expired", claim("exp", json!(now - 6))),
         ("not valid yet", claim("nbf", json!(now + 30))),
         ("from another Stack", claim("iss", json!("weft:other/one"))),
-        ("for somebody else", claim("aud", json!("other"))),
+        ("for another audience", claim("aud", json!("other"))),
         ("of another type", head("typ", json!("JWT"))),
         ("of a symmetric algorithm", head("alg", json!("HS256"))),
         ("of no algorithm", unsigned),
@@ -39,7 +39,7 @@ async fn a_token_that_is_not_ours_is_401_with_one_message() {
         ("rubbish", "abc".to_owned()),
     ] {
         let refused = with(&rig, &token).await;
-        refused.is_problem(401, "not valid here");
+        refused.is_problem(401, "invalid access token");
         assert_eq!(refused.header("www-authenticate"), "Bearer error=\"invalid_token\"", "{what}");
         details.push(refused.body["detail"].clone());
     }
@@ -48,7 +48,7 @@ async fn a_token_that_is_not_ours_is_401_with_one_message() {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_of_v1_is_answered() {
+async fn v1_requires_a_token() {
     let rig = Rig::start(ServiceOptions::default()).await;
     for path in ["/v1/users/me", "/v1/sessions", "/v1/users", "/v1/logs", "/v1/dead-letters", "/v1/traces/x"]
     {
@@ -60,19 +60,19 @@ async fn without_a_token_nothing_of_v1_is_answered() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_fetched_and_keys_outlive_authentication() {
+async fn fetches_new_keys_and_keeps_them_without_authentication() {
     let rig = Rig::start(ServiceOptions::default()).await;
     assert_eq!(with(&rig, &forged(1, |_, _| {})).await.status, 200);
     rig.authentication.seeds.lock().unwrap().push(2);
-    // The floor between two fetches is a second.
+    // Two fetches are at least a second apart.
     let until = tokio::time::Instant::now() + Duration::from_secs(120);
     while with(&rig, &forged(2, |_, _| {})).await.status != 200 {
         assert!(tokio::time::Instant::now() < until, "the new key was never fetched");
     }
     let fetches = *rig.authentication.key_fetches.lock().unwrap();
     assert!(fetches < 10, "{fetches} fetches");
-    rig.take_authentication_away().await;
-    // The token is checked without authentication: what is away is only the answer.
+    rig.stop_authentication().await;
+    // The token is verified without authentication; only the reply needs it.
     let refused = with(&rig, &forged(2, |_, _| {})).await;
     refused.is_problem(503, "authentication can't be reached");
     assert_eq!(refused.header("retry-after"), "1");
@@ -81,47 +81,47 @@ async fn a_new_key_is_fetched_and_keys_outlive_authentication() {
 }
 
 #[tokio::test]
-async fn while_no_key_has_ever_come_a_token_can_not_be_checked() {
-    let rig = Rig::start(nobody_there()).await;
+async fn tokens_are_503_until_keys_were_fetched() {
+    let rig = Rig::start(unreachable_services()).await;
     with(&rig, &forged(1, |_, _| {})).await.is_problem(503, "can't be checked");
     reply(rig.get("/.well-known/jwks.json")).await.is_problem(503, "authentication");
 }
 
 #[tokio::test]
-async fn requests_wait_together_for_an_authentication_that_hangs() {
-    // It accepts connections and never answers.
+async fn concurrent_requests_share_one_fetch_of_the_keys() {
+    // Accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addresses = format!("authentication={0},logger={0}", silent.local_addr().unwrap());
     let rig = Rig::start(ServiceOptions::default().env("WEFT_MESH_ADDRESSES", addresses)).await;
     let token = forged(1, |_, _| {});
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let replies = futures::future::join_all((0..12).map(|_| with(&rig, &token))).await;
-    // One behind the other they would take a minute: a call to authentication has 5 s.
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // One after the other they would take a minute: a call to authentication times out after 5 s.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     replies.iter().for_each(|reply| reply.is_problem(503, "can't be checked"));
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_revoked_key_are_refused_within_a_bounded_time() {
+async fn rejects_tokens_of_a_revoked_key_within_a_bounded_time() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let former = forged(1, |_, _| {});
     assert_eq!(with(&rig, &former).await.status, 200);
     *rig.authentication.seeds.lock().unwrap() = vec![2];
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     while with(&rig, &former).await.status != 401 {
-        assert!(begun.elapsed() < Duration::from_secs(120), "it is accepted for ever");
+        assert!(started.elapsed() < Duration::from_secs(120), "the token is still accepted");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(with(&rig, &forged(2, |_, _| {})).await.status, 200);
 }
 
 #[tokio::test]
-async fn an_admin_rotates_the_signing_keys_and_this_broker_knows_it_at_once() {
+async fn an_admin_rotates_the_signing_keys_with_immediate_effect() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let rotate = |body: Value| rig.post("/v1/signing-keys/rotate", &body);
     let former = forged(1, |_, _| {});
     reply(rotate(json!({}))).await.is_problem(401, "sign in first");
-    rig.as_user(rotate(json!({"revoke": true}))).await.is_problem(403, "only an admin");
+    rig.as_user(rotate(json!({"revoke": true}))).await.is_problem(403, "needs the role admin");
     rig.as_admin(rotate(json!({"revoke": "yes"}))).await.is_problem(400, "revoke");
     assert_eq!(rig.as_admin(rotate(json!({}))).await.status, 200);
     assert_eq!(with(&rig, &former).await.status, 200);
@@ -131,11 +131,11 @@ async fn an_admin_rotates_the_signing_keys_and_this_broker_knows_it_at_once() {
     assert_eq!(done.status, 200, "{done:?}");
     assert!(done.body["key_id"].is_string() && done.body["signs_from"].is_string(), "{done:?}");
     assert_eq!(*rig.authentication.rotations.lock().unwrap(), [false, true]);
-    with(&rig, &former).await.is_problem(401, "not valid here");
+    with(&rig, &former).await.is_problem(401, "invalid access token");
 
     *rig.authentication.demoted.lock().unwrap() = true;
     let demoted = forged(2, |_, claims| claims["role"] = json!("admin"));
     let refused = reply(rotate(json!({"revoke": true})).bearer_auth(demoted)).await;
-    refused.is_problem(403, "only an admin");
+    refused.is_problem(403, "needs the role admin");
     assert_eq!(rig.authentication.rotations.lock().unwrap().len(), 2);
 }

@@ -9,16 +9,14 @@ use crate::rig::{Rig, reply};
 const UNKNOWN: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[tokio::test]
-async fn a_request_s_trace_is_read_back() {
+async fn reads_the_trace_of_a_request() {
     let state = StateDir::temporary().unwrap();
     let jaeger = Jaeger::start(&state.folder("jaeger").unwrap(), 0).await.unwrap();
     let options = ServiceOptions::default()
         .env("BROKER_JAEGER_URL", jaeger.query_url())
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.otlp_endpoint());
     let rig = Rig::start(options).await;
-    rig.as_viewer(rig.get(&format!("/v1/traces/{UNKNOWN}")))
-        .await
-        .is_problem(404, "does not know this trace");
+    rig.as_viewer(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(404, "trace not found");
     let logged =
         reply(rig.post("/handle", &json!({"action": "log", "log": {"name": "n", "data": ""}}))).await;
     let id = logged.header("traceresponse").split('-').nth(1).unwrap().to_owned();
@@ -40,7 +38,7 @@ async fn a_request_s_trace_is_read_back() {
 }
 
 #[tokio::test]
-async fn only_an_id_reaches_jaeger_and_its_failures_stay_inside() {
+async fn validates_ids_and_hides_failures_of_jaeger() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let elsewhere = (StatusCode::FOUND, [("location", "http://127.0.0.1:1/")]);
@@ -58,15 +56,15 @@ async fn only_an_id_reaches_jaeger_and_its_failures_stay_inside() {
     let of = |last: &str| format!("0000000000000000000000000000000{last}");
     rig.as_viewer(trace(&of("a"))).await.is_problem(503, "Jaeger");
     rig.as_viewer(trace(&of("b"))).await.is_problem(502, "larger");
-    rig.as_viewer(trace(&of("c"))).await.is_problem(502, "no trace");
-    rig.as_viewer(trace(&of("d"))).await.is_problem(404, "does not know");
+    rig.as_viewer(trace(&of("c"))).await.is_problem(502, "not a trace");
+    rig.as_viewer(trace(&of("d"))).await.is_problem(404, "trace not found");
 }
 
 #[tokio::test]
-async fn without_jaeger_it_says_so() {
+async fn without_jaeger_traces_are_503() {
     let rig = Rig::start(ServiceOptions::default()).await;
     rig.as_viewer(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(503, "BROKER_JAEGER_URL");
-    let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
-    let rig = Rig::start(ServiceOptions::default().env("BROKER_JAEGER_URL", nobody)).await;
+    let unreachable = format!("http://127.0.0.1:{}", free_port().unwrap());
+    let rig = Rig::start(ServiceOptions::default().env("BROKER_JAEGER_URL", unreachable)).await;
     rig.as_viewer(rig.get(&format!("/v1/traces/{UNKNOWN}"))).await.is_problem(503, "can't be reached");
 }

@@ -1,4 +1,4 @@
-//! Log calls beside others that take long.
+//! Slow log calls must not delay others.
 
 use serde_json::json;
 use weft_devstack::ServiceOptions;
@@ -6,8 +6,8 @@ use weft_devstack::ServiceOptions;
 use crate::logger::HANGS;
 use crate::rig::{Rig, reply};
 
-/// Logs `bytes` that the logger never answers, and then something small.
-async fn small_after_a_hanging(bytes: usize) {
+/// Writes an entry of `bytes` that the logger never answers, then checks that a small one is stored.
+async fn writes_small_entry_beside_hanging(bytes: usize) {
     let options = ServiceOptions::default().env("WEFT_MESH_TIMEOUT", "20s");
     let rig = Rig::start(options).await;
     let log = |name: &str, data: String| {
@@ -19,16 +19,16 @@ async fn small_after_a_hanging(bytes: usize) {
     }
     let small = reply(log("small", String::new())).await;
     assert_eq!(small.status, 202, "{small:?}");
-    assert!(!hanging.is_finished(), "it was still under way");
+    assert!(!hanging.is_finished(), "the hanging call has ended");
     hanging.abort();
 }
 
 #[tokio::test]
-async fn a_large_entry_holds_up_no_small_one() {
-    small_after_a_hanging(1_000_000).await;
+async fn a_large_entry_does_not_delay_small_ones() {
+    writes_small_entry_beside_hanging(1_000_000).await;
 }
 
 #[tokio::test]
-async fn a_call_that_hangs_holds_up_no_other() {
-    small_after_a_hanging(10).await;
+async fn a_hanging_call_does_not_delay_others() {
+    writes_small_entry_beside_hanging(10).await;
 }

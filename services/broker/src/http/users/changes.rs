@@ -1,4 +1,4 @@
-//! What an admin changes about a user: role and name, whether they may sign in, whether there is one.
+//! What an admin may do to a user: change role and name, reactivate, delete, start a password reset.
 
 use axum::Json;
 use axum::body::Body;
@@ -21,7 +21,7 @@ use crate::signed_in::{Admin, on_behalf};
 use crate::upstream;
 use crate::user::{Role, User};
 
-/// What to change; what is left out or null stays.
+/// The fields to change; fields that are omitted or null stay as they are.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object with role, first_name and last_name")]
 pub(in crate::http) struct UserChange {
@@ -35,8 +35,7 @@ pub(in crate::http) struct UserChange {
     _rest: Rest,
 }
 
-/// Changes a user's role and name. A role that is taken away no longer counts from the next change that its owner asks for, and
-/// for reading after 30 s at most.
+/// Changes a user's role and name. A role that is removed takes effect at the user's next change, and for reads within 30 s.
 #[utoipa::path(patch, path = "/v1/users/{id}", operation_id = "update_user", tag = "users",
     params(("id" = Uuid, Path, description = "The user's id")),
     request_body = UserChange,
@@ -46,8 +45,8 @@ pub(in crate::http) struct UserChange {
         (status = 400, description = "The id or the body is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 404, description = "There is no such user"),
-        (status = 409, description = "It is the last active admin"),
+        (status = 404, description = "User not found"),
+        (status = 409, description = "The user is the last active admin"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -74,11 +73,11 @@ pub(in crate::http) async fn update(
     params(("id" = Uuid, Path, description = "The user's id")),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The user, active", body = User),
+        (status = 200, description = "The user, now active", body = User),
         (status = 400, description = "The id is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 404, description = "There is no such user"),
+        (status = 404, description = "User not found"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -94,7 +93,7 @@ pub(in crate::http) async fn reactivate(
     Ok(Json(user.try_into()?))
 }
 
-/// Deletes a user with all of their sessions. What was logged stays until its own end.
+/// Deletes a user with all of their sessions. Log entries stay until their retention ends.
 #[utoipa::path(delete, path = "/v1/users/{id}", operation_id = "delete_user", tag = "users",
     params(("id" = Uuid, Path, description = "The user's id")),
     security(("bearer" = [])),
@@ -103,8 +102,8 @@ pub(in crate::http) async fn reactivate(
         (status = 400, description = "The id is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 404, description = "There is no such user"),
-        (status = 409, description = "It is the last active admin"),
+        (status = 404, description = "User not found"),
+        (status = 409, description = "The user is the last active admin"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
@@ -120,17 +119,17 @@ pub(in crate::http) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sends a user a mail with a link that sets a new password. It works once, for 30 minutes.
+/// Sends a user a mail with a reset link. The link can be used once, within 30 minutes.
 #[utoipa::path(post, path = "/v1/users/{id}/password-reset", operation_id = "start_password_reset", tag = "users",
     params(("id" = Uuid, Path, description = "The user's id")),
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "The mail is on its way"),
+        (status = 202, description = "The mail will be sent"),
         (status = 400, description = "The id is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 404, description = "There is no such user"),
-        (status = 409, description = "The user is inactive, or the Stack does not say where its console is"),
+        (status = 404, description = "User not found"),
+        (status = 409, description = "The user is inactive, or `spec.console.url` is not set in the Stack"),
         (status = 502, description = "Authentication failed"),
         (status = 503, description = "Authentication can't be reached in time"),
     ))]

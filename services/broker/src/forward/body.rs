@@ -1,4 +1,4 @@
-//! Bodies on their way through: never held as a whole, bounded in size and in the time between two parts.
+//! Bodies of forwarded requests and replies: streamed, and bounded in size and in the time between two parts.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -15,38 +15,42 @@ use tokio::time::Instant;
 use super::Bounds;
 use crate::reply::ApiError;
 
-/// Why a request's body can't be sent on. It is the client's fault, though the call to the service fails because of it.
+/// Why forwarding a request's body failed because of the client. The call to the service fails, too, but the service is not to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     TooLarge,
     TooSlow,
-    BrokenOff,
+    Incomplete,
 }
 
 impl Fault {
     pub(super) fn as_error(self) -> ApiError {
-        let (status, said) = match self {
+        let (status, message) = match self {
             Self::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than the broker sends on to a service")
+                (StatusCode::PAYLOAD_TOO_LARGE, "request body too large to be forwarded to a service")
             }
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
-            Self::BrokenOff => (StatusCode::BAD_REQUEST, "the body broke off"),
+            Self::TooSlow => {
+                (StatusCode::REQUEST_TIMEOUT, "timed out: the request body did not arrive in time")
+            }
+            Self::Incomplete => {
+                (StatusCode::BAD_REQUEST, "the connection closed before the end of the request body")
+            }
         };
-        ApiError::new(status, said).closing()
+        ApiError::new(status, message).closing()
     }
 }
 
-/// Whose turn it is while a request is sent on. Only that side's timer runs, so which of two timers ends first is never
-/// the question.
+/// Which side has to act next while a request is forwarded. Only that side's timer runs, so the result never depends on which of two
+/// timers ends first.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
-    /// The client has to send the next part; the body's own timer runs.
+    /// The client has to send the next part. The timer is in the body.
     Client,
-    /// The service has to take the part that it was given, or to answer, since this moment.
+    /// Since this time, the service has to take the current part, or to answer.
     Service(Instant),
 }
 
-/// What the caller of a service knows of the request's body.
+/// The caller's view of a request body that is being forwarded.
 #[derive(Debug)]
 pub(super) struct Sending {
     turn: watch::Receiver<Turn>,
@@ -54,13 +58,13 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// The client's fault because of which the call failed.
+    /// The fault of the client because of which the call failed, if any.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.fault.get().copied()
     }
 
-    /// Returns when the service has neither taken more of the body nor answered within this time.
-    pub(super) async fn service_is_silent(&mut self, timeout: Duration) {
+    /// Completes when the service has neither taken more of the body nor answered within the timeout.
+    pub(super) async fn service_timed_out(&mut self, timeout: Duration) {
         loop {
             let turn = *self.turn.borrow_and_update();
             let deadline = async {
@@ -69,7 +73,7 @@ impl Sending {
                     Turn::Service(since) => tokio::time::sleep_until(since + timeout).await,
                 }
             };
-            // The body hands the turn to the service when it is dropped: after that nothing changes any more.
+            // When the body is dropped, it is the service's turn, and nothing changes after that.
             let changed = async {
                 if self.turn.changed().await.is_err() {
                     std::future::pending::<()>().await;
@@ -84,7 +88,7 @@ impl Sending {
     }
 }
 
-/// Tells whose turn it is. Once the body is at its end, or nobody reads it any more, it is the service's.
+/// Publishes whose turn it is. Once the body has ended or is no longer read, it is the service's turn.
 #[derive(Debug)]
 struct Turns(watch::Sender<Turn>);
 
@@ -100,7 +104,7 @@ impl Drop for Turns {
     }
 }
 
-/// A request's body on its way to a service.
+/// Wraps a request's body with the bounds on size and time.
 pub(super) fn bounded(body: Body, bounds: &Bounds) -> (Body, Sending) {
     let (turns, turn) = watch::channel(Turn::Service(Instant::now()));
     let fault = Arc::new(OnceLock::new());
@@ -121,14 +125,14 @@ struct Parts {
 }
 
 impl Parts {
-    /// The next part; nothing after the last one or after the first error.
+    /// The next part; `None` after the last part or the first error.
     async fn next(parts: Option<Self>) -> Option<(io::Result<Bytes>, Option<Self>)> {
         let mut parts = parts?;
         parts.turns.0.send_replace(Turn::Client);
         let part = in_time(&mut parts.body, parts.timeout).await?;
         let checked = part.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Fault::TooSlow,
-            _ => Fault::BrokenOff,
+            _ => Fault::Incomplete,
         });
         let checked = checked.and_then(|part| {
             parts.left = parts.left.checked_sub(part.len() as u64).ok_or(Fault::TooLarge)?;
@@ -141,18 +145,18 @@ impl Parts {
             }
             Err(fault) => {
                 let _ = parts.fault.set(fault);
-                Some((Err(io::Error::other("the request's body is at fault")), None))
+                Some((Err(io::Error::other("reading the request body failed")), None))
             }
         }
     }
 }
 
-/// A reply's body on its way back: cut when the service falls silent in the middle of it.
+/// Wraps a reply's body: ends with an error if the service stops sending for longer than the timeout.
 pub(super) fn timed(body: Body, timeout: Duration) -> Body {
     Body::from_stream(reply_parts(body, timeout))
 }
 
-/// Ends after the first error.
+/// The stream ends after the first error.
 fn reply_parts(body: Body, timeout: Duration) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::unfold(Some(body), move |body| async move {
         let mut body = body?;
@@ -174,7 +178,7 @@ async fn next_data(body: &mut Body) -> Option<io::Result<Bytes>> {
     loop {
         match body.frame().await?.map(Frame::into_data) {
             Ok(Ok(data)) => return Some(Ok(data)),
-            // Trailers are not sent on.
+            // Trailers are not forwarded.
             Ok(Err(_)) => {}
             Err(error) => return Some(Err(io::Error::other(error))),
         }
@@ -195,22 +199,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_the_client_is_timed_while_its_next_part_is_awaited() {
+    async fn a_slow_client_is_not_blamed_on_the_service() {
         let (client, parts) = unbounded();
         let (mut body, mut sending) = bounded(Body::from_stream(parts), &BOUNDS);
         client.unbounded_send(part("first")).unwrap();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
-        // Both sides have exactly the same time. The service's timer must not be the one that ends.
+        // Both sides have exactly the same timeout. The service's timer must not fire.
         tokio::select! {
             biased;
-            () = sending.service_is_silent(TIMEOUT) => panic!("the service is blamed for a slow client"),
+            () = sending.service_timed_out(TIMEOUT) => panic!("the service is blamed for a slow client"),
             frame = body.frame() => assert!(frame.unwrap().is_err()),
         }
         assert_eq!(sending.fault(), Some(Fault::TooSlow));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_service_is_timed_from_the_end_of_the_body() {
+    async fn the_service_timeout_starts_at_the_end_of_the_body() {
         let (client, parts) = unbounded::<io::Result<Bytes>>();
         let (mut body, mut sending) = bounded(Body::from_stream(parts), &BOUNDS);
         let late = async {
@@ -219,18 +223,18 @@ mod tests {
         };
         let (frame, ()) = tokio::join!(body.frame(), late);
         assert!(frame.is_none());
-        let begun = Instant::now();
-        sending.service_is_silent(TIMEOUT).await;
-        assert!(begun.elapsed() >= TIMEOUT, "{:?}", begun.elapsed());
+        let started = Instant::now();
+        sending.service_timed_out(TIMEOUT).await;
+        assert!(started.elapsed() >= TIMEOUT, "{:?}", started.elapsed());
         assert_eq!(sending.fault(), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_service_is_timed_when_it_does_not_take_a_part() {
+    async fn the_service_times_out_if_it_does_not_take_a_part() {
         let (mut body, mut sending) = bounded(Body::from("all of it"), &BOUNDS);
-        let begun = Instant::now();
+        let started = Instant::now();
         assert!(body.frame().await.unwrap().is_ok());
-        sending.service_is_silent(TIMEOUT).await;
-        assert!(begun.elapsed() >= TIMEOUT, "{:?}", begun.elapsed());
+        sending.service_timed_out(TIMEOUT).await;
+        assert!(started.elapsed() >= TIMEOUT, "{:?}", started.elapsed());
     }
 }

@@ -1,5 +1,5 @@
-//! The way to services of the user's own: a request under a route's prefix goes on to that service, and its reply comes back,
-//! both as streams. What holds for all other requests (limits, origins, traces) holds for these; the edge sees to it.
+//! Forwards requests under a route's prefix to one of the user's own services, and the replies back, both as streams. Limits, origins and
+//! traces apply as for all other requests: see [`crate::edge`].
 
 mod body;
 mod headers;
@@ -26,36 +26,36 @@ use crate::in_flight::{self, Share};
 use crate::reply::ApiError;
 use crate::{signed_in, upstream};
 
-/// At most; and at most half of the time in which a service has to answer, so that a service that can't be reached is always
-/// 503 and never 504.
+/// Upper bound. The timeout is also at most half of the time that the service has to answer, so that a service that can't be reached
+/// is always 503, never 504.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shorter than servers keep idle connections, so that few are found closed.
+/// Shorter than the idle timeout of most servers, so that few pooled connections turn out to be closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// What a connection to a service holds of each direction; also the longest head of its replies.
+/// Buffer of a connection to a service in each direction; also the maximum size of the head of a reply.
 const BUFFER_BYTES: usize = 32 << 10;
 
-/// How long, and how much.
+/// Bounds on forwarded requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Of the client for each part of its body; of the service to take each part, to begin its reply after the last one, and
-    /// for each part of the reply.
+    /// For the client: to send each part of the body. For the service: to take each part, to start its reply after the last one, and to
+    /// send each part of the reply.
     pub(crate) timeout: Duration,
-    /// Of the request.
+    /// Maximum size of a request's body.
     pub(crate) body_bytes: u64,
 }
 
-/// Sends requests on. Clones share connections.
+/// Forwards requests. Clones share connections.
 #[derive(Debug, Clone)]
-pub(crate) struct Proxy {
+pub(crate) struct Forwarder {
     http: HttpClient<HttpConnector, Body>,
     bounds: Bounds,
 }
 
-/// On a reply that a service of the user's made.
+/// Marks a reply that comes from a routed service.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Proxied;
+pub(crate) struct Forwarded;
 
-impl Proxy {
+impl Forwarder {
     pub(crate) fn new(bounds: Bounds) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT.min(bounds.timeout / 2)));
@@ -69,18 +69,19 @@ impl Proxy {
     }
 }
 
-/// Sends a request on to a service, and its reply back.
+/// Forwards a request to a service, and returns its reply.
 ///
 /// # Errors
-/// 401 when it brings a token of ours that is not valid, 400, 408 and 413 when its body breaks off, is slow or too large; 503
-/// when the service is away, 504 when it is slow, 502 when it breaks off or answers no HTTP.
-pub(crate) async fn forward(
+/// 400 when the path is invalid, 401 when the request has an invalid access token of the broker; 400, 408 and 413 when its body is
+/// incomplete, too slow or too large; 503 when the service can't be reached, 504 when it is too slow, 502 when it closes the connection
+/// or does not answer in HTTP.
+pub(crate) async fn send(
     app: &App,
     to: &Authority,
     client: Client,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let Proxy { http, bounds } = &app.proxy;
+    let Forwarder { http, bounds } = &app.forwarder;
     path::check(request.uri().path())?;
     if let Some(share) = request.extensions().get::<Share>() {
         share.stream().map_err(in_flight::refusal)?;
@@ -95,7 +96,7 @@ pub(crate) async fn forward(
         tokio::select! {
             biased;
             answer = http.request(request) => Some(answer),
-            () = sending.service_is_silent(bounds.timeout) => None,
+            () = sending.service_timed_out(bounds.timeout) => None,
         }
     };
     let answer = answer.instrument(span.clone()).await;
@@ -106,9 +107,9 @@ pub(crate) async fn forward(
                 failed(&span, "body");
                 return Err(fault.as_error());
             }
-            tracing::warn!(to = to.as_str(), error = chain(&error), "a service of a route failed");
+            tracing::warn!(to = to.as_str(), error = chain(&error), "a routed service failed");
             failed(&span, if error.is_connect() { "connect" } else { "reply" });
-            away(error.is_connect())
+            unusable(error.is_connect())
         }
         None => {
             failed(&span, "timeout");
@@ -118,12 +119,15 @@ pub(crate) async fn forward(
     Err(error)
 }
 
-fn away(never_reached: bool) -> ApiError {
-    if never_reached {
-        let said = "the service behind this path can't be reached; try again";
-        return ApiError::unavailable(said, upstream::RETRY_AFTER);
+fn unusable(connect_failed: bool) -> ApiError {
+    if connect_failed {
+        let message = "the service behind this path can't be reached; try again";
+        return ApiError::unavailable(message, upstream::RETRY_AFTER);
     }
-    ApiError::new(StatusCode::BAD_GATEWAY, "the service behind this path broke off, or its reply is no HTTP")
+    ApiError::new(
+        StatusCode::BAD_GATEWAY,
+        "the service behind this path closed the connection, or did not answer in HTTP",
+    )
 }
 
 fn outgoing(
@@ -136,16 +140,16 @@ fn outgoing(
 ) -> Result<(Request<Body>, Sending), ApiError> {
     let (mut parts, body) = request.into_parts();
     let host = parts.headers.remove(HOST);
-    headers::of_request(&mut parts.headers, client, host);
+    headers::filter_request(&mut parts.headers, client, host);
     if let Some(caller) = caller {
-        // The token is the broker's: it would open the user's account to whoever holds it.
+        // The service must not get the token: with it, the service could act as the user.
         parts.headers.remove(AUTHORIZATION);
         headers::caller(&mut parts.headers, caller)?;
     }
     trace::inject(span, &mut parts.headers);
     let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(to.clone()).path_and_query(path).build();
-    parts.uri = uri.map_err(|_| ApiError::bad_request("the path is none that can be sent on"))?;
+    parts.uri = uri.map_err(|_| ApiError::bad_request("invalid path: it can't be forwarded"))?;
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let (body, sending) = body::bounded(body, bounds);
@@ -159,12 +163,12 @@ fn incoming(response: Response<Body>, span: &Span, bounds: &Bounds) -> Result<Re
         failed(span, parts.status.as_str());
     }
     if parts.status.is_informational() {
-        return Err(away(false));
+        return Err(unusable(false));
     }
-    headers::of_response(&mut parts.headers);
+    headers::filter_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    parts.extensions.insert(Proxied);
+    parts.extensions.insert(Forwarded);
     let body = if body.is_end_stream() { body } else { body::timed(body, bounds.timeout) };
     Ok(Response::from_parts(parts, body))
 }

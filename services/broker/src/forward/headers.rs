@@ -1,4 +1,4 @@
-//! Which headers pass between a client and a service of the user's, and which do not.
+//! Filters the headers of forwarded requests and replies.
 
 use axum::http::header::{
     CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::reply::ApiError;
 use crate::session;
 
-/// Of one connection, not of the message (RFC 9110, 7.6.1).
+/// Headers of a connection, not of the message (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -25,19 +25,20 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
-/// What the broker says of who calls; from a client it would be a lie.
-const OURS: &str = "weft-";
-const OF_THE_EDGE: [&str; 4] = ["traceparent", "tracestate", "baggage", "expect"];
+/// Prefix of the headers in which the broker identifies the caller. Clients must not set them.
+const CALLER_PREFIX: &str = "weft-";
+/// Headers that the broker itself sets or answers.
+const EDGE: [&str; 4] = ["traceparent", "tracestate", "baggage", "expect"];
 
-/// Takes away what a client may not say to a service, and says who it is.
-pub(super) fn of_request(headers: &mut HeaderMap, client: Client, host: Option<HeaderValue>) {
-    hop_by_hop(headers);
+/// Removes headers that a client must not send to a service, and adds the client's address, scheme and host.
+pub(super) fn filter_request(headers: &mut HeaderMap, client: Client, host: Option<HeaderValue>) {
+    remove_hop_by_hop(headers);
     session::strip(headers);
     remove_if(headers, |name| {
         let read = as_services_read(name);
         let forwarded = read.starts_with("x-forwarded-") || read == "forwarded" || read == "x-real-ip";
-        let of_the_hop = read != name && HOP_BY_HOP.iter().any(|of_hop| of_hop.as_str() == read);
-        read.starts_with(OURS) || forwarded || of_the_hop || OF_THE_EDGE.contains(&read.as_str())
+        let hop_by_hop = read != name && HOP_BY_HOP.iter().any(|hop| hop.as_str() == read);
+        read.starts_with(CALLER_PREFIX) || forwarded || hop_by_hop || EDGE.contains(&read.as_str())
     });
     if let Ok(address) = HeaderValue::from_str(&client.address.to_string()) {
         headers.insert(FORWARDED_FOR, address);
@@ -49,31 +50,32 @@ pub(super) fn of_request(headers: &mut HeaderMap, client: Client, host: Option<H
     }
 }
 
-/// A header's name as many services read it: CGI, and what descends from it, has one character for all that are neither letters
-/// nor digits. To these `Weft_User_Id` is the same as `weft-user-id`.
+/// A header's name as many services read it: CGI and its successors map all characters other than letters and digits to the same one.
+/// For them `Weft_User_Id` is the same as `weft-user-id`.
 fn as_services_read(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
-/// Says who is signed in, under the names that gRPC services know it by.
+/// Adds the headers that identify the caller, named like the metadata of gRPC calls.
 ///
 /// # Errors
-/// 401 when an id is no text for a header; a checked token never has such.
+/// 401 when an id is not valid in a header, which can't happen for a verified token.
 pub(super) fn caller(headers: &mut HeaderMap, caller: &Caller) -> Result<(), ApiError> {
     let Caller { user, session, role } = caller;
     let entries =
         [("weft-user-id", user.as_str()), ("weft-session-id", session), ("weft-user-role", role.as_str())];
     for (name, value) in entries {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| ApiError::invalid_token("the access token's ids are no text for a header"))?;
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            ApiError::invalid_token("invalid access token: its ids are not valid in a header")
+        })?;
         headers.insert(name, value);
     }
     Ok(())
 }
 
-/// Takes away what a service may not say to a browser: CORS and the session are the broker's.
-pub(super) fn of_response(headers: &mut HeaderMap) {
-    hop_by_hop(headers);
+/// Removes headers that a service must not send to a browser: only the broker decides on CORS and sessions.
+pub(super) fn filter_response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
     remove_if(headers, |name| {
         name.starts_with("access-control-") || name.starts_with("ratelimit") || name == "traceresponse"
     });
@@ -85,7 +87,7 @@ pub(super) fn of_response(headers: &mut HeaderMap) {
     }
 }
 
-fn hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let texts = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<HeaderName> =
         texts.flat_map(|text| text.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_can_not_say_who_is_signed_in_nor_whence_it_came() {
+    fn clients_cannot_forge_the_caller_or_their_address() {
         let mut headers = map(&[
             ("weft-user-id", "root"),
             ("weft_user_id", "root"),
@@ -136,8 +138,8 @@ mod tests {
             ("x-own", "kept"),
         ]);
         let client = Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), https: false };
-        of_request(&mut headers, client, Some(HeaderValue::from_static("shop.example.com")));
-        let wanted = map(&[
+        filter_request(&mut headers, client, Some(HeaderValue::from_static("shop.example.com")));
+        let expected = map(&[
             ("cookie", "a=1; b=2"),
             ("x-own", "kept"),
             ("x_own", "kept"),
@@ -145,11 +147,11 @@ mod tests {
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "shop.example.com"),
         ]);
-        assert_eq!(headers, wanted);
+        assert_eq!(headers, expected);
     }
 
     #[test]
-    fn a_service_can_not_set_the_session_nor_open_the_broker_to_other_origins() {
+    fn services_cannot_set_session_cookies_or_cors_headers() {
         let mut headers = map(&[
             ("set-cookie", "weft-session=mine; Path=/"),
             ("set-cookie", "__Host-weft-session=mine"),
@@ -159,7 +161,7 @@ mod tests {
             ("etag", "\"1\""),
         ]);
         headers.append(SET_COOKIE, HeaderValue::from_static("weft-session=mine"));
-        of_response(&mut headers);
+        filter_response(&mut headers);
         assert_eq!(headers, map(&[("set-cookie", "basket=3"), ("etag", "\"1\"")]));
     }
 }

@@ -1,35 +1,35 @@
-//! Which paths are sent on. The broker routes by the path as it stands; a service that resolves or decodes it must come to
-//! the same place.
+//! Validates the paths of forwarded requests. The broker routes by the path as sent; a service that normalizes or decodes the path must
+//! not get another one.
 
 use crate::reply::ApiError;
 
-/// Refuses a path that a service may read as another one: with `.`, `..` or an empty segment, with a backslash, or with an
-/// encoded dot segment, slash or backslash.
+/// Rejects paths that a service may read as another path: with a segment that is empty, `.` or `..` (also encoded), with a backslash, or
+/// with an encoded slash, backslash or NUL.
 ///
 /// # Errors
-/// 400, with what is wrong.
+/// 400 that says what is wrong.
 pub(super) fn check(path: &str) -> Result<(), ApiError> {
     let lower = path.to_ascii_lowercase();
-    if ["\\", "%5c", "%2f", "%00"].iter().any(|wrong| lower.contains(wrong)) {
-        return Err(refused("it has a backslash, or an encoded slash, backslash or NUL"));
+    if ["\\", "%5c", "%2f", "%00"].iter().any(|part| lower.contains(part)) {
+        return Err(invalid("it has a backslash, or an encoded slash, backslash or NUL"));
     }
     let segments = lower.strip_prefix('/').unwrap_or(&lower);
     let mut segments = segments.split('/').peekable();
     while let Some(segment) = segments.next() {
-        // Some services cut a segment at its first semicolon.
+        // Some services cut segments at the first semicolon.
         let name = segment.split(';').next().unwrap_or_default().replace("%2e", ".");
         let is_last = segments.peek().is_none();
         if name == "." || name == ".." {
-            return Err(refused("it has a segment `.` or `..`"));
+            return Err(invalid("it has a segment `.` or `..`"));
         }
         if name.is_empty() && !(is_last && segment.is_empty()) {
-            return Err(refused("it has an empty segment"));
+            return Err(invalid("it has an empty segment"));
         }
     }
     Ok(())
 }
 
-fn refused(why: &str) -> ApiError {
+fn invalid(why: &str) -> ApiError {
     ApiError::bad_request(format!("invalid path: {why}"))
 }
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_a_service_may_read_as_another_path() {
+    fn rejects_paths_that_a_service_may_read_as_another_one() {
         for path in [
             "/shop/../v1/users",
             "/shop/..",
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_everything_else() {
+    fn accepts_other_paths() {
         for path in [
             "/",
             "/shop",
