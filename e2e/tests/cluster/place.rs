@@ -267,6 +267,6 @@ impl Place {
                 state += &output.unwrap_or_else(|error| format!("{error:#}\n"));
             }
         }
-        told
+        state
     }
 }
