@@ -37,7 +37,7 @@ fn metadata() -> Metadata {
         .unwrap()
 }
 
-fn ours(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
+fn workspace_dependencies(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
     let wanted = package.dependencies.iter().filter(|dependency| kinds.contains(&dependency.kind));
     let names = wanted.map(|dependency| dependency.name.clone());
     names.filter(|name| name.starts_with("weft-") && name != FEATURES).collect()
@@ -120,10 +120,10 @@ fn crates_depend_only_on_allowed_crates() {
         let allowed = allowed.unwrap_or_else(|| {
             panic!("{} ({folder}) has no allowed dependencies: add it to may_import", package.name)
         });
-        for import in ours(package, &[DependencyKind::Normal, DependencyKind::Build]) {
+        for import in workspace_dependencies(package, &[DependencyKind::Normal, DependencyKind::Build]) {
             assert!(allowed.contains(&import.as_str()), "{} must not depend on {import}", package.name);
         }
-        for import in ours(package, &[DependencyKind::Development]) {
+        for import in workspace_dependencies(package, &[DependencyKind::Development]) {
             let fine = allowed.contains(&import.as_str()) || TEST_CRATES.contains(&import.as_str());
             assert!(fine, "the tests of {} must not depend on {import}", package.name);
         }
