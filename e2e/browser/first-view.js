@@ -1,5 +1,5 @@
 // @ts-check
-// Opens the console with an empty cache some times, and prints how long the slowest view took and how much came.
+// Opens the console several times with an empty cache. Prints the longest load time and the largest transfer.
 
 import { chromium } from 'playwright-core';
 

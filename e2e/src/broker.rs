@@ -1,4 +1,4 @@
-//! The broker, as a client sees it.
+//! A client of the broker.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,38 +12,38 @@ use tokio::time::{Instant, sleep};
 use crate::until;
 
 const PAGE: &str = "1000";
-/// Longer than any answer may take: one that never comes is a failure, not a hang.
+/// Timeout of a request, longer than any response may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// All pages of a search together.
+/// Timeout for all pages of a search.
 const SEARCHED_WITHIN: Duration = Duration::from_secs(60);
 
-/// A client of one broker, with an account to sign in with where something asks for it.
+/// A client of a broker, with an account for requests that need a sign-in.
 #[derive(Clone, Debug)]
 pub struct Broker {
     url: String,
     http: reqwest::Client,
     email: String,
     password: String,
-    /// Of the last sign-in; it lives for minutes.
+    /// Access token of the last sign-in, valid for minutes.
     token: Arc<Mutex<Option<String>>>,
 }
 
-/// What the broker answered.
+/// A response of the broker.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The status code.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; null when it is no JSON.
+    /// The body; null if it is not JSON.
     pub body: Value,
 }
 
 impl Broker {
-    /// The broker at this URL, for this user.
+    /// Creates a client for the broker at this URL and this user.
     ///
     /// # Errors
-    /// When no client can be made.
+    /// When the client can't be created.
     pub fn signing_in(
         url: impl Into<String>,
         email: impl Into<String>,
@@ -54,68 +54,68 @@ impl Broker {
         Ok(Self { url, http, email, password, token: Arc::default() })
     }
 
-    /// `host:port`, for a connection by hand.
+    /// `host:port`, for raw connections.
     #[must_use]
     pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://").trim_end_matches('/')
     }
 
-    /// A POST that is not sent yet.
+    /// Builds a POST.
     pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.http.post(format!("{}{path}", self.url)).json(body)
     }
 
-    /// A GET that is not sent yet.
+    /// Builds a GET.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.http.get(format!("{}{path}", self.url))
     }
 
-    /// Has an entry logged by RPC.
+    /// Logs an entry by RPC.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When there is no response.
     pub async fn log(&self, name: &str, data: &str) -> Result<Reply> {
         let body = json!({"action": "log", "log": {"name": name, "data": data}});
         Reply::of(self.post("/handle", &body)).await
     }
 
-    /// Has an entry logged through RabbitMQ.
+    /// Logs an entry through RabbitMQ.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When there is no response.
     pub async fn event(&self, name: &str, data: &str) -> Result<Reply> {
         let body = json!({"action": "event", "event": {"name": name, "data": data}});
         Reply::of(self.post("/handle", &body)).await
     }
 
-    /// Signs in, whoever is signed in already, and returns the answer.
+    /// Signs in again and returns the response.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When there is no response.
     pub async fn sign_in(&self) -> Result<Reply> {
         let auth = json!({"email": self.email, "password": self.password});
         Reply::of(self.post("/handle", &json!({"action": "auth", "auth": auth}))).await
     }
 
-    /// An access token of the last sign-in, or of a new one.
+    /// Returns the access token of the last sign-in; signs in if there is none.
     ///
     /// # Errors
-    /// When the sign-in is refused or not answered.
+    /// When the sign-in fails.
     pub async fn token(&self) -> Result<String> {
         if let Some(token) = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(token);
         }
         let reply = self.sign_in().await?;
-        ensure!(reply.status == 202, "the sign-in was answered {}: {}", reply.status, reply.body);
-        let token = reply.body["data"]["access_token"].as_str().context("a sign-in without a token")?;
+        ensure!(reply.status == 202, "sign-in failed with status {}: {}", reply.status, reply.body);
+        let token = reply.body["data"]["access_token"].as_str().context("the sign-in has no access token")?;
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.to_owned());
         Ok(token.to_owned())
     }
 
-    /// Sends a request as the signed-in user; a token that has run out is renewed once.
+    /// Sends a request as the signed-in user. Signs in again once if the token has expired.
     ///
     /// # Errors
-    /// When no answer comes, or the sign-in fails.
+    /// When there is no response, or the sign-in fails.
     pub async fn signed_in(&self, request: impl Fn(&reqwest::Client) -> RequestBuilder) -> Result<Reply> {
         let reply = Reply::of(request(&self.http).bearer_auth(self.token().await?)).await?;
         if reply.status != 401 {
@@ -131,10 +131,10 @@ impl Broker {
         format!("{}{path}", self.url)
     }
 
-    /// Every stored entry that these filters match, over all pages.
+    /// Returns all stored entries that match these filters, over all pages.
     ///
     /// # Errors
-    /// When a page does not come.
+    /// When a page can't be read.
     pub async fn entries(&self, filters: &[(&str, &str)]) -> Result<Vec<Value>> {
         let mut entries = Vec::new();
         let mut cursor: Option<String> = None;
@@ -146,13 +146,13 @@ impl Broker {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
             let page = self.signed_in(|http| http.get(url.clone())).await?;
-            // FerretDB reads every entry for a search, which takes its time on a busy machine.
+            // FerretDB reads every entry for a search, which is slow on a busy machine.
             if matches!(page.status, 429 | 503 | 504) && Instant::now() < deadline {
                 sleep(Duration::from_millis(250)).await;
                 continue;
             }
-            ensure!(page.status == 200, "GET /v1/logs answered {}: {}", page.status, page.body);
-            entries.extend(page.body["items"].as_array().context("a page without items")?.iter().cloned());
+            ensure!(page.status == 200, "GET /v1/logs failed with status {}: {}", page.status, page.body);
+            entries.extend(page.body["items"].as_array().context("the page has no items")?.iter().cloned());
             match page.body["next_cursor"].as_str() {
                 Some(next) => cursor = Some(next.to_owned()),
                 None => return Ok(entries),
@@ -160,10 +160,10 @@ impl Broker {
         }
     }
 
-    /// The one entry that these filters match, as soon as it is stored.
+    /// Waits until exactly one entry matches these filters, and returns it.
     ///
     /// # Errors
-    /// When there is none in time, or more than one.
+    /// When it times out, or several entries match.
     pub async fn entry(&self, filters: &[(&str, &str)], within: Duration) -> Result<Value> {
         until(&format!("the entry with {filters:?}"), within, async || {
             let mut entries = self.entries(filters).await?;
@@ -175,10 +175,10 @@ impl Broker {
 }
 
 impl Reply {
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads the response.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When there is no response.
     pub async fn of(request: RequestBuilder) -> Result<Self> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -186,25 +186,27 @@ impl Reply {
         Ok(Self { status, headers, body })
     }
 
-    /// A header's text.
+    /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The trace that the request became, from `traceresponse`.
+    /// The id of the request's trace, from `traceresponse`.
     ///
     /// # Errors
-    /// When the header is missing or is none of W3C's.
+    /// When the header is missing or not in W3C format.
     pub fn trace_id(&self) -> Result<String> {
-        let header = self.header("traceresponse").context("the reply has no traceresponse")?;
+        let header = self.header("traceresponse").context("the response has no traceresponse")?;
         let parts: Vec<&str> = header.split('-').collect();
-        let [version, trace, span, flags] = parts[..] else { anyhow::bail!("traceresponse is `{header}`") };
+        let [version, trace, span, flags] = parts[..] else {
+            anyhow::bail!("invalid traceresponse `{header}`")
+        };
         let hex =
             |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         ensure!(
             version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2),
-            "traceresponse is `{header}`"
+            "invalid traceresponse `{header}`"
         );
         Ok(trace.to_owned())
     }

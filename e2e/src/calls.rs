@@ -1,4 +1,4 @@
-//! What a front end asks of the broker all the time.
+//! A steady mix of calls to the broker.
 
 use anyhow::Result;
 use weft_devcluster::Calls;
@@ -6,10 +6,10 @@ use weft_devcluster::Calls;
 use crate::road::unique;
 use crate::{Broker, Reply};
 
-/// One call in so many is a sign-in, which costs what a password's hash costs.
+/// Every n-th call is a sign-in. They are fewer because hashing passwords is expensive.
 const SIGN_IN_EVERY: u64 = 8;
 
-/// Begins to make this many calls each second: log by gRPC, log through RabbitMQ, and sign-ins.
+/// Starts making this many calls per second: log by gRPC, log through RabbitMQ, and sign-ins.
 #[must_use]
 pub fn calls(broker: &Broker, per_second: u32) -> Calls {
     let (broker, name) = (broker.clone(), unique("calls"));
@@ -21,15 +21,15 @@ pub fn calls(broker: &Broker, per_second: u32) -> Calls {
                 turn if turn.is_multiple_of(2) => ("log", broker.log(&name, "called").await),
                 _ => ("event", broker.event(&name, "called").await),
             };
-            accepted(what, reply)
+            check_accepted(what, reply)
         }
     })
 }
 
-fn accepted(what: &str, reply: Result<Reply>) -> Result<(), String> {
+fn check_accepted(what: &str, reply: Result<Reply>) -> Result<(), String> {
     match reply {
         Ok(reply) if reply.status == 202 => Ok(()),
-        Ok(reply) => Err(format!("{what} was answered {}: {}", reply.status, reply.body)),
+        Ok(reply) => Err(format!("{what} failed with status {}: {}", reply.status, reply.body)),
         Err(error) => Err(format!("{what}: {error:#}")),
     }
 }

@@ -1,7 +1,7 @@
-//! Entries that go in at a steady rate while something breaks, each with an id of its own, and the count at the end.
+//! Sends entries with unique ids at a steady rate while something fails, and counts them in the store at the end.
 //!
-//! A client here does what a careful one does: it repeats a request that was not acknowledged, with the same key. So a
-//! request that was carried out but whose answer was lost is sent twice, and has to be stored once.
+//! The client repeats each request that was not acknowledged, with the same idempotency key. So a request whose response was lost is
+//! sent twice and must be stored once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::road::unique;
 use crate::{Broker, Reply, until};
 
 const REPEAT_AFTER: Duration = Duration::from_millis(500);
-/// The time that each request has until it is acknowledged, repeats included.
+/// Timeout of a request including repeats.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
 const STORED_WITHIN: Duration = Duration::from_secs(120);
 
-/// Which way entries go in.
+/// How entries are sent.
 #[derive(Clone, Copy, Debug)]
-pub enum Door {
+pub enum Route {
     /// By gRPC.
     Log,
     /// Through RabbitMQ.
     Event,
-    /// In turn.
+    /// Alternating.
     Both,
 }
 
@@ -44,12 +44,12 @@ pub struct Flow {
     sending: JoinHandle<Result<Sent>>,
 }
 
-/// What a flow came to.
+/// Result of a flow.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Entries that were acknowledged, each of which was found stored once.
+    /// Number of acknowledged entries, each stored exactly once.
     pub acknowledged: usize,
-    /// Requests that had to be sent more than once.
+    /// Number of requests sent more than once.
     pub repeated: usize,
 }
 
@@ -60,9 +60,9 @@ struct Sent {
 }
 
 impl Flow {
-    /// Begins to send this many entries each second.
+    /// Starts sending this many entries per second.
     #[must_use]
-    pub fn start(broker: &Broker, door: Door, per_second: u32) -> Self {
+    pub fn start(broker: &Broker, door: Route, per_second: u32) -> Self {
         let name = unique("flow");
         let (stop, stopped) = watch::channel(false);
         let acknowledged = Arc::new(AtomicU64::new(0));
@@ -71,10 +71,10 @@ impl Flow {
         Self { broker: broker.clone(), name, stop, acknowledged, sending }
     }
 
-    /// Waits until this many more have been acknowledged: the proof that the road is open again.
+    /// Waits until this many more entries are acknowledged.
     ///
     /// # Errors
-    /// When they are not in time.
+    /// When it times out.
     pub async fn advance(&self, more: u64, within: Duration) -> Result<()> {
         let goal = self.acknowledged.load(Ordering::Relaxed) + more;
         until(&format!("{more} more acknowledged entries"), within, async || {
@@ -85,10 +85,10 @@ impl Flow {
         .await
     }
 
-    /// Stops sending, waits until everything is acknowledged, and counts it in the store.
+    /// Stops sending, waits until all entries are acknowledged, and counts them in the store.
     ///
     /// # Errors
-    /// When a request is never acknowledged, or an acknowledged entry is lost, doubled or was never sent.
+    /// When a request is not acknowledged in time, or an entry is lost, duplicated or was never sent.
     pub async fn finish(self) -> Result<Outcome> {
         self.stop.send_replace(true);
         let sent = self.sending.await??;
@@ -101,7 +101,7 @@ impl Flow {
     }
 }
 
-/// How often each key is in the store: the data holds it, so that a copy under another id is found too.
+/// Counts each key in the store. The key is in the entry's data, so that a copy with another id is found too.
 async fn counted(broker: &Broker, name: &str) -> Result<BTreeMap<Uuid, usize>> {
     let mut counts = BTreeMap::new();
     for entry in broker.entries(&[("text", name)]).await? {
@@ -113,11 +113,11 @@ async fn counted(broker: &Broker, name: &str) -> Result<BTreeMap<Uuid, usize>> {
 
 fn check(acknowledged: &BTreeSet<Uuid>, stored: &BTreeMap<Uuid, usize>) -> Result<()> {
     let lost = acknowledged.iter().filter(|id| !stored.contains_key(id)).count();
-    let doubled = stored.values().filter(|count| **count > 1).count();
-    let strange = stored.keys().filter(|id| !acknowledged.contains(id)).count();
+    let duplicated = stored.values().filter(|count| **count > 1).count();
+    let unknown = stored.keys().filter(|id| !acknowledged.contains(id)).count();
     ensure!(
-        lost + doubled + strange == 0,
-        "of {} acknowledged: {lost} lost, {doubled} doubled, {strange} never sent",
+        lost + duplicated + unknown == 0,
+        "of {} acknowledged: {lost} lost, {duplicated} duplicated, {unknown} never sent",
         acknowledged.len()
     );
     Ok(())
@@ -130,9 +130,9 @@ struct One {
     acknowledged: Arc<AtomicU64>,
 }
 
-async fn send(one: One, door: Door, every: Duration, mut stopped: watch::Receiver<bool>) -> Result<Sent> {
+async fn send(one: One, door: Route, every: Duration, mut stopped: watch::Receiver<bool>) -> Result<Sent> {
     let mut ticks = interval(every);
-    // Late ones are not made up for: the rate is bounded above, whatever the machine does.
+    // Missed ticks are not made up for, so that the rate is bounded.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut requests, mut sent, mut turn) = (JoinSet::new(), Sent::default(), 0_u64);
     loop {
@@ -142,10 +142,10 @@ async fn send(one: One, door: Door, every: Duration, mut stopped: watch::Receive
         }
         turn += 1;
         let action = match door {
-            Door::Log => "log",
-            Door::Event => "event",
-            Door::Both if turn.is_multiple_of(2) => "log",
-            Door::Both => "event",
+            Route::Log => "log",
+            Route::Event => "event",
+            Route::Both if turn.is_multiple_of(2) => "log",
+            Route::Both => "event",
         };
         requests.spawn(one.clone().deliver(action));
     }
@@ -169,10 +169,12 @@ impl One {
                     self.acknowledged.fetch_add(1, Ordering::Relaxed);
                     return Ok((id, attempt));
                 }
-                // All of it comes from one address, whose requests in flight are bounded.
+                // All requests come from one address, whose requests in flight are bounded.
                 Ok(reply) if matches!(reply.status, 429 | 503) => anyhow!("{}: {}", reply.status, reply.body),
-                // Any other answer would tell a client to give up.
-                Ok(reply) => return Err(anyhow!("{action} was answered {}: {}", reply.status, reply.body)),
+                // Clients do not repeat after other statuses.
+                Ok(reply) => {
+                    return Err(anyhow!("{action} failed with status {}: {}", reply.status, reply.body));
+                }
                 Err(error) => error,
             };
             if Instant::now() > deadline {
@@ -180,7 +182,7 @@ impl One {
             }
             sleep(REPEAT_AFTER).await;
         }
-        Err(anyhow!("unreachable: the loop has no end"))
+        Err(anyhow!("unreachable: the loop does not end"))
     }
 }
 
@@ -189,16 +191,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lost_doubled_and_strange_entries_are_told() {
+    fn reports_lost_duplicated_and_unknown_entries() {
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let both = BTreeSet::from([first, second]);
-        let said = |stored: &[(Uuid, usize)]| {
+        let error = |stored: &[(Uuid, usize)]| {
             check(&both, &stored.iter().copied().collect()).map_err(|e| e.to_string())
         };
-        assert_eq!(said(&[(first, 1), (second, 1)]), Ok(()));
-        assert!(said(&[(first, 1)]).unwrap_err().contains("1 lost"));
-        assert!(said(&[(first, 1), (second, 2)]).unwrap_err().contains("1 doubled"));
+        assert_eq!(error(&[(first, 1), (second, 1)]), Ok(()));
+        assert!(error(&[(first, 1)]).unwrap_err().contains("1 lost"));
+        assert!(error(&[(first, 1), (second, 2)]).unwrap_err().contains("1 duplicated"));
         let third = Uuid::from_u128(3);
-        assert!(said(&[(first, 1), (second, 1), (third, 1)]).unwrap_err().contains("1 never sent"));
+        assert!(error(&[(first, 1), (second, 1), (third, 1)]).unwrap_err().contains("1 never sent"));
     }
 }

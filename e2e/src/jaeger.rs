@@ -1,4 +1,4 @@
-//! Jaeger's query API.
+//! A client of Jaeger's query API.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::trace::Trace;
 use crate::until;
 
-/// Far above the seconds after which a trace is usually there: what exceeds it does not come.
+/// Timeout for a trace, which is usually complete after some seconds.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// A client of one Jaeger.
+/// A client of Jaeger.
 #[derive(Clone, Debug)]
 pub struct Jaeger {
     url: String,
@@ -19,35 +19,35 @@ pub struct Jaeger {
 }
 
 impl Jaeger {
-    /// The Jaeger whose query API is at this URL.
+    /// Creates a client for the query API at this URL.
     ///
     /// # Errors
-    /// When no client can be made.
+    /// When the client can't be created.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         Ok(Self { url: url.into(), http: reqwest::Client::builder().timeout(WITHIN).build()? })
     }
 
-    /// What it has of a trace now; nothing when it does not know it.
+    /// Returns the spans of a trace so far; none if Jaeger does not know the trace.
     ///
     /// # Errors
-    /// When it does not answer, or not with a trace.
+    /// When there is no response or no valid trace.
     pub async fn look(&self, id: &str) -> Result<Option<Trace>> {
         let response = self.http.get(format!("{}/api/v3/traces/{id}", self.url)).send().await?;
         if response.status().as_u16() == 404 {
             return Ok(None);
         }
-        ensure!(response.status().is_success(), "Jaeger answered {}", response.status());
+        ensure!(response.status().is_success(), "Jaeger failed with status {}", response.status());
         let answer: Value = serde_json::from_slice(&response.bytes().await?)?;
         Trace::read(id, &answer).map(Some)
     }
 
-    /// The trace, as soon as `check` passes on it.
+    /// Waits until a trace passes `check`, and returns it.
     ///
     /// # Errors
-    /// With what `check` said last.
+    /// When it times out; with the last error of `check`.
     pub async fn trace(&self, id: &str, check: impl Fn(&Trace) -> Result<()>) -> Result<Trace> {
         until(&format!("trace {id} in Jaeger"), WITHIN, async || {
-            let trace = self.look(id).await?.context("Jaeger does not know it")?;
+            let trace = self.look(id).await?.context("unknown to Jaeger")?;
             check(&trace)?;
             Ok(trace)
         })

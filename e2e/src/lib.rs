@@ -14,7 +14,7 @@ mod trace;
 
 pub use broker::{Broker, Reply};
 pub use calls::calls;
-pub use flow::{Door, Flow, Outcome};
+pub use flow::{Flow, Outcome, Route};
 pub use jaeger::Jaeger;
 pub use mailbox::Mailbox;
 pub use people::People;

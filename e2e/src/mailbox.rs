@@ -1,4 +1,4 @@
-//! The mail catcher, by its API.
+//! A client of the mail catcher's API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-/// A client of one mail catcher (maildev).
+/// A client of a mail catcher (MailDev).
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     url: String,
@@ -16,25 +16,25 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// The catcher whose API is at this URL.
+    /// Creates a client for the API at this URL.
     ///
     /// # Errors
-    /// When no client can be made.
+    /// When the client can't be created.
     pub fn new(url: impl Into<String>) -> Result<Self> {
         Ok(Self { url: url.into(), http: reqwest::Client::builder().timeout(ANSWER_WITHIN).build()? })
     }
 
-    /// Every mail that it has caught.
+    /// Returns all caught mails.
     ///
     /// # Errors
-    /// When it does not answer with a list.
+    /// When the response is not a list.
     pub async fn all(&self) -> Result<Vec<Value>> {
         let response = self.http.get(format!("{}/api/email", self.url)).send().await?;
-        ensure!(response.status().is_success(), "the mail catcher answered {}", response.status());
-        serde_json::from_slice(&response.bytes().await?).context("the mail catcher's list is none")
+        ensure!(response.status().is_success(), "the mail catcher failed with status {}", response.status());
+        serde_json::from_slice(&response.bytes().await?).context("invalid list of mails")
     }
 
-    /// Every mail to this address.
+    /// Returns all mails to an address.
     ///
     /// # Errors
     /// As [`Self::all`].
@@ -42,7 +42,7 @@ impl Mailbox {
         Ok(self.all().await?.into_iter().filter(|mail| recipient(mail) == Some(address)).collect())
     }
 
-    /// The Message-IDs of the mails that tell of a sign-out, by recipient.
+    /// Returns the Message-IDs of sign-out mails by recipient.
     ///
     /// # Errors
     /// As [`Self::all`], and when a mail has no Message-ID.
@@ -53,7 +53,7 @@ impl Mailbox {
                 continue;
             }
             let id = mail["messageId"].as_str().or_else(|| mail["headers"]["message-id"].as_str());
-            let id = id.with_context(|| format!("a mail without a Message-ID: {mail}"))?.to_owned();
+            let id = id.with_context(|| format!("mail has no Message-ID: {mail}"))?.to_owned();
             found.entry(recipient(&mail).unwrap_or_default().to_owned()).or_default().push(id);
         }
         Ok(found)

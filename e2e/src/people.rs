@@ -1,4 +1,4 @@
-//! People who sign in and out while something breaks: whatever was answered has its record and its mail.
+//! Users who sign in and out while something fails. Every acknowledged sign-in must have its record, every sign-out its mail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,40 +14,39 @@ use uuid::Uuid;
 
 use crate::{Broker, Mailbox, Reply, until};
 
-/// Long enough for authentication's rules, the same for everybody here.
+/// Password of all users.
 const PASSWORD: &str = "tulips in a blue vase 1887";
-/// Each user signs in and out this often.
+/// Number of sign-ins and sign-outs of each user.
 const ROUNDS: usize = 10;
-/// How many people are at it at once.
+/// Number of concurrent users.
 const AT_ONCE: usize = 4;
 const REPEAT_AFTER: Duration = Duration::from_millis(300);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
 const DELIVERED_WITHIN: Duration = Duration::from_secs(180);
 
-/// What some people's sign-ins and sign-outs came to.
+/// Result of all sign-ins and sign-outs.
 #[derive(Clone, Debug, Default)]
 pub struct Visits {
-    /// Sign-ins that were answered, each of which has its record in the logger.
+    /// Number of acknowledged sign-ins, each with a record in the logger.
     pub sign_ins: usize,
-    /// Sign-outs that were answered, each of which has its mail.
+    /// Number of acknowledged sign-outs, each with a mail.
     pub sign_outs: usize,
-    /// Requests that had to be sent again.
+    /// Number of repeated requests.
     pub repeated: usize,
-    /// Mails that came more than once, with the same Message-ID.
+    /// Number of mails received again with the same Message-ID.
     pub doubled_mails: usize,
 }
 
-/// People at work.
+/// Running users.
 #[derive(Debug)]
 pub struct People {
     admin: Broker,
     mailbox: Mailbox,
     pace: Pace,
-    at_work: JoinHandle<Result<Vec<Person>>>,
+    running: JoinHandle<Result<Vec<Person>>>,
 }
 
-/// How many requests may have been begun, and how many were answered. Without it, on a fast machine, everybody would be
-/// done before the last thing is killed.
+/// Limits how many requests may start, so that on a fast machine the users do not finish before the last process is killed.
 #[derive(Clone, Debug)]
 struct Pace {
     allowed: Arc<Semaphore>,
@@ -55,21 +54,21 @@ struct Pace {
     answered: Arc<AtomicU64>,
 }
 
-/// What one person did, and what was answered.
+/// Acknowledged requests of one user.
 #[derive(Debug, Default)]
 struct Person {
     email: String,
-    /// The traces of answered sign-ins.
+    /// Traces of acknowledged sign-ins.
     sign_ins: BTreeSet<String>,
     sign_outs: usize,
     repeated: usize,
 }
 
 impl People {
-    /// Makes users, as the admin, and has each of them sign in and out, [`ROUNDS`] times.
+    /// Creates users as the admin, and starts signing each in and out [`ROUNDS`] times.
     ///
     /// # Errors
-    /// When a user can't be made.
+    /// When a user can't be created.
     pub async fn start(admin: &Broker, mailbox: &Mailbox, users: usize) -> Result<Self> {
         let mut emails = Vec::new();
         for _ in 0..users {
@@ -77,44 +76,43 @@ impl People {
         }
         let pace =
             Pace { allowed: Arc::new(Semaphore::new(0)), given: Arc::default(), answered: Arc::default() };
-        let at_work = tokio::spawn(everyone(admin.clone(), emails, pace.clone()));
-        Ok(Self { admin: admin.clone(), mailbox: mailbox.clone(), pace, at_work })
+        let running = tokio::spawn(run_all(admin.clone(), emails, pace.clone()));
+        Ok(Self { admin: admin.clone(), mailbox: mailbox.clone(), pace, running })
     }
 
-    /// How many sign-ins and sign-outs there will be.
+    /// Total number of sign-ins and sign-outs.
     #[must_use]
     pub fn total(users: usize) -> u64 {
         (users * ROUNDS * 2) as u64
     }
 
-    /// Allows this many more requests, and waits until half of them have been answered: the other half are for what is
-    /// killed next.
+    /// Allows this many more requests, and waits until half of them are acknowledged. The other half run during the next kill.
     ///
     /// # Errors
-    /// When they are not in time.
+    /// When it times out.
     pub async fn advance(&self, more: u64, within: Duration) -> Result<()> {
         let goal = self.pace.allow(more)? - more / 2;
         until(&format!("{goal} answers"), within, async || {
             let now = self.pace.answered.load(Ordering::Relaxed);
-            ensure!(now >= goal || self.at_work.is_finished(), "{now} of {goal}");
+            ensure!(now >= goal || self.running.is_finished(), "{now} of {goal}");
             Ok(())
         })
         .await
     }
 
-    /// True when everybody has gone home.
+    /// Whether all users have finished.
     #[must_use]
     pub fn are_done(&self) -> bool {
-        self.at_work.is_finished()
+        self.running.is_finished()
     }
 
-    /// Waits until all are done, and for the record of each sign-in and the mail of each sign-out.
+    /// Waits until all users have finished, and for the record of each sign-in and the mail of each sign-out.
     ///
     /// # Errors
-    /// When a request is never answered, or a record or a mail does not come.
+    /// When a request is not acknowledged in time, or a record or mail is missing.
     pub async fn finish(self) -> Result<Visits> {
         self.pace.allow(u64::from(u32::MAX))?;
-        let people = self.at_work.await??;
+        let people = self.running.await??;
         let mut visits = Visits::default();
         for person in &people {
             visits.sign_ins += person.sign_ins.len();
@@ -125,23 +123,23 @@ impl People {
             let recorded = recorded(&self.admin).await?;
             let missing = people.iter().flat_map(|person| &person.sign_ins);
             let missing = missing.filter(|trace| !recorded.contains_key(*trace)).count();
-            let doubled = recorded.values().filter(|count| **count > 1).count();
-            ensure!(missing + doubled == 0, "{missing} missing, {doubled} doubled");
+            let duplicated = recorded.values().filter(|count| **count > 1).count();
+            ensure!(missing + duplicated == 0, "{missing} missing, {duplicated} duplicated");
             Ok(())
         })
         .await?;
         visits.doubled_mails = until("the mail of every sign-out", DELIVERED_WITHIN, async || {
-            let (mut missing, mut doubled) = (0, 0);
+            let (mut missing, mut duplicated) = (0, 0);
             let mails = self.mailbox.logout_mails().await?;
             for person in &people {
                 let (all, own) = mails
                     .get(&person.email)
                     .map_or((0, 0), |ids| (ids.len(), ids.iter().collect::<BTreeSet<_>>().len()));
                 missing += person.sign_outs.saturating_sub(own);
-                doubled += all - own;
+                duplicated += all - own;
             }
             ensure!(missing == 0, "{missing} missing");
-            Ok(doubled)
+            Ok(duplicated)
         })
         .await?;
         Ok(visits)
@@ -149,7 +147,7 @@ impl People {
 }
 
 impl Pace {
-    /// Returns how many are allowed in all.
+    /// Returns the total number of allowed requests.
     fn allow(&self, more: u64) -> Result<u64> {
         self.allowed.add_permits(usize::try_from(more)?);
         Ok(self.given.fetch_add(more, Ordering::Relaxed) + more)
@@ -172,18 +170,18 @@ async fn create_user(admin: &Broker) -> Result<String> {
     });
     let users = admin.at("/v1/users");
     let reply = admin.signed_in(|http| http.post(&users).json(&user)).await?;
-    ensure!(reply.status == 201, "a user could not be made: {} {}", reply.status, reply.body);
+    ensure!(reply.status == 201, "failed to create a user: {} {}", reply.status, reply.body);
     Ok(email)
 }
 
-async fn everyone(admin: Broker, emails: Vec<String>, pace: Pace) -> Result<Vec<Person>> {
-    let room = Arc::new(Semaphore::new(AT_ONCE));
+async fn run_all(admin: Broker, emails: Vec<String>, pace: Pace) -> Result<Vec<Person>> {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut visits = JoinSet::new();
     for email in emails {
         let broker = Broker::signing_in(admin.at(""), &email, PASSWORD)?;
-        let (room, pace) = (Arc::clone(&room), pace.clone());
+        let (slots, pace) = (Arc::clone(&slots), pace.clone());
         visits.spawn(async move {
-            let _place = room.acquire_owned().await?;
+            let _slot = slots.acquire_owned().await?;
             visit(broker, email, &pace).await
         });
     }
@@ -211,7 +209,7 @@ async fn visit(broker: Broker, email: String, pace: &Pace) -> Result<Person> {
     Ok(person)
 }
 
-/// Repeats a request until it is answered with 202.
+/// Repeats a request until the status is 202.
 async fn answer<F: Future<Output = Result<Reply>>>(
     repeated: &mut usize,
     request: impl Fn() -> F,
@@ -221,8 +219,8 @@ async fn answer<F: Future<Output = Result<Reply>>>(
         let refused = match request().await {
             Ok(reply) if reply.status == 202 => return Ok(reply),
             Ok(reply) if [429, 503].contains(&reply.status) => anyhow!("{}: {}", reply.status, reply.body),
-            // Any other answer would tell a client to give up.
-            Ok(reply) => return Err(anyhow!("answered {}: {}", reply.status, reply.body)),
+            // Clients do not repeat after other statuses.
+            Ok(reply) => return Err(anyhow!("status {}: {}", reply.status, reply.body)),
             Err(error) => error,
         };
         if Instant::now() > deadline {
@@ -233,11 +231,11 @@ async fn answer<F: Future<Output = Result<Reply>>>(
     }
 }
 
-/// How often each trace is among the records of sign-ins.
+/// Counts the records of sign-ins by trace.
 async fn recorded(admin: &Broker) -> Result<BTreeMap<String, usize>> {
     let mut counts = BTreeMap::new();
     for entry in admin.entries(&[("service", "authentication"), ("text", "logged in")]).await? {
-        let trace = entry["trace_id"].as_str().context("a record without a trace")?;
+        let trace = entry["trace_id"].as_str().context("the record has no trace")?;
         *counts.entry(trace.to_owned()).or_default() += 1;
     }
     Ok(counts)

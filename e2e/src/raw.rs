@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, for what no client library would send.
+//! HTTP/1.1 over a socket, to send what client libraries do not.
 
 use std::time::Duration;
 
@@ -10,32 +10,32 @@ use tokio::time::timeout;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// An answer, read by hand.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
     /// The header lines, in lower case.
     pub head: String,
-    /// The body; null when it is no JSON.
+    /// The body; null if it is not JSON.
     pub body: Value,
 }
 
-/// A connection of one's own.
+/// A TCP connection.
 #[derive(Debug)]
 pub struct Connection(TcpStream);
 
-/// Sends bytes on a new connection, all of them before it reads, and reads the answer.
+/// Sends bytes on a new connection, then reads the response.
 ///
 /// # Errors
-/// When the connection is refused or reset, or no answer comes in time.
+/// When the connection is refused or reset, or the response times out.
 pub async fn exchange(address: &str, bytes: &[u8]) -> Result<Answer> {
     let mut connection = Connection::open(address).await?;
     connection.send(bytes).await?;
     connection.answer().await
 }
 
-/// A POST of a JSON body with its length.
+/// Builds a POST of a JSON body with a Content-Length.
 #[must_use]
 pub fn post(path: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
@@ -49,7 +49,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the connection is refused.
     pub async fn open(address: &str) -> Result<Self> {
         let stream =
             TcpStream::connect(address).await.with_context(|| format!("failed to connect to {address}"))?;
@@ -61,33 +61,33 @@ impl Connection {
     /// # Errors
     /// When the peer resets the connection or does not read in time.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        timeout(WITHIN, self.0.write_all(bytes)).await.context("the peer does not read")??;
+        timeout(WITHIN, self.0.write_all(bytes)).await.context("timed out sending")??;
         Ok(())
     }
 
-    /// Says that no more will be sent.
+    /// Closes the sending side.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is lost.
     pub async fn end(&mut self) -> Result<()> {
         Ok(self.0.shutdown().await?)
     }
 
-    /// Reads one answer.
+    /// Reads one response.
     ///
     /// # Errors
-    /// When none comes in time, or it is cut.
+    /// When the response times out or is incomplete.
     pub async fn answer(&mut self) -> Result<Answer> {
-        timeout(WITHIN, self.read()).await.context("no answer")?
+        timeout(WITHIN, self.read()).await.context("timed out waiting for a response")?
     }
 
-    /// Reads whatever the peer still says, until it closes the connection.
+    /// Waits until the peer closes the connection; ignores data until then.
     ///
     /// # Errors
-    /// When it keeps the connection open.
+    /// When the connection stays open.
     pub async fn closed(&mut self) -> Result<()> {
         let mut rest = Vec::new();
-        // A reset closes it too.
+        // A reset also closes the connection.
         let _ = timeout(WITHIN, self.0.read_to_end(&mut rest))
             .await
             .context("the peer keeps the connection open")?;
@@ -104,7 +104,7 @@ impl Connection {
         };
         let head = String::from_utf8_lossy(&bytes[..head_end]).to_lowercase();
         let status =
-            head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no HTTP answer")?;
+            head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("not an HTTP response")?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.map_or(Ok(0), str::parse)?;
         while bytes.len() < head_end + length {
@@ -116,7 +116,7 @@ impl Connection {
 
     async fn more(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         if self.0.read_buf(bytes).await? == 0 {
-            bail!("the connection was closed after {} bytes of an answer", bytes.len());
+            bail!("the connection was closed after {} bytes of the response", bytes.len());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The road: a request goes in, its stored entry and its one trace come out.
+//! Checks the whole path of a request: response, stored entry and trace.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use uuid::Uuid;
 use crate::{Broker, Jaeger, Kind, Reply, Span, Trace, until};
 
 const STORED_WITHIN: Duration = Duration::from_secs(60);
-/// Alone, or together with others that waited at the same time.
+/// Span names of a write: single, or with others that waited at the same time.
 const WRITES: [&str; 2] = ["weft.log.v1.LogService/Write", "weft.log.v1.LogService/WriteMany"];
 
-/// `POST /handle` with action log: broker, gRPC, logger, store.
+/// Checks `POST /handle` with action log: broker, gRPC, logger, store.
 ///
 /// # Errors
-/// With what was not as it has to be.
+/// When a check fails.
 pub async fn by_rpc(broker: &Broker, jaeger: &Jaeger) -> Result<()> {
     let name = unique("rpc");
     let reply = broker.log(&name, "by RPC").await?;
-    ensure!(reply.status == 202, "the broker answered {}: {}", reply.status, reply.body);
+    ensure!(reply.status == 202, "the broker failed with status {}: {}", reply.status, reply.body);
     ensure!(reply.body["message"] == format!("Processed payload via RPC:{name}"), "{}", reply.body);
     stored(broker, &reply, &name, "by RPC").await?;
     jaeger.trace(&reply.trace_id()?, is_rpc_trace).await?;
     Ok(())
 }
 
-/// `POST /handle` with action event: broker, RabbitMQ, listener, gRPC, logger, store.
+/// Checks `POST /handle` with action event: broker, RabbitMQ, listener, gRPC, logger, store.
 ///
 /// # Errors
-/// With what was not as it has to be.
+/// When a check fails.
 pub async fn by_event(broker: &Broker, jaeger: &Jaeger) -> Result<()> {
     let name = unique("event");
-    // A broker is ready without RabbitMQ, and says 503 until it has connected.
-    let reply = until("an event to be taken", STORED_WITHIN, async || {
+    // A broker is ready without RabbitMQ, and answers 503 until it is connected.
+    let reply = until("an event to be accepted", STORED_WITHIN, async || {
         let reply = broker.event(&name, "by RabbitMQ").await?;
-        ensure!(reply.status == 202, "the broker answered {}: {}", reply.status, reply.body);
+        ensure!(reply.status == 202, "the broker failed with status {}: {}", reply.status, reply.body);
         Ok(reply)
     })
     .await?;
@@ -43,7 +43,7 @@ pub async fn by_event(broker: &Broker, jaeger: &Jaeger) -> Result<()> {
     let entry = stored(broker, &reply, &name, "by RabbitMQ").await?;
     ensure!(
         entry["id"] == reply.body["data"]["id"],
-        "the event's id is {} and the entry's {}",
+        "the event is {}, but the entry is {}",
         reply.body,
         entry
     );
@@ -51,7 +51,7 @@ pub async fn by_event(broker: &Broker, jaeger: &Jaeger) -> Result<()> {
     Ok(())
 }
 
-/// A name that no other test uses.
+/// Returns a unique name.
 #[must_use]
 pub fn unique(what: &str) -> String {
     format!("{what}-{}", Uuid::new_v4().simple())
@@ -67,24 +67,25 @@ async fn stored(broker: &Broker, reply: &Reply, name: &str, data: &str) -> Resul
     );
     ensure!(entry["level"] == "INFO" && entry["time"].is_string(), "stored as {entry}");
     let by_trace = broker.entries(&[("trace_id", &trace_id)]).await?;
-    ensure!(by_trace == [entry.clone()], "found by its trace: {by_trace:?}");
+    ensure!(by_trace == [entry.clone()], "entries of the trace: {by_trace:?}");
     Ok(entry)
 }
 
-/// SERVER, CLIENT, SERVER and the database, each below the one before.
+/// Checks a trace: SERVER, CLIENT, SERVER and the database span, each the child of the previous one.
 ///
 /// # Errors
-/// With what is missing or wrong.
+/// When a span is missing or wrong.
 pub fn is_rpc_trace(trace: &Trace) -> Result<()> {
     trace.is_whole()?;
     let request = request(trace)?;
     ends_in_store(trace, trace.child(request, Kind::Client)?)
 }
 
-/// SERVER, PRODUCER, CONSUMER, CLIENT, SERVER and the database, each below the one before; the CONSUMER is also linked.
+/// Checks a trace: SERVER, PRODUCER, CONSUMER, CLIENT, SERVER and the database span, each the child of the previous one. The CONSUMER
+/// also links to the PRODUCER.
 ///
 /// # Errors
-/// With what is missing or wrong.
+/// When a span is missing or wrong.
 pub fn is_event_trace(trace: &Trace) -> Result<()> {
     trace.is_whole()?;
     let producer = trace.child(request(trace)?, Kind::Producer)?;
@@ -111,7 +112,7 @@ fn request(trace: &Trace) -> Result<&Span> {
     let request = trace.only(Kind::Server, "POST /handle")?;
     ensure!(
         request.parent.is_none() && request.service == "broker",
-        "`{}` is no root of the broker",
+        "`{}` is not a root span of the broker",
         request.name
     );
     request.has("http.request.method", "POST")?;
@@ -125,7 +126,7 @@ fn ends_in_store(trace: &Trace, call: &Span) -> Result<()> {
     ensure!(served.service == "logger", "`{}` is of {}", served.name, served.service);
     ensure!(call.name == served.name, "`{}` was served as `{}`", call.name, served.name);
     for span in [call, served] {
-        ensure!(WRITES.contains(&span.name.as_str()), "an RPC's span is `{}`", span.name);
+        ensure!(WRITES.contains(&span.name.as_str()), "the RPC span is `{}`", span.name);
         span.has("rpc.system.name", "grpc")?;
         span.has("rpc.method", &span.name)?;
         span.has("rpc.response.status_code", "OK")?;

@@ -1,9 +1,9 @@
-//! Chance that can be repeated.
+//! Repeatable random numbers.
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-/// A generator from `WEFT_SEED`, or from a new seed; which one is printed.
+/// Returns a generator seeded from `WEFT_SEED`, or randomly. Prints the seed.
 #[must_use]
 pub fn seeded(test: &str) -> StdRng {
     let given = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok());

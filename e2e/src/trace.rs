@@ -1,4 +1,4 @@
-//! A trace as Jaeger gives it back, and what every trace of ours keeps to.
+//! Traces from Jaeger, and checks of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A span's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "OpenTelemetry's own words")]
+#[expect(missing_docs, reason = "names of OpenTelemetry")]
 pub enum Kind {
     Internal,
     Server,
@@ -18,7 +18,7 @@ pub enum Kind {
 
 /// One span.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "OpenTelemetry's own words")]
+#[expect(missing_docs, reason = "names of OpenTelemetry")]
 pub struct Span {
     pub id: String,
     pub parent: Option<String>,
@@ -26,9 +26,9 @@ pub struct Span {
     pub name: String,
     pub kind: Kind,
     pub attributes: BTreeMap<String, String>,
-    /// Trace and span that each link names.
+    /// Trace id and span id of each link.
     pub links: Vec<(String, String)>,
-    /// Since 1970.
+    /// Nanoseconds since 1970.
     pub end_ns: u64,
     pub failed: bool,
 }
@@ -36,22 +36,22 @@ pub struct Span {
 /// All spans of one trace that Jaeger has.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// Its id.
+    /// Trace id.
     pub id: String,
-    /// Its spans.
+    /// Spans.
     pub spans: Vec<Span>,
 }
 
 impl Trace {
-    /// Reads what `/api/v3/traces/{id}` answers.
+    /// Parses the response of `/api/v3/traces/{id}`.
     ///
     /// # Errors
-    /// When it is no such answer.
+    /// When the response is invalid.
     pub fn read(id: &str, answer: &Value) -> Result<Self> {
         let mut spans = Vec::new();
         for resource in list(&answer["result"]["resourceSpans"]) {
             let service = attributes(&resource["resource"]).remove("service.name");
-            let service = service.context("spans of no service")?;
+            let service = service.context("spans without a service")?;
             for span in list(&resource["scopeSpans"]).flat_map(|scope| list(&scope["spans"])) {
                 spans.push(read_span(&service, span)?);
             }
@@ -59,25 +59,25 @@ impl Trace {
         Ok(Self { id: id.to_owned(), spans })
     }
 
-    /// The spans of this kind whose names begin so.
+    /// Returns the spans of this kind whose names start with `name`.
     pub fn find(&self, kind: Kind, name: &str) -> Vec<&Span> {
         self.spans.iter().filter(|span| span.kind == kind && span.name.starts_with(name)).collect()
     }
 
-    /// The only one of them.
+    /// Returns the only span of this kind whose name starts with `name`.
     ///
     /// # Errors
-    /// When there is none, or more than one.
+    /// When there is no such span, or more than one.
     pub fn only(&self, kind: Kind, name: &str) -> Result<&Span> {
         let found = self.find(kind, name);
         ensure!(found.len() == 1, "{} spans are {kind:?} `{name}`, in {self}", found.len());
         Ok(found[0])
     }
 
-    /// The only span of this kind whose parent is that one.
+    /// Returns the only child of this kind.
     ///
     /// # Errors
-    /// When there is none, or more than one.
+    /// When there is no such span, or more than one.
     pub fn child(&self, parent: &Span, kind: Kind) -> Result<&Span> {
         let of_parent = |span: &&Span| span.kind == kind && span.parent.as_ref() == Some(&parent.id);
         let found: Vec<&Span> = self.spans.iter().filter(of_parent).collect();
@@ -85,15 +85,15 @@ impl Trace {
         Ok(found[0])
     }
 
-    /// Checks that it has exactly one root and no span whose parent is missing.
+    /// Checks that the trace has exactly one root, and that no parent is missing.
     ///
     /// # Errors
-    /// When it has not.
+    /// When the check fails.
     pub fn is_whole(&self) -> Result<()> {
         let ids: BTreeSet<&str> = self.spans.iter().map(|span| span.id.as_str()).collect();
         let roots = self.spans.iter().filter(|span| span.parent.is_none()).count();
         ensure!(roots == 1, "{roots} roots in {self}");
-        ensure!(ids.len() == self.spans.len(), "two spans of one id in {self}");
+        ensure!(ids.len() == self.spans.len(), "duplicate span id in {self}");
         for span in &self.spans {
             let known = span.parent.as_deref().is_none_or(|parent| ids.contains(parent));
             ensure!(known, "the parent of `{}` is missing in {self}", span.name);
@@ -120,10 +120,10 @@ impl Span {
     /// Checks an attribute.
     ///
     /// # Errors
-    /// When it is missing or another.
+    /// When the attribute is missing or has another value.
     pub fn has(&self, attribute: &str, wanted: &str) -> Result<()> {
         let found = self.attributes.get(attribute).map(String::as_str);
-        ensure!(found == Some(wanted), "{attribute} of `{}` is {found:?}, not {wanted:?}", self.name);
+        ensure!(found == Some(wanted), "{attribute} of `{}` is {found:?}, expected {wanted:?}", self.name);
         Ok(())
     }
 }
@@ -182,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_parent_and_a_second_root_are_told() {
+    fn reports_a_missing_parent_and_a_second_root() {
         trace(&[("a", ""), ("b", "a")]).is_whole().unwrap();
-        let said = |parents: &[(&str, &str)]| trace(parents).is_whole().unwrap_err().to_string();
-        assert!(said(&[("a", ""), ("b", "gone")]).contains("the parent of `b` is missing"));
-        assert!(said(&[("a", ""), ("b", "")]).contains("2 roots"));
-        assert!(said(&[("b", "a")]).contains("0 roots"));
+        let error = |parents: &[(&str, &str)]| trace(parents).is_whole().unwrap_err().to_string();
+        assert!(error(&[("a", ""), ("b", "gone")]).contains("the parent of `b` is missing"));
+        assert!(error(&[("a", ""), ("b", "")]).contains("2 roots"));
+        assert!(error(&[("b", "a")]).contains("0 roots"));
     }
 }

@@ -1,4 +1,4 @@
-//! The workspace against design.md: who may import whom, who owns which driver, what a service's folder looks like.
+//! Checks the structure of the workspace: allowed dependencies, use of drivers, and the files of a service.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
-/// A driver and the packages that may name it.
+/// Drivers, and the packages that may depend on them.
 const OWNERS: [(&str, &[&str]); 6] = [
     ("sqlx", &["weft-authentication"]),
     ("mongodb", &["weft-logger"]),
@@ -18,11 +18,11 @@ const OWNERS: [(&str, &[&str]); 6] = [
     ("rustls", &["weft-mesh"]),
 ];
 
-/// Has no code, only the features that all shared dependencies are built with: everyone may name it, and it owns nothing.
+/// A crate without code, which only sets the features of shared dependencies. Every crate may depend on it.
 const FEATURES: &str = "weft-features";
 
-/// Tools for tests and benchmarks. What ships never depends on them.
-const FOR_TESTS: [&str; 2] = ["weft-devcluster", "weft-devstack"];
+/// Crates for tests and benchmarks. Shipped crates must not depend on them.
+const TEST_CRATES: [&str; 2] = ["weft-devcluster", "weft-devstack"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -37,13 +37,13 @@ fn metadata() -> Metadata {
         .unwrap()
 }
 
-fn ours(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
+fn workspace_dependencies(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
     let wanted = package.dependencies.iter().filter(|dependency| kinds.contains(&dependency.kind));
     let names = wanted.map(|dependency| dependency.name.clone());
     names.filter(|name| name.starts_with("weft-") && name != FEATURES).collect()
 }
 
-/// The packages of ours that this one may depend on; nothing for one that has no row, which then fails.
+/// The workspace packages that a package may depend on; none if the package is not listed, which fails the test.
 fn may_import(package: &str, folder: &str) -> Option<Vec<&'static str>> {
     Some(match (package, folder) {
         ("weft-proto" | "weft-runtime" | "weft-values" | "weft-operator-api" | FEATURES, _) => vec![],
@@ -68,12 +68,12 @@ fn folder_of(package: &Package) -> String {
 fn services() -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join("services")).unwrap().map(|entry| entry.unwrap().path());
     let found: Vec<PathBuf> = entries.filter(|path| path.join("Cargo.toml").is_file()).collect();
-    assert!(found.len() >= 3, "the road has three services, and services/ has {found:?}");
+    assert!(found.len() >= 3, "expected at least three services, found {found:?}");
     found
 }
 
 #[test]
-fn each_outside_driver_has_one_owner() {
+fn each_driver_is_used_by_one_crate() {
     let metadata = metadata();
     let mut named = BTreeSet::new();
     for package in metadata.packages.iter().filter(|package| package.name.as_str() != FEATURES) {
@@ -84,53 +84,54 @@ fn each_outside_driver_has_one_owner() {
             named.insert(*driver);
             assert!(
                 owners.contains(&package.name.as_str()),
-                "{} may not depend on {driver}: {owners:?} own it",
+                "{} must not depend on {driver}; only {owners:?} may",
                 package.name
             );
         }
     }
-    // A driver under another name would pass unseen.
+    // A driver with another name would not be checked.
     for driver in ["mongodb", "lapin", "kube"] {
         assert!(
             named.contains(driver),
-            "nobody depends on {driver}: does this test still see the dependencies?"
+            "no package depends on {driver}: does this test still find the dependencies?"
         );
     }
 }
 
 #[test]
-fn the_crate_of_features_has_no_code() {
+fn the_features_crate_has_no_code() {
     let code = fs::read_to_string(root().join("crates/features/src/lib.rs")).unwrap();
     let comment =
         |line: &str| line.trim().is_empty() || line.trim_start().starts_with("//") || line.starts_with("#![");
     assert!(
         code.lines().all(comment),
-        "weft-features may own a driver only as long as it can't use it:\n{code}"
+        "weft-features may depend on drivers only as long as it has no code:\n{code}"
     );
 }
 
 #[test]
-fn nobody_imports_whom_it_may_not() {
+fn crates_depend_only_on_allowed_crates() {
     for package in &metadata().packages {
         let folder = folder_of(package);
         if package.name.as_str() == "weft-e2e" {
             continue;
         }
         let allowed = may_import(&package.name, &folder);
-        let allowed =
-            allowed.unwrap_or_else(|| panic!("{} ({folder}) has no row in design.md's table", package.name));
-        for import in ours(package, &[DependencyKind::Normal, DependencyKind::Build]) {
-            assert!(allowed.contains(&import.as_str()), "{} may not depend on {import}", package.name);
+        let allowed = allowed.unwrap_or_else(|| {
+            panic!("{} ({folder}) has no allowed dependencies: add it to may_import", package.name)
+        });
+        for import in workspace_dependencies(package, &[DependencyKind::Normal, DependencyKind::Build]) {
+            assert!(allowed.contains(&import.as_str()), "{} must not depend on {import}", package.name);
         }
-        for import in ours(package, &[DependencyKind::Development]) {
-            let fine = allowed.contains(&import.as_str()) || FOR_TESTS.contains(&import.as_str());
-            assert!(fine, "the tests of {} may not depend on {import}", package.name);
+        for import in workspace_dependencies(package, &[DependencyKind::Development]) {
+            let fine = allowed.contains(&import.as_str()) || TEST_CRATES.contains(&import.as_str());
+            assert!(fine, "the tests of {} must not depend on {import}", package.name);
         }
     }
 }
 
 #[test]
-fn nothing_imports_the_end_to_end_tests() {
+fn no_crate_depends_on_the_end_to_end_tests() {
     let metadata = metadata();
     assert!(metadata.packages.iter().any(|package| package.name.as_str() == "weft-e2e"));
     for package in &metadata.packages {
@@ -140,23 +141,19 @@ fn nothing_imports_the_end_to_end_tests() {
 }
 
 #[test]
-fn every_service_has_the_rooms_of_the_house() {
+fn every_service_has_the_required_files() {
     for service in services() {
-        for room in
+        for file in
             ["README.md", "src/main.rs", "src/lib.rs", "src/config.rs", "src/app.rs", "tests/it/main.rs"]
         {
-            assert!(service.join(room).is_file(), "{} has no {room}", service.display());
+            assert!(service.join(file).is_file(), "{} has no {file}", service.display());
         }
         let main = fs::read_to_string(service.join("src/main.rs")).unwrap();
-        assert!(
-            main.lines().count() < 40,
-            "{}/src/main.rs is more than a table of contents",
-            service.display()
-        );
+        assert!(main.lines().count() < 40, "{}/src/main.rs has 40 or more lines", service.display());
         let lib = fs::read_to_string(service.join("src/lib.rs")).unwrap();
         assert!(
             lib.contains("include_str!(\"../README.md\")"),
-            "the README of {} is not its crate's docs",
+            "{}/src/lib.rs does not include the README as crate docs",
             service.display()
         );
     }
@@ -172,11 +169,15 @@ fn a_package_is_named_after_its_folder() {
             other => format!("weft-{}", other.rsplit('/').next().unwrap_or_default()),
         };
         assert_eq!(package.name.as_str(), wanted, "in {folder}");
-        assert!(package.publish.as_ref().is_some_and(Vec::is_empty), "{} could be published", package.name);
+        assert!(
+            package.publish.as_ref().is_some_and(Vec::is_empty),
+            "{} must not be publishable",
+            package.name
+        );
     }
 }
 
-/// Every text file that is ours to write: no build output, no lock files, no hidden folders but `.ci`.
+/// All text files except build output, lock files and hidden folders other than `.ci`.
 fn texts() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root()];
@@ -199,13 +200,13 @@ fn texts() -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(found.len() > 50, "this does not see the checkout: {} files", found.len());
+    assert!(found.len() > 50, "expected more files in the checkout than {}", found.len());
     found
 }
 
 #[test]
-fn no_file_names_a_package_registry_or_a_place_on_somebody_s_machine() {
-    // In two parts each, or this file would be the one that names them.
+fn no_file_has_registry_urls_or_machine_paths() {
+    // Split, so that this file does not contain them.
     let unwanted = [
         concat!("proxy.golang", ".org"),
         concat!("sum.golang", ".org"),
@@ -220,14 +221,14 @@ fn no_file_names_a_package_registry_or_a_place_on_somebody_s_machine() {
     ];
     for (path, text) in texts() {
         for unwanted in unwanted {
-            assert!(!text.contains(unwanted), "{} names {unwanted}", path.display());
+            assert!(!text.contains(unwanted), "{} has {unwanted}", path.display());
         }
     }
 }
 
 #[test]
-fn no_module_is_called_mod_rs() {
+fn no_file_is_named_mod_rs() {
     for (path, _) in texts() {
-        assert!(!path.ends_with("mod.rs"), "{}: name it after its folder", path.display());
+        assert!(!path.ends_with("mod.rs"), "{}: name the file after its folder", path.display());
     }
 }

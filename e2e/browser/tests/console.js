@@ -1,5 +1,5 @@
 // @ts-check
-// The console as a person uses it, and what must never happen meanwhile.
+// Helpers that use the console like a person, and record errors in the browser.
 
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
@@ -7,7 +7,7 @@ import { ADMIN, ARRIVES_WITHIN_MS, CHROMIUM, CONSOLE } from './place.js';
 
 /** @import {Browser, Page} from 'playwright-core' */
 
-/** Text that would run, were it ever taken for markup, an attribute or a template. */
+/** Text that would run as a script if it were inserted as markup, attribute or template. */
 export const PLANTED = [
   '<img src=x onerror=alert(1)>',
   '"><script>alert(2)</script>',
@@ -16,12 +16,12 @@ export const PLANTED = [
 ].join(' ');
 
 export function launch() {
-  // Root has no sandbox to drop into; what is browsed is our own.
+  // Chromium has no sandbox as root. Only our own pages are opened.
   return chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 }
 
 /**
- * A context of its own, and whatever goes wrong in its pages.
+ * Opens a new browser context. `errors` collects dialogs, script errors and console errors of its pages.
  * @param {Browser} browser
  * @param {import('playwright-core').BrowserContextOptions} [options]
  */
@@ -29,16 +29,16 @@ export async function visit(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   context.setDefaultTimeout(ARRIVES_WITHIN_MS);
   /** @type {string[]} */
-  const wrong = [];
+  const errors = [];
   context.on('dialog', (dialog) => {
-    wrong.push(`dialog: ${dialog.message()}`);
+    errors.push(`dialog: ${dialog.message()}`);
     void dialog.dismiss();
   });
-  context.on('weberror', (error) => wrong.push(`script: ${error.error().message}`));
+  context.on('weberror', (error) => errors.push(`script: ${error.error().message}`));
   context.on('console', (message) => {
-    // A status from 400 on is printed by the browser too, and is the broker's business.
+    // The browser also logs responses with a status of 400 or more, which the tests check themselves.
     const status = message.text().startsWith('Failed to load resource: the server responded with');
-    if (message.type() === 'error' && !status) wrong.push(`console: ${message.text()}`);
+    if (message.type() === 'error' && !status) errors.push(`console: ${message.text()}`);
   });
   await context.addInitScript(() => {
     document.addEventListener('securitypolicyviolation', (event) => {
@@ -46,11 +46,11 @@ export async function visit(browser, options = {}) {
     });
   });
   const page = await context.newPage();
-  return { context, page, wrong };
+  return { context, page, errors };
 }
 
 /**
- * Opens an address of the console and waits until it knows who is there.
+ * Opens a page of the console and waits until the session is checked.
  * @param {Page} page
  * @param {string} [path]
  */
@@ -60,7 +60,7 @@ export async function open(page, path = '/') {
 }
 
 /**
- * Signs in by the form. Where other tests have used up the limit, it waits as long as the broker says.
+ * Signs in with the form. When other tests have used up the limit, waits for the time in Retry-After.
  * @param {Page} page
  * @param {{ email: string, password: string }} [who]
  */
@@ -82,7 +82,7 @@ export async function signIn(page, who = ADMIN) {
 }
 
 /**
- * Presses a button of *Send*, and waits for its result.
+ * Presses a button of *Send* and waits for its result.
  * @param {Page} page
  * @param {string} button
  * @returns {Promise<{ status: number, traceId: string }>}
@@ -98,7 +98,7 @@ export async function press(page, button) {
 }
 
 /**
- * Goes to a view by its link.
+ * Opens a view by its link.
  * @param {Page} page
  * @param {string} name
  */
@@ -108,7 +108,7 @@ export async function go(page, name) {
 }
 
 /**
- * Repeats a look until it shows what is wanted.
+ * Calls `look` until it returns a result.
  * @template T
  * @param {string} what
  * @param {() => Promise<T | null | undefined | false>} look
@@ -119,10 +119,10 @@ export async function eventually(what, look) {
   for (;;) {
     const found = await look();
     if (found) return found;
-    if (Date.now() > until) throw new Error(`${what} did not come within ${ARRIVES_WITHIN_MS / 1000} s`);
+    if (Date.now() > until) throw new Error(`timed out after ${ARRIVES_WITHIN_MS / 1000} s waiting for ${what}`);
     await new Promise((done) => setTimeout(done, 250));
   }
 }
 
-/** A word that no other run has used. */
+/** A unique word. */
 export const fresh = () => `run-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;

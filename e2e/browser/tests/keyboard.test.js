@@ -1,5 +1,5 @@
 // @ts-check
-// The keyboard alone signs in, sends, follows the trace and signs out, and the focus is always where the eye is.
+// Uses the console with the keyboard alone, and checks the focus.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -23,7 +23,7 @@ const focused = (page) =>
   });
 
 /**
- * Presses Tab until this has the focus.
+ * Presses Tab until an element has the focus.
  * @param {Page} page
  * @param {string} wanted an id, or a text
  */
@@ -32,16 +32,16 @@ async function tabTo(page, wanted) {
     const { id, text } = await focused(page);
     if (id === wanted || text === wanted) {
       const outlined = await page.evaluate(() => getComputedStyle(document.activeElement ?? document.body).outlineStyle);
-      assert.notEqual(outlined, 'none', `${wanted} does not show that it has the focus`);
+      assert.notEqual(outlined, 'none', `${wanted} has no visible focus`);
       return;
     }
     await page.keyboard.press('Tab');
   }
-  assert.fail(`Tab does not lead to ${wanted}`);
+  assert.fail(`${wanted} can't be reached with Tab`);
 }
 
-test('signing in, sending, following the trace and signing out need no mouse', async () => {
-  const { page, wrong } = await visit(browser);
+test('signs in, sends, follows the trace and signs out without a mouse', async () => {
+  const { page, errors } = await visit(browser);
   await open(page);
   await page.keyboard.press('Tab');
   assert.equal((await focused(page)).text, 'Skip to content');
@@ -63,7 +63,7 @@ test('signing in, sending, following the trace and signing out need no mouse', a
     await page.locator('#sign-in-email').focus();
   }
   await page.locator('#who').waitFor();
-  assert.equal((await focused(page)).id, 'send-title', 'the focus is at what opened');
+  assert.equal((await focused(page)).id, 'send-title', 'the heading of the opened view has the focus');
   await tabTo(page, 'Test broker');
   await page.keyboard.press('Enter');
   await page.locator('#exchange-view .trace-of a').waitFor();
@@ -85,5 +85,5 @@ test('signing in, sending, following the trace and signing out need no mouse', a
   await page.keyboard.press('Enter');
   await page.locator('#sign-in').waitFor();
   assert.equal((await focused(page)).id, 'sign-in-title');
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(errors, []);
 });

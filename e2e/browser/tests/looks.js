@@ -1,5 +1,5 @@
 // @ts-check
-// How a view looks to eyes of every kind: axe in both colour schemes, on a phone and on a wide screen; a screenshot of each.
+// Checks a view with axe in both colour schemes, on a phone and on a wide screen, and takes a screenshot of each.
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
@@ -30,7 +30,7 @@ export async function looksGood(page, name) {
     const look = `${name}, ${colorScheme}, ${width} pixels`;
     await page.screenshot({ path: `${SCREENSHOTS}/${name}-${colorScheme}-${width}.png`, fullPage: true });
     const tooWide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    assert.ok(tooWide <= 0, `${look}: ${tooWide} pixels stand out`);
+    assert.ok(tooWide <= 0, `${look}: ${tooWide} pixels wider than the window`);
     assert.deepEqual(await violations(page), [], look);
   }
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: null });
@@ -38,7 +38,7 @@ export async function looksGood(page, name) {
 }
 
 /**
- * Axe runs in a world of its own beside the page's: the page's policy lets no other script in.
+ * Runs axe in an isolated world, because the content security policy of the page forbids other scripts.
  * @param {Page} page
  * @returns {Promise<string[]>}
  */

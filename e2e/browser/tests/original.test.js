@@ -1,6 +1,6 @@
 // @ts-check
-// The Go original's front end against our broker. The page is ours, written after what is known of the original's: five
-// buttons, three panes, the same requests, replies written as markup. It is served from an origin on the stack's list.
+// The Go original's front end with our broker. The page is a rewrite of what is known of the original: five buttons, three panes,
+// the same requests, responses inserted as markup. It is served from an origin that the Stack allows.
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -72,13 +72,13 @@ async function answers(button, output) {
   return JSON.parse(await page.locator('#received').innerText());
 }
 
-test('its broker, log and gRPC buttons succeed', async () => {
+test('broker, log and gRPC buttons succeed', async () => {
   assert.deepEqual(await answers('brokerBtn', /Response from broker service: Hit the broker/), { error: false, message: 'Hit the broker' });
   assert.equal((await answers('logBtn', /Processed payload via RPC:event/)).error, false);
   assert.equal((await answers('logGBtn', /Response from broker service: logged/)).error, false);
 });
 
-test('its auth and mail buttons show our refusal as it shows any error', async () => {
+test('auth and mail buttons show the refusal as an error', async () => {
   const auth = await answers('authBrokerBtn', /Error: (invalid credentials|.*too many)/i);
   assert.equal(auth.error, true);
   const mail = await answers('mailBtn', /Error: (?!invalid credentials).*Error: |Error: [^]*Error: /);

@@ -1,5 +1,5 @@
 // @ts-check
-// Where the stack under test answers: what `make urls` prints.
+// Settings of the Stack under test, as printed by `make urls`.
 
 /** @param {string} name @param {string} [fallback] */
 export function setting(name, fallback) {
@@ -13,10 +13,10 @@ export const BROKER = setting('BROKER_URL');
 export const MAIL = setting('MAIL_URL');
 export const JAEGER = setting('JAEGER_URL');
 export const ADMIN = { email: setting('ADMIN_EMAIL'), password: setting('ADMIN_PASSWORD') };
-/** An origin on the stack's list, at which the tests themselves serve the original's page. */
+/** An origin that the Stack allows, at which the tests serve the page of the original. */
 export const ORIGINAL_ORIGIN = setting('WEFT_ORIGINAL_ORIGIN', 'http://127.0.0.1:8099');
 export const SCREENSHOTS = setting('WEFT_SCREENSHOTS', new URL('../../../target/screenshots', import.meta.url).pathname);
 export const CHROMIUM = setting('CHROMIUM', '/usr/bin/chromium');
 
-/** What one arrival may take on a busy machine: an event through RabbitMQ, a span through its batch, a mail. */
+/** Timeout for an arrival on a busy machine: an event through RabbitMQ, a span through its batch, a mail. */
 export const ARRIVES_WITHIN_MS = 60_000;

@@ -1,5 +1,5 @@
 // @ts-check
-// What becomes of a session when pages are loaded anew, tabs are many, tokens run out and the network goes away.
+// Sessions with reloads, many tabs, expired tokens and without a network.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -19,7 +19,7 @@ before(async () => {
 });
 after(async () => browser?.close());
 
-test('no token is where a script could find it later', async () => {
+test('tokens are not in storage or readable cookies', async () => {
   const { page, context } = visitor;
   const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
   assert.doesNotMatch(kept, /eyJ|Bearer/);
@@ -29,7 +29,7 @@ test('no token is where a script could find it later', async () => {
   assert.equal(cookies[0]?.sameSite, 'Strict');
 });
 
-test('a page that is loaded anew, often and in the middle of it, stays signed in', async () => {
+test('stays signed in after interrupted reloads', async () => {
   const { page } = visitor;
   for (let times = 0; times < 4; times += 1) {
     await page.goto(`${CONSOLE}/account`, { waitUntil: 'commit' });
@@ -38,7 +38,7 @@ test('a page that is loaded anew, often and in the middle of it, stays signed in
   await page.locator('#sessions-list li').first().waitFor();
 });
 
-test('tabs that open at once stay signed in', async () => {
+test('tabs that open at the same time stay signed in', async () => {
   const { context } = visitor;
   const pages = await Promise.all([1, 2, 3, 4].map(() => context.newPage()));
   await Promise.all(pages.map((page) => page.goto(`${CONSOLE}/account`)));
@@ -49,7 +49,7 @@ test('tabs that open at once stay signed in', async () => {
   }
 });
 
-test('an access token that is no longer taken is replaced, once', async () => {
+test('refreshes a refused access token once', async () => {
   const { page, context } = visitor;
   await go(page, 'Send');
   let refused = 0;
@@ -69,13 +69,13 @@ test('an access token that is no longer taken is replaced, once', async () => {
   await context.unroute(`${BROKER}/v1/users/me`);
 });
 
-test('without a network, and while something is away, it says what to do', async () => {
+test('tells what to do without a network and when a service is unavailable', async () => {
   const { page, context } = visitor;
   await context.route(`${BROKER}/handle`, (route) => route.abort('internetdisconnected'));
   await page.getByRole('button', { name: 'Log by RPC' }).click();
   await page.locator('#exchange-view .notice', { hasText: 'can’t be reached' }).waitFor();
   await context.unroute(`${BROKER}/handle`);
-  for (const [status, words] of /** @type {const} */ ([[503, 'Not available'], [429, 'Too many requests']])) {
+  for (const [status, words] of /** @type {const} */ ([[503, 'Unavailable'], [429, 'Too many requests']])) {
     const headers = { 'access-control-allow-origin': CONSOLE, 'access-control-expose-headers': 'Retry-After', 'retry-after': '7' };
     await context.route(`${BROKER}/handle`, (route) =>
       route.request().method() === 'OPTIONS' ? route.continue() : route.fulfill({ status, headers, json: { error: true, message: 'away' } }));

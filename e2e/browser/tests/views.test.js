@@ -1,5 +1,5 @@
 // @ts-check
-// Walks every view as an admin: each thing the broker does, its trace, its entry, its mail; and how each view looks.
+// Opens every view as an admin: each action of the broker with its trace, log entry and mail, and the look of each view.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -25,7 +25,7 @@ const isTo = (/** @type {Mail} */ mail, /** @type {string} */ person) => mail.to
 const mailed = (/** @type {string} */ subject, /** @type {string} */ to) =>
   eventually(`a mail "${subject}" to ${to}`, async () => (await mails()).find((mail) => mail.subject.includes(subject) && isTo(mail, to)));
 
-test('who is not signed in is asked to, and can try the broker all the same', async () => {
+test('asks to sign in, and allows to test the broker without', async () => {
   const { page } = visitor;
   await open(page);
   await looksGood(page, 'signed-out');
@@ -39,7 +39,7 @@ test('who is not signed in is asked to, and can try the broker all the same', as
   await looksGood(page, 'not-found');
 });
 
-test('a wrong password is refused in words, and the right one opens the console', async () => {
+test('explains a errors password, and opens the view after the right one', async () => {
   const { page } = visitor;
   await open(page, '/logs');
   await page.fill('#sign-in-email', 'nobody@example.com');
@@ -52,7 +52,7 @@ test('a wrong password is refused in words, and the right one opens the console'
   assert.equal(await page.locator('#who-email').innerText(), ADMIN.email);
 });
 
-test('every button of Send does what it says', async () => {
+test('every button of Send works', async () => {
   const { page } = visitor;
   await go(page, 'Send');
   assert.equal((await press(page, 'Test broker')).status, 200);
@@ -69,7 +69,7 @@ test('every button of Send does what it says', async () => {
   await mailed(subject, 'reader@example.com');
 });
 
-test('an event is one trace through both hops, shown as a waterfall with a link into Jaeger', async () => {
+test('shows the trace of an event from broker to logger, with a link to Jaeger', async () => {
   const { page } = visitor;
   await go(page, 'Send');
   await page.fill('#event-name', fresh());
@@ -91,11 +91,11 @@ test('an event is one trace through both hops, shown as a waterfall with a link 
   assert.equal(await page.locator('#trace-jaeger').getAttribute('href'), `${JAEGER}/trace/${traceId}`);
   await page.locator('#trace-result[aria-busy="false"]').waitFor();
   await looksGood(page, 'trace');
-  await page.getByRole('link', { name: 'Its log entries' }).click();
+  await page.getByRole('link', { name: 'Log entries of this trace' }).click();
   await page.locator('#logs-rows tr', { hasText: 'ERROR' }).first().waitFor();
 });
 
-test('a trace that nobody knows is waited for, and then said to be missing', async () => {
+test('waits for an unknown trace and then reports no spans', async () => {
   const { page } = visitor;
   await page.goto(`${CONSOLE}/trace/${'0'.repeat(31)}1`);
   await page.locator('#trace-result[aria-busy="true"]').waitFor();
@@ -104,7 +104,7 @@ test('a trace that nobody knows is waited for, and then said to be missing', asy
   await looksGood(page, 'trace-missing');
 });
 
-test('logs are filtered, loaded on, and a filter is an address', async () => {
+test('filters logs, loads more, and keeps filters in the URL', async () => {
   const { page } = visitor;
   const name = fresh();
   await open(page);
@@ -119,7 +119,7 @@ test('logs are filtered, loaded on, and a filter is an address', async () => {
   await page.locator('#logs-rows tr', { hasText: name }).waitFor();
   assert.equal(await page.locator('#logs-rows tr').count(), 1);
   assert.match(page.url(), new RegExp(`text=${name}`));
-  await page.locator('#logs-range', { hasText: 'Searched from' }).waitFor();
+  await page.locator('#logs-range', { hasText: 'Searched since' }).waitFor();
   await page.reload();
   await page.locator('#logs-rows tr', { hasText: name }).waitFor();
   await page.selectOption('#logs-level', 'FATAL');
@@ -136,10 +136,10 @@ test('logs are filtered, loaded on, and a filter is an address', async () => {
   }
 });
 
-test('sessions, password rules and users are on the account page', async () => {
+test('the account page has sessions, password rules and users', async () => {
   const { page } = visitor;
   await go(page, 'Account');
-  await page.locator('#sessions-list .badge', { hasText: 'This one' }).waitFor();
+  await page.locator('#sessions-list .badge', { hasText: 'This session' }).waitFor();
   await page.locator('#users-list li', { hasText: ADMIN.email }).waitFor();
   await page.fill('#password-current', ADMIN.password);
   await page.fill('#password-new', 'short');
@@ -153,7 +153,7 @@ test('sessions, password rules and users are on the account page', async () => {
 });
 
 /**
- * Makes a user on the account page.
+ * Creates a user on the account page.
  * @param {{ email: string, password: string }} user
  */
 async function makeUser(user) {
@@ -166,7 +166,7 @@ async function makeUser(user) {
 
 const newUser = () => ({ email: `${fresh()}@example.com`, password: `${fresh()}-${fresh()}` });
 
-test('what a user sees grows with the role that an admin gives', async () => {
+test('shows views according to the role', async () => {
   const { page } = visitor;
   const user = newUser();
   await makeUser(user);
@@ -201,12 +201,12 @@ test('what a user sees grows with the role that an admin gives', async () => {
   await page.locator('#users-notice', { hasText: 'is deleted' }).waitFor();
   await other.page.reload();
   await other.page.locator('#sign-in').waitFor();
-  assert.deepEqual(other.wrong, []);
+  assert.deepEqual(other.errors, []);
   await other.context.close();
 });
 
 /**
- * The link of the newest reset mail to a person.
+ * Waits for a reset mail to a person and returns its link.
  * @param {string} to
  * @param {string[]} known links of earlier mails
  */
@@ -217,7 +217,7 @@ const resetLink = (to, known = []) =>
     return links.find((link) => link && !known.includes(link));
   });
 
-test('a forgotten password is replaced by the link of a mail, once', async () => {
+test('a reset link sets a new password once', async () => {
   const { page } = visitor;
   const user = newUser();
   await makeUser(user);
@@ -240,7 +240,7 @@ test('a forgotten password is replaced by the link of a mail, once', async () =>
   await other.page.locator('#reset-done').waitFor();
   await other.page.locator('#reset-password').getByRole('link', { name: 'Sign in' }).click();
   await signIn(other.page, { email: user.email, password });
-  // A page of its own, as from a mail: the link was used.
+  // The used link in a new page, as if opened from the mail.
   const again = await other.context.newPage();
   await again.goto(link);
   await again.fill('#reset-new', `${fresh()}-${fresh()}`);
@@ -249,11 +249,11 @@ test('a forgotten password is replaced by the link of a mail, once', async () =>
   await page.getByRole('button', { name: `Send reset link to ${user.email}` }).click();
   await page.locator('#users-notice', { hasText: 'gets a mail' }).waitFor();
   await resetLink(user.email, [link]);
-  assert.deepEqual(other.wrong, []);
+  assert.deepEqual(other.errors, []);
   await other.context.close();
 });
 
-test('signing out closes the console and mails the person', async () => {
+test('signing out ends the session and sends a mail', async () => {
   const { page } = visitor;
   const goodbyes = async () => (await mails()).filter((mail) => mail.subject.includes('signed out') && isTo(mail, ADMIN.email)).length;
   const before = await goodbyes();
@@ -264,6 +264,6 @@ test('signing out closes the console and mails the person', async () => {
   await page.locator('#sign-in').waitFor();
 });
 
-test('nothing went wrong in the browser meanwhile', () => {
-  assert.deepEqual(visitor.wrong, []);
+test('no errors in the browser', () => {
+  assert.deepEqual(visitor.errors, []);
 });

@@ -1,4 +1,4 @@
-//! Stores that somebody else runs: those of a Stack in another namespace that has nothing else.
+//! External stores, provided by another Stack in a separate namespace without services.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ const STACK: &str = "elsewhere";
 const SERVICES: [&str; 6] = ["broker", "authentication", "logger", "mail", "listener", "frontend"];
 pub(crate) const MAIL_HOST: &str = "mailcatcher.weft-e2e-elsewhere.svc.cluster.local";
 
-/// Runs them anew, with no data. Returns the URI of each that has one.
+/// Creates empty stores. Returns the URI of each store that has one.
 pub(crate) async fn fresh(place: &Place) -> Result<BTreeMap<&'static str, String>> {
     let kubectl = place.kubectl();
     let gone = ["--ignore-not-found", "--wait"];

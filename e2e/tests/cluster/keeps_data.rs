@@ -4,29 +4,29 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weft_e2e::{Broker, road, until};
 
-use crate::place::{Place, READY_WITHIN, ROAD};
+use crate::place::{MAIN, Place, READY_WITHIN};
 
 const EVENTS: usize = 20;
 
 async fn replace(place: &Place, store: &str) -> Result<()> {
-    let old = place.ready_pod(ROAD, store, None).await?;
+    let old = place.ready_pod(MAIN, store, None).await?;
     let name = old["metadata"]["name"].as_str().context("a pod without a name")?;
-    place.kubectl().run(&["--namespace", ROAD, "delete", "pod", name]).await?;
-    place.ready_pod(ROAD, store, old["metadata"]["uid"].as_str()).await?;
+    place.kubectl().run(&["--namespace", MAIN, "delete", "pod", name]).await?;
+    place.ready_pod(MAIN, store, old["metadata"]["uid"].as_str()).await?;
     Ok(())
 }
 
-pub(crate) async fn mongodb_s_pod_is_replaced_and_its_entries_are_there(place: &Place) -> Result<()> {
+pub(crate) async fn a_replaced_mongodb_pod_keeps_entries(place: &Place) -> Result<()> {
     let name = road::unique("kept");
     let reply = place.broker()?.log(&name, "before").await?;
     ensure!(reply.status == 202, "{}", reply.body);
     replace(place, "mongodb").await?;
     let entry = place.broker()?.entry(&[("text", &name)], READY_WITHIN).await?;
-    ensure!(entry["data"] == "before", "it is {entry}");
+    ensure!(entry["data"] == "before", "the entry is {entry}");
     Ok(())
 }
 
-pub(crate) async fn postgresql_s_pod_is_replaced_and_its_people_are_there(place: &Place) -> Result<()> {
+pub(crate) async fn a_replaced_postgresql_pod_keeps_users(place: &Place) -> Result<()> {
     let users = place.broker()?.at("/v1/users");
     let email = format!("{}@example.com", road::unique("kept"));
     let user = json!({
@@ -34,7 +34,7 @@ pub(crate) async fn postgresql_s_pod_is_replaced_and_its_people_are_there(place:
         "password": "tulips in a blue vase 1887",
     });
     let reply = place.broker()?.signed_in(|http| http.post(&users).json(&user)).await?;
-    ensure!(reply.status == 201, "a user could not be made: {} {}", reply.status, reply.body);
+    ensure!(reply.status == 201, "failed to create a user: {} {}", reply.status, reply.body);
     replace(place, "postgres").await?;
     place.ready().await?;
     let back = Broker::signing_in(place.broker()?.at(""), &email, "tulips in a blue vase 1887")?;
@@ -46,10 +46,10 @@ pub(crate) async fn postgresql_s_pod_is_replaced_and_its_people_are_there(place:
     .await
 }
 
-/// Events that nobody has consumed yet are on RabbitMQ's volume and nowhere else.
-pub(crate) async fn rabbitmq_s_pod_is_replaced_and_its_events_are_there(place: &Place) -> Result<()> {
+/// Events that are not consumed yet are only on RabbitMQ's volume.
+pub(crate) async fn a_replaced_rabbitmq_pod_keeps_events(place: &Place) -> Result<()> {
     set_listeners(place, Some(0)).await?;
-    place.no_pods(ROAD, "app.kubernetes.io/name=listener").await?;
+    place.no_pods(MAIN, "app.kubernetes.io/name=listener").await?;
     let name = road::unique("queued");
     for _ in 0..EVENTS {
         let reply = place.broker()?.event(&name, "before").await?;

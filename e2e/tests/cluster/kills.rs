@@ -1,4 +1,4 @@
-//! Every process and pod on the road killed while entries flow.
+//! Kills every process and pod while entries flow.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,34 +6,34 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom as _;
 use weft_devcluster::of_container;
-use weft_e2e::{Door, Flow, People, seeded};
+use weft_e2e::{Flow, People, Route, seeded};
 
-use crate::place::{Place, ROAD};
+use crate::place::{MAIN, Place};
 
-/// Low: the two cores also run the cluster.
+/// Low, because the cluster runs on the same two cores.
 const PER_SECOND: u32 = 20;
 const BACK_WITHIN: Duration = Duration::from_secs(180);
-/// Acknowledged between two kills.
+/// Number of acknowledged entries between two kills.
 const BETWEEN: u64 = 40;
 
-/// How something is killed.
+/// How to kill.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// SIGKILL of its process: kubelet starts it again in the same pod.
+    /// SIGKILL to the process; the kubelet restarts the container.
     Process,
-    /// The pod deleted without a grace period: another takes its place.
+    /// Deletes the pod without a grace period; another pod replaces it.
     Pod,
 }
 
-pub(crate) async fn killed_pods_and_processes_lose_nothing_and_double_nothing(place: &Place) -> Result<()> {
+pub(crate) async fn killed_pods_and_processes_lose_and_duplicate_nothing(place: &Place) -> Result<()> {
     let operator = place.release();
     let mut kills = vec![(operator, "weft-operator", Way::Process), (operator, "weft-operator", Way::Pod)];
     for app in ["broker", "authentication", "logger", "mail", "listener", "mongodb", "rabbitmq", "postgres"] {
-        kills.extend([(ROAD, app, Way::Process), (ROAD, app, Way::Pod)]);
+        kills.extend([(MAIN, app, Way::Process), (MAIN, app, Way::Pod)]);
     }
     kills.shuffle(&mut seeded("kills"));
 
-    let flow = Flow::start(place.broker()?, Door::Both, PER_SECOND);
+    let flow = Flow::start(place.broker()?, Route::Both, PER_SECOND);
     for (namespace, app, way) in kills {
         flow.advance(BETWEEN, BACK_WITHIN).await?;
         eprintln!("killing {app} ({way:?})");
@@ -48,7 +48,7 @@ pub(crate) async fn killed_pods_and_processes_lose_nothing_and_double_nothing(pl
     Ok(())
 }
 
-/// Each signs in and out ten times: 500 of each.
+/// Each user signs in and out ten times, so 500 of each.
 const USERS: usize = 50;
 
 pub(crate) async fn every_sign_in_has_its_record_and_every_sign_out_its_mail(place: &Place) -> Result<()> {
@@ -60,10 +60,10 @@ pub(crate) async fn every_sign_in_has_its_record_and_every_sign_out_its_mail(pla
         people.advance(between, BACK_WITHIN).await?;
         if people.are_done() {
             let visits = people.finish().await?;
-            bail!("everybody was done before {app} was killed: {visits:?}");
+            bail!("all users finished before {app} was killed: {visits:?}");
         }
         eprintln!("killing {app}");
-        kill(place, ROAD, app, Way::Process).await?;
+        kill(place, MAIN, app, Way::Process).await?;
     }
     let visits = people.finish().await?;
     eprintln!("people: {visits:?}");
@@ -73,22 +73,22 @@ pub(crate) async fn every_sign_in_has_its_record_and_every_sign_out_its_mail(pla
 }
 
 async fn kill(place: &Place, namespace: &str, app: &str, way: Way) -> Result<()> {
-    // Of the operator there are two: which of them leads is as it comes.
+    // The operator has two replicas. The first may or may not be the leader.
     let pods = place.ready_pods(namespace, app, 1, None).await?;
     let (count, pod) = (pods.len(), pods[0].clone());
     let uid = pod["metadata"]["uid"].as_str();
     match way {
         Way::Process => {
             for pid in of_container(&pod)? {
-                // One of them may have ended with another.
+                // Fails for a process that has ended with another.
                 Command::new("kill").args(["-KILL", &pid.to_string()]).output()?;
             }
-            // Ready again only after kubelet has seen the death.
+            // The pod becomes ready again only after the kubelet has noticed.
             let before = restarts(&pod);
-            weft_e2e::until(&format!("{app} to be started again"), BACK_WITHIN, async || {
+            weft_e2e::until(&format!("{app} to be restarted"), BACK_WITHIN, async || {
                 let pods = place.pods(namespace, app).await?;
                 let mut same = pods.iter().filter(|found| found["metadata"]["uid"] == pod["metadata"]["uid"]);
-                ensure!(same.any(|pod| restarts(pod) > before), "kubelet has not seen it");
+                ensure!(same.any(|pod| restarts(pod) > before), "not restarted yet");
                 Ok(())
             })
             .await?;

@@ -1,44 +1,42 @@
-//! The whole life of a Stack while entries flow: stopped, started, of another version, gone, and back with its data.
+//! The life cycle of a Stack while entries flow: stop, start, change of version, deletion, and creation with the kept data.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use weft_e2e::{Door, Flow};
+use weft_e2e::{Flow, Route};
 
-use crate::place::{Place, ROAD, STACK};
+use crate::place::{MAIN, Place, STACK};
 
-/// Low: the two cores also run the cluster.
+/// Low, because the cluster runs on the same two cores.
 const PER_SECOND: u32 = 20;
 const BACK_WITHIN: Duration = Duration::from_secs(180);
-/// Acknowledged between two steps.
+/// Number of acknowledged entries between two steps.
 const BETWEEN: u64 = 40;
 const OTHER_VERSION: &str = "0.9.9";
 const SERVICES: [&str; 6] = ["broker", "authentication", "logger", "mail", "listener", "frontend"];
 
-pub(crate) async fn a_stack_is_stopped_upgraded_deleted_and_comes_back_with_its_data(
-    place: &Place,
-) -> Result<()> {
-    let flow = Flow::start(place.broker()?, Door::Both, PER_SECOND);
-    let lived = live(place, &flow).await;
-    if lived.is_err() {
-        // What comes after needs it as it was.
+pub(crate) async fn keeps_data_when_stopped_upgraded_and_deleted(place: &Place) -> Result<()> {
+    let flow = Flow::start(place.broker()?, Route::Both, PER_SECOND);
+    let result = run_steps(place, &flow).await;
+    if result.is_err() {
+        // Restores the Stack for the following tests.
         place.apply().await?;
         place.patch(&json!({"version": place.version()?, "stopped": null})).await?;
     }
-    lived?;
+    result?;
     let outcome = flow.finish().await?;
     eprintln!("life: {outcome:?}");
-    ensure!(outcome.repeated > 0, "no request met a Stack that was not there: {outcome:?}");
+    ensure!(outcome.repeated > 0, "no request was sent while the Stack was down: {outcome:?}");
     Ok(())
 }
 
-async fn live(place: &Place, flow: &Flow) -> Result<()> {
+async fn run_steps(place: &Place, flow: &Flow) -> Result<()> {
     flow.advance(BETWEEN, BACK_WITHIN).await?;
     eprintln!("stopping");
     place.patch(&json!({"stopped": true})).await?;
-    place.becomes(ROAD, STACK, "True", "Stopped").await?;
-    place.no_pods(ROAD, "weft.dev/stack").await?;
+    place.becomes(MAIN, STACK, "True", "Stopped").await?;
+    place.no_pods(MAIN, "weft.dev/stack").await?;
     eprintln!("starting");
     place.patch(&json!({"stopped": null})).await?;
     place.ready().await?;
@@ -47,7 +45,7 @@ async fn live(place: &Place, flow: &Flow) -> Result<()> {
     eprintln!("another version");
     let mut values = Vec::new();
     for service in SERVICES {
-        let image = place.image(ROAD, service).await?;
+        let image = place.image(MAIN, service).await?;
         values.push(format!("versions.{}.{service}={image}", OTHER_VERSION.replace('.', "\\.")));
     }
     place.sandbox().set(&values.iter().map(String::as_str).collect::<Vec<_>>()).await?;
@@ -59,21 +57,21 @@ async fn live(place: &Place, flow: &Flow) -> Result<()> {
 
     eprintln!("deleting");
     let data = data(place).await?;
-    ensure!(data.len() == 9, "three volumes, their Secrets and that of authentication: {data:?}");
-    place.kubectl().run(&["--namespace", ROAD, "delete", "stack", STACK, "--wait"]).await?;
-    place.no_pods(ROAD, "weft.dev/stack").await?;
-    ensure!(self::data(place).await? == data, "the data of {data:?} is {:?}", self::data(place).await?);
-    eprintln!("back");
+    ensure!(data.len() == 9, "expected three volumes, their Secrets and that of authentication: {data:?}");
+    place.kubectl().run(&["--namespace", MAIN, "delete", "stack", STACK, "--wait"]).await?;
+    place.no_pods(MAIN, "weft.dev/stack").await?;
+    ensure!(self::data(place).await? == data, "expected {data:?}, found {:?}", self::data(place).await?);
+    eprintln!("creating again");
     place.apply().await?;
     place.ready().await?;
     flow.advance(BETWEEN, BACK_WITHIN).await?;
-    // With the password of before.
+    // With the password from before the deletion.
     let reply = place.broker()?.sign_in().await?;
     ensure!(reply.status == 202, "{} {}", reply.status, reply.body);
     Ok(())
 }
 
-/// Names and uids of what holds data, or opens it.
+/// Names and uids of the volumes, and of the Secrets that open them.
 async fn data(place: &Place) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (kind, name) in [
@@ -87,7 +85,7 @@ async fn data(place: &Place) -> Result<Vec<String>> {
         ("secret", "postgres-superuser"),
         ("secret", "rabbitmq-superuser"),
     ] {
-        let object = place.kubectl().json(&["--namespace", ROAD, "get", kind, name]).await?;
+        let object = place.kubectl().json(&["--namespace", MAIN, "get", kind, name]).await?;
         found.push(format!("{kind}/{name} {}", object["metadata"]["uid"]));
     }
     Ok(found)

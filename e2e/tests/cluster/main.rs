@@ -1,5 +1,5 @@
-//! The road on Kubernetes, and everything on it broken in turn. One release serves all tests, so they run one by one, in
-//! this order, and it is removed after the last, pass or fail.
+//! Tests on Kubernetes, with failures of every component. All tests share one release, so they run one after the other in
+//! this order. The release is removed at the end, also after failures.
 
 mod elsewhere;
 mod heals;
@@ -27,16 +27,16 @@ use tokio::runtime::Runtime;
 
 use crate::place::Place;
 
-/// A test's name, and how it starts; `$test` is an async function of the place.
+/// Defines the tests. `$test` is an async function of [`Place`].
 macro_rules! tests {
     ($($module:ident :: $test:ident),* $(,)?) => {
         fn trials(runtime: &Arc<Runtime>, place: &Option<Arc<Place>>) -> Vec<Trial> {
             vec![$({
                 let (runtime, place) = (Arc::clone(runtime), place.clone());
                 Trial::test(stringify!($test), move || {
-                    // Without a place nothing runs: the tests are only listed.
-                    let Some(place) = place else { return Err("there is no cluster".into()) };
-                    runtime.block_on(place.told($module::$test(&place))).map_err(Into::into)
+                    // None when the tests are only listed.
+                    let Some(place) = place else { return Err("no cluster".into()) };
+                    runtime.block_on(place.with_cluster_state($module::$test(&place))).map_err(Into::into)
                 })
             }),*]
         }
@@ -44,32 +44,32 @@ macro_rules! tests {
 }
 
 tests![
-    walks::an_entry_goes_in_by_rpc_and_comes_out_with_its_trace,
-    walks::an_event_goes_through_rabbitmq_and_comes_out_with_its_trace,
-    walks::a_sign_in_is_recorded_and_is_one_trace,
-    walks::a_mail_is_for_the_signed_in_and_arrives_through_rabbitmq,
-    walks::the_gateway_for_rpc_alone_is_one_trace,
-    walks::a_sign_out_sends_its_mail_and_is_one_trace,
+    walks::stores_an_entry_by_rpc_in_one_trace,
+    walks::stores_an_event_through_rabbitmq_in_one_trace,
+    walks::records_a_sign_in_in_one_trace,
+    walks::sends_a_mail_of_a_signed_in_user_through_rabbitmq,
+    walks::log_grpc_is_one_trace,
+    walks::sends_the_mail_of_a_sign_out_in_one_trace,
     restricted::every_container_is_restricted,
-    roles::a_service_s_role_owns_one_database_and_is_no_superuser,
-    refuses::a_stack_with_an_unknown_field_is_refused_by_its_name,
-    refuses::a_stack_with_a_wrong_value_is_refused,
-    refuses::an_unknown_version_stalls_and_names_the_known_ones,
+    roles::a_services_role_owns_one_database_and_is_not_superuser,
+    refuses::rejects_an_unknown_field,
+    refuses::rejects_an_invalid_value,
+    refuses::an_unknown_version_stalls_the_stack,
     rolls::rollouts_scaling_and_deleted_pods_fail_no_call,
-    rotates::new_credentials_under_load_fail_no_call_and_the_former_open_nothing,
-    operator::helm_s_test_finds_its_event_and_its_trace,
-    operator::another_leads_within_three_seconds_of_the_leader_s_clean_end,
-    upgrades::an_upgrade_from_the_previous_commit_s_chart_rolls_no_pod_of_a_stack,
-    heals::deleted_objects_come_back_and_secrets_stay,
-    kills::killed_pods_and_processes_lose_nothing_and_double_nothing,
+    rotates::new_credentials_fail_no_call_and_revoke_the_former,
+    operator::helm_test_passes,
+    operator::hands_over_leadership_within_three_seconds,
+    upgrades::an_operator_upgrade_rolls_no_pod,
+    heals::recreates_deleted_objects_and_keeps_secrets,
+    kills::killed_pods_and_processes_lose_and_duplicate_nothing,
     kills::every_sign_in_has_its_record_and_every_sign_out_its_mail,
-    lives::a_stack_is_stopped_upgraded_deleted_and_comes_back_with_its_data,
-    keeps_data::mongodb_s_pod_is_replaced_and_its_entries_are_there,
-    keeps_data::postgresql_s_pod_is_replaced_and_its_people_are_there,
-    keeps_data::rabbitmq_s_pod_is_replaced_and_its_events_are_there,
-    samples::the_sample_and_a_workload_of_ones_own_run_as_they_stand,
-    samples::with_everything_external_the_operator_runs_no_store,
-    moves::postgresql_and_mongodb_move_out_and_back_with_their_data,
+    lives::keeps_data_when_stopped_upgraded_and_deleted,
+    keeps_data::a_replaced_mongodb_pod_keeps_entries,
+    keeps_data::a_replaced_postgresql_pod_keeps_users,
+    keeps_data::a_replaced_rabbitmq_pod_keeps_events,
+    samples::samples_run_unchanged,
+    samples::runs_no_store_when_all_are_external,
+    moves::moves_stores_out_and_back_with_their_data,
 ];
 
 fn main() -> Result<ExitCode> {
@@ -79,7 +79,7 @@ fn main() -> Result<ExitCode> {
     if arguments.list {
         return Ok(libtest_mimic::run(&arguments, trials(&runtime, &None)).exit_code());
     }
-    eprintln!("installing a release of our own");
+    eprintln!("installing the release");
     let place = Arc::new(runtime.block_on(Place::make())?);
     let conclusion = match runtime.block_on(place.open()) {
         Ok(()) => libtest_mimic::run(&arguments, trials(&runtime, &Some(Arc::clone(&place)))),

@@ -1,4 +1,4 @@
-//! The operator as a process, and its package.
+//! Leader election of the operator, and `helm test`.
 
 use std::time::Duration;
 
@@ -6,25 +6,23 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 use weft_e2e::until;
 
-use crate::place::{Place, READY_WITHIN, ROAD, STACK};
+use crate::place::{MAIN, Place, READY_WITHIN, STACK};
 
 const OPERATOR: &str = "weft-operator";
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(3);
 
-pub(crate) async fn helm_s_test_finds_its_event_and_its_trace(place: &Place) -> Result<()> {
-    let (namespace, stack) = (format!("test.namespace={ROAD}"), format!("test.stack={STACK}"));
+pub(crate) async fn helm_test_passes(place: &Place) -> Result<()> {
+    let (namespace, stack) = (format!("test.namespace={MAIN}"), format!("test.stack={STACK}"));
     place.sandbox().set(&[&namespace, &stack]).await?;
-    let said = place.sandbox().test(ROAD).await?;
+    let output = place.sandbox().test(MAIN).await?;
     for step in ["signed in", "is acknowledged", "entry is stored", "its trace leads through"] {
-        ensure!(said.contains(step), "it does not say `{step}`: {said}");
+        ensure!(output.contains(step), "the output has no `{step}`: {output}");
     }
     Ok(())
 }
 
-/// From the request to end the pod, which kubelet and the drain have their part in, to the next holder's name in the Lease.
-pub(crate) async fn another_leads_within_three_seconds_of_the_leader_s_clean_end(
-    place: &Place,
-) -> Result<()> {
+/// Measures from the deletion of the leader's pod to the next holder in the Lease. This includes the kubelet and the drain.
+pub(crate) async fn hands_over_leadership_within_three_seconds(place: &Place) -> Result<()> {
     let release = place.release();
     place.ready_pods(release, OPERATOR, 2, None).await?;
     let before = holder(place).await?;
@@ -33,13 +31,13 @@ pub(crate) async fn another_leads_within_three_seconds_of_the_leader_s_clean_end
     place.kubectl().run(&["--namespace", release, "delete", "pod", pod, "--wait=false"]).await?;
     until("another leader", READY_WITHIN, async || {
         let now = holder(place).await?;
-        ensure!(now != before, "it is still {now}");
+        ensure!(now != before, "{now} still leads");
         Ok(())
     })
     .await?;
     let took = started.elapsed();
-    eprintln!("hand-over: {took:?}");
-    ensure!(took < HANDED_OVER_WITHIN, "it took {took:?}");
+    eprintln!("handover: {took:?}");
+    ensure!(took < HANDED_OVER_WITHIN, "the handover took {took:?}");
     place.ready_pods(release, OPERATOR, 2, None).await?;
     Ok(())
 }
@@ -47,5 +45,5 @@ pub(crate) async fn another_leads_within_three_seconds_of_the_leader_s_clean_end
 async fn holder(place: &Place) -> Result<String> {
     let lease = place.kubectl().json(&["--namespace", place.release(), "get", "lease", OPERATOR]).await?;
     let holder = lease["spec"]["holderIdentity"].as_str();
-    holder.map(str::to_owned).context("nobody leads")
+    holder.map(str::to_owned).context("the Lease has no holder")
 }

@@ -9,22 +9,23 @@ use crate::place::{Place, SPARE};
 
 async fn refusal(place: &Place, spec: &Value) -> Result<String> {
     let applied = place.kubectl().apply(&place.stack("refused", SPARE, spec).to_string()).await;
-    let refused = applied.err().context("it was accepted")?;
+    let refused = applied.err().context("the Stack was accepted")?;
     let stacks = place.kubectl().list(SPARE, &["stacks"]).await?;
-    ensure!(stacks.is_empty(), "it was refused and is there all the same");
+    ensure!(stacks.is_empty(), "the Stack was refused but exists");
     Ok(format!("{refused:#}"))
 }
 
-pub(crate) async fn a_stack_with_an_unknown_field_is_refused_by_its_name(place: &Place) -> Result<()> {
+pub(crate) async fn rejects_an_unknown_field(place: &Place) -> Result<()> {
     let version = place.version()?;
-    let said = refusal(place, &json!({"version": version, "colour": "red"})).await?;
-    ensure!(said.contains("spec.colour"), "it says: {said}");
-    let said = refusal(place, &json!({"version": version, "services": {"broker": {"replica": 2}}})).await?;
-    ensure!(said.contains("spec.services.broker.replica"), "it says: {said}");
+    let message = refusal(place, &json!({"version": version, "colour": "red"})).await?;
+    ensure!(message.contains("spec.colour"), "the message is: {message}");
+    let message =
+        refusal(place, &json!({"version": version, "services": {"broker": {"replica": 2}}})).await?;
+    ensure!(message.contains("spec.services.broker.replica"), "the message is: {message}");
     Ok(())
 }
 
-pub(crate) async fn a_stack_with_a_wrong_value_is_refused(place: &Place) -> Result<()> {
+pub(crate) async fn rejects_an_invalid_value(place: &Place) -> Result<()> {
     let version = place.version()?;
     let both = json!({"managed": {}, "external": {"secretRef": {"name": "mine"}}});
     for (spec, named) in [
@@ -60,21 +61,21 @@ pub(crate) async fn a_stack_with_a_wrong_value_is_refused(place: &Place) -> Resu
             "spec.stores.smtp",
         ),
     ] {
-        let said = refusal(place, &spec).await.with_context(|| spec.to_string())?;
-        ensure!(said.contains(named), "for {spec} it says: {said}");
+        let message = refusal(place, &spec).await.with_context(|| spec.to_string())?;
+        ensure!(message.contains(named), "{spec}: the message is: {message}");
     }
     Ok(())
 }
 
-pub(crate) async fn an_unknown_version_stalls_and_names_the_known_ones(place: &Place) -> Result<()> {
+pub(crate) async fn an_unknown_version_stalls_the_stack(place: &Place) -> Result<()> {
     let known = place.version()?;
     place.kubectl().apply(&place.stack("future", SPARE, &json!({"version": "99.0.0"})).to_string()).await?;
     until("the condition Stalled", Duration::from_secs(60), async || {
         let stack = place.found_stack("future", SPARE).await?;
         let stalled = condition(&stack, "Stalled").context("no condition Stalled")?;
-        ensure!(stalled["status"] == "True", "it is {stalled}");
+        ensure!(stalled["status"] == "True", "Stalled is {stalled}");
         let message = stalled["message"].as_str().unwrap_or_default();
-        ensure!(message.contains("99.0.0") && message.contains(&known), "it says: {message}");
+        ensure!(message.contains("99.0.0") && message.contains(&known), "the message is: {message}");
         ensure!(
             condition(&stack, "Ready").is_some_and(|ready| ready["status"] == "False"),
             "Ready is not False"
@@ -83,7 +84,7 @@ pub(crate) async fn an_unknown_version_stalls_and_names_the_known_ones(place: &P
     })
     .await?;
     let made = place.kubectl().list(SPARE, &["deployments,statefulsets"]).await?;
-    ensure!(made.is_empty(), "it made {} objects for a version that it does not know", made.len());
+    ensure!(made.is_empty(), "{} objects were created for an unknown version", made.len());
     place.kubectl().run(&["--namespace", SPARE, "delete", "stack", "future"]).await?;
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What runs is restricted: read from the pods themselves, not from what was asked for.
+//! Checks that running pods comply with the `restricted` profile.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::place::{Place, ROAD};
+use crate::place::{MAIN, Place};
 
 const STORES: [&str; 2] = ["mongodb", "rabbitmq"];
 const APPS: [&str; 11] = [
@@ -23,17 +23,17 @@ const APPS: [&str; 11] = [
 ];
 
 pub(crate) async fn every_container_is_restricted(place: &Place) -> Result<()> {
-    let pods = place.kubectl().list(ROAD, &["pods"]).await?;
+    let pods = place.kubectl().list(MAIN, &["pods"]).await?;
     let apps: BTreeSet<&str> = pods.iter().filter_map(app).collect();
-    ensure!(apps == BTreeSet::from(APPS), "the Stack's pods are of {apps:?}");
+    ensure!(apps == BTreeSet::from(APPS), "unexpected pods: {apps:?}");
     for pod in &pods {
         check(pod).with_context(|| format!("pod {}", pod["metadata"]["name"]))?;
         let tokens = list(&pod["spec"]["volumes"]).flat_map(|volume| list(&volume["projected"]["sources"]));
         let token = tokens.into_iter().any(|source| !source["serviceAccountToken"].is_null());
-        ensure!(!token, "pod {} holds a token that it does not use", pod["metadata"]["name"]);
+        ensure!(!token, "pod {} has a ServiceAccount token", pod["metadata"]["name"]);
     }
     let operators = place.kubectl().list(place.release(), &["pods"]).await?;
-    ensure!(!operators.is_empty(), "the release has no operator");
+    ensure!(!operators.is_empty(), "no pod of the operator");
     operators.iter().try_for_each(check)
 }
 
@@ -44,12 +44,12 @@ fn app(pod: &Value) -> Option<&str> {
 fn check(pod: &Value) -> Result<()> {
     let spec = &pod["spec"];
     for shared in ["hostNetwork", "hostPID", "hostIPC"] {
-        ensure!(spec[shared] != true, "it has {shared}");
+        ensure!(spec[shared] != true, "{shared} is set");
     }
     ensure!(list(&spec["volumes"]).all(|volume| volume["hostPath"].is_null()), "it mounts a host path");
     let is_store = app(pod).is_some_and(|app| STORES.contains(&app));
     for container in list(&spec["initContainers"]).chain(list(&spec["containers"])) {
-        confined(&spec["securityContext"], container, is_store)
+        check_container(&spec["securityContext"], container, is_store)
             .with_context(|| format!("container {}", container["name"]))?;
     }
     for container in list(&spec["containers"]) {
@@ -60,13 +60,13 @@ fn check(pod: &Value) -> Result<()> {
             container["name"]
         );
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-            ensure!(container[probe]["exec"].is_null(), "{probe} of {} starts a program", container["name"]);
+            ensure!(container[probe]["exec"].is_null(), "{probe} of {} uses exec", container["name"]);
         }
     }
     Ok(())
 }
 
-fn confined(of_pod: &Value, container: &Value, is_store: bool) -> Result<()> {
+fn check_container(of_pod: &Value, container: &Value, is_store: bool) -> Result<()> {
     let own = &container["securityContext"];
     let either = |field: &str| if own[field].is_null() { of_pod[field].clone() } else { own[field].clone() };
     ensure!(either("runAsNonRoot") == true, "it may run as root");

@@ -1,47 +1,47 @@
-//! What the credentials of a service let it do in its store, and what not.
+//! Checks the permissions of a service's user in its store.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use weft_e2e::until;
 
-use crate::place::{Place, READY_WITHIN, ROAD, STACK};
+use crate::place::{MAIN, Place, READY_WITHIN, STACK};
 
-/// Says what the role is, then tries another database and the passwords of all roles.
-const ASK: &str = "psql \"$URI\" -XAt -c \"SELECT 'limited' FROM pg_roles WHERE rolname = session_user
+/// Prints the role's attributes, then tries to connect to another database and to read the passwords of all roles.
+const SCRIPT: &str = "psql \"$URI\" -XAt -c \"SELECT 'limited' FROM pg_roles WHERE rolname = session_user
     AND NOT (rolsuper OR rolcreaterole OR rolcreatedb)\" \
   -c 'CREATE TABLE owned (id int)' -c 'DROP TABLE owned'
 psql \"${URI%/weft}/postgres\" -XAt -c \"SELECT 'elsewhere'\"
 psql \"$URI\" -XAt -c \"SELECT 'passwords' FROM pg_authid\"
 exit 0";
 
-pub(crate) async fn a_service_s_role_owns_one_database_and_is_no_superuser(place: &Place) -> Result<()> {
+pub(crate) async fn a_services_role_owns_one_database_and_is_not_superuser(place: &Place) -> Result<()> {
     let uri = |variable: &str, secret: &str| {
         json!([{"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": "uri"}}},
                {"name": "CREDENTIALS_USERNAME", "value": "weft_stranger"},
                {"name": "CREDENTIALS_PASSWORD", "value": "a password"}])
     };
-    let image = place.image(ROAD, "postgres").await?;
-    let ask = json!({"image": image, "command": ["sh", "-c", ASK], "env": uri("URI", "postgres")});
-    let said = says(place, "postgres", ask).await?;
+    let image = place.image(MAIN, "postgres").await?;
+    let ask = json!({"image": image, "command": ["sh", "-c", SCRIPT], "env": uri("URI", "postgres")});
+    let output = output_of(place, "postgres", ask).await?;
     for wanted in [
         "limited",
         "CREATE TABLE",
         "permission denied for database \"postgres\"",
         "permission denied for table pg_authid",
     ] {
-        ensure!(said.contains(wanted), "no {wanted:?}:\n{said}");
+        ensure!(output.contains(wanted), "no {wanted:?}:\n{output}");
     }
-    ensure!(!said.contains("elsewhere") && !said.contains("passwords"), "{said}");
+    ensure!(!output.contains("elsewhere") && !output.contains("passwords"), "{output}");
 
-    let image = place.image(ROAD, "listener").await?;
+    let image = place.image(MAIN, "listener").await?;
     let grant = json!({"image": image, "args": ["credentials", "grant"], "env": uri("AMQP_URI", "rabbitmq")});
-    let said = says(place, "rabbitmq", grant).await?;
-    ensure!(said.contains("RabbitMQ refuse"), "the service's user may make users:\n{said}");
+    let output = output_of(place, "rabbitmq", grant).await?;
+    ensure!(output.contains("RabbitMQ refuse"), "the service's user may create users:\n{output}");
     Ok(())
 }
 
-/// What a pod prints that may reach this store.
-async fn says(place: &Place, store: &str, mut container: Value) -> Result<String> {
+/// Runs a container that may connect to this store. Returns its log.
+async fn output_of(place: &Place, store: &str, mut container: Value) -> Result<String> {
     let name = format!("role-of-{store}");
     container["name"] = "ask".into();
     container["securityContext"] =
@@ -49,7 +49,7 @@ async fn says(place: &Place, store: &str, mut container: Value) -> Result<String
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": name, "namespace": ROAD,
+            "name": name, "namespace": MAIN,
             "labels": {"weft.dev/stack": STACK, "weft.dev/client-of": store},
         },
         "spec": {
@@ -60,13 +60,13 @@ async fn says(place: &Place, store: &str, mut container: Value) -> Result<String
     let kubectl = place.kubectl();
     kubectl.apply(&pod.to_string()).await?;
     until(&format!("{name} to end"), READY_WITHIN, async || {
-        let pod = kubectl.json(&["--namespace", ROAD, "get", "pod", &name]).await?;
+        let pod = kubectl.json(&["--namespace", MAIN, "get", "pod", &name]).await?;
         let phase = &pod["status"]["phase"];
-        ensure!(*phase == "Failed" || *phase == "Succeeded", "it is {phase}");
+        ensure!(*phase == "Failed" || *phase == "Succeeded", "the pod is {phase}");
         Ok(())
     })
     .await?;
-    let said = kubectl.run(&["--namespace", ROAD, "logs", &name]).await?;
-    kubectl.run(&["--namespace", ROAD, "delete", "pod", &name]).await?;
-    Ok(said)
+    let output = kubectl.run(&["--namespace", MAIN, "logs", &name]).await?;
+    kubectl.run(&["--namespace", MAIN, "delete", "pod", &name]).await?;
+    Ok(output)
 }

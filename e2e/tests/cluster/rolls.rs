@@ -1,15 +1,15 @@
-//! What an operator of a running system does to it every day: no call fails meanwhile.
+//! Everyday changes of a running Stack. No call may fail.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use weft_devcluster::Calls;
 use weft_e2e::calls;
 
-use crate::place::{Place, READY_WITHIN, ROAD};
+use crate::place::{MAIN, Place, READY_WITHIN};
 
-/// Low: the two cores also run the cluster.
+/// Low, because the cluster runs on the same two cores.
 const PER_SECOND: u32 = 25;
-/// Answered between two steps.
+/// Number of answered calls between two steps.
 const BETWEEN: u64 = 50;
 const ROLLED: [&str; 3] = ["broker", "authentication", "logger"];
 
@@ -21,7 +21,7 @@ pub(crate) async fn rollouts_scaling_and_deleted_pods_fail_no_call(place: &Place
     eprintln!("rolls: {answered} answered, {} failed", failed.len());
     edit(place, |_| json!({"replicas": null, "env": null})).await?;
     under_load?;
-    ensure!(failed.is_empty(), "{} calls failed, {answered} did not: {failed:#?}", failed.len());
+    ensure!(failed.is_empty(), "{} calls failed, {answered} succeeded: {failed:#?}", failed.len());
     Ok(())
 }
 
@@ -55,13 +55,13 @@ async fn under_load(place: &Place, calls: &Calls) -> Result<()> {
     }
     for app in ROLLED {
         eprintln!("deleting a pod of {app}");
-        place.kubectl().replace_pod(ROAD, app, READY_WITHIN).await?;
+        place.kubectl().replace_pod(MAIN, app, READY_WITHIN).await?;
         calls.advance(BETWEEN, READY_WITHIN).await?;
     }
     Ok(())
 }
 
-/// Changes these services in the Stack, and waits until nothing of them runs as before.
+/// Changes the services in the Stack and waits until the change is rolled out.
 async fn edit(place: &Place, change: impl Fn(&str) -> Value) -> Result<()> {
     let services: serde_json::Map<_, _> = ROLLED.iter().map(|app| ((*app).to_owned(), change(app))).collect();
     place.patch(&json!({"services": services})).await?;

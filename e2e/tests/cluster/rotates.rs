@@ -1,27 +1,25 @@
-//! New credentials of every managed store of a Stack under load: no call fails, and the former ones open nothing.
+//! Rotates the credentials of every managed store under load. No call may fail, and the former credentials must be refused.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_devcluster::{Calls, condition};
 use weft_e2e::{calls, until};
 
-use crate::place::{Place, READY_WITHIN, ROAD, STACK};
+use crate::place::{MAIN, Place, READY_WITHIN, STACK};
 
-/// Low: the two cores also run the cluster.
+/// Low, because the cluster runs on the same two cores.
 const PER_SECOND: u32 = 25;
 const BETWEEN: u64 = 50;
-/// A store, who owns it, and the setting that opens it.
+/// A store, the service that owns it, and the setting with the URI.
 const STORES: [(&str, &str, &str); 3] = [
     ("mongodb", "logger", "MONGODB_URI"),
     ("postgres", "authentication", "DATABASE_URL"),
     ("rabbitmq", "listener", "AMQP_URI"),
 ];
 
-pub(crate) async fn new_credentials_under_load_fail_no_call_and_the_former_open_nothing(
-    place: &Place,
-) -> Result<()> {
+pub(crate) async fn new_credentials_fail_no_call_and_revoke_the_former(place: &Place) -> Result<()> {
     replicas(place, json!(2)).await?;
-    // Twice: the user that a store is made with does not go as later ones do.
+    // Twice, because the first user of a store is removed differently from later ones.
     for at in ["2026-11-25T15:00:00Z", "2026-11-25T16:00:00Z"] {
         let former = former(place).await?;
         let calls = calls(place.broker()?, PER_SECOND);
@@ -29,7 +27,7 @@ pub(crate) async fn new_credentials_under_load_fail_no_call_and_the_former_open_
         let (answered, failed) = calls.finish().await?;
         eprintln!("rotates: {answered} answered, {} failed", failed.len());
         under_load?;
-        ensure!(failed.is_empty(), "{} calls failed, {answered} did not: {failed:#?}", failed.len());
+        ensure!(failed.is_empty(), "{} calls failed, {answered} succeeded: {failed:#?}", failed.len());
         for former in &former {
             is_refused(place, former).await?;
         }
@@ -37,7 +35,7 @@ pub(crate) async fn new_credentials_under_load_fail_no_call_and_the_former_open_
     replicas(place, Value::Null).await
 }
 
-/// What opens a store before it is rotated.
+/// Credentials of a store before the rotation.
 struct Former {
     store: &'static str,
     owner: &'static str,
@@ -45,11 +43,11 @@ struct Former {
     uri: String,
 }
 
-/// Of each store that knows passwords: the local node's MongoDB does not.
+/// Reads the credentials of each store with passwords. FerretDB, which the local node runs, has none.
 async fn former(place: &Place) -> Result<Vec<Former>> {
     let mut found = Vec::new();
     for (store, owner, setting) in STORES {
-        let uri = place.secret(ROAD, store, "uri").await?;
+        let uri = place.secret(MAIN, store, "uri").await?;
         if uri.contains('@') {
             found.push(Former { store, owner, setting, uri });
         }
@@ -63,13 +61,13 @@ async fn under_load(place: &Place, calls: &Calls, former: &[Former], at: &str) -
     let stores = STORES.map(|(store, ..)| (store.to_owned(), json!({"managed": {"rotatedAt": at}})));
     let stores: serde_json::Map<_, _> = stores.into_iter().collect();
     place.patch(&json!({"stores": stores})).await?;
-    until("new credentials everywhere", READY_WITHIN, async || {
-        let stack = place.found_stack(STACK, ROAD).await?;
+    until("new credentials of all stores", READY_WITHIN, async || {
+        let stack = place.found_stack(STACK, MAIN).await?;
         let rotated = condition(&stack, "CredentialsRotated").context("no condition CredentialsRotated")?;
-        let told = ["Rotated", "NoPasswords"].iter().any(|reason| rotated["reason"] == *reason);
-        ensure!(told, "{}: {}", rotated["reason"], rotated["message"]);
+        let done = ["Rotated", "NoPasswords"].iter().any(|reason| rotated["reason"] == *reason);
+        ensure!(done, "{}: {}", rotated["reason"], rotated["message"]);
         for Former { store, uri: former, .. } in former {
-            ensure!(place.secret(ROAD, store, "uri").await? != *former, "{store} has what it had");
+            ensure!(place.secret(MAIN, store, "uri").await? != *former, "{store} still has the former URI");
         }
         Ok(())
     })
@@ -78,10 +76,10 @@ async fn under_load(place: &Place, calls: &Calls, former: &[Former], at: &str) -
     calls.advance(BETWEEN, READY_WITHIN).await
 }
 
-/// The store's owner tries to do something with them, as a Job of the operator's would.
+/// Checks that the store refuses the former credentials, with a pod like the Job of a rotation.
 async fn is_refused(place: &Place, former: &Former) -> Result<()> {
     let Former { store, owner, setting, uri } = former;
-    let pods = place.pods(ROAD, owner).await?;
+    let pods = place.pods(MAIN, owner).await?;
     let image =
         pods.first().with_context(|| format!("no pod of {owner}"))?["spec"]["containers"][0]["image"].clone();
     let name = format!("former-{store}");
@@ -93,7 +91,7 @@ async fn is_refused(place: &Place, former: &Former) -> Result<()> {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": name, "namespace": ROAD,
+            "name": name, "namespace": MAIN,
             "labels": {"weft.dev/stack": STACK, "weft.dev/client-of": store},
         },
         "spec": {
@@ -104,14 +102,14 @@ async fn is_refused(place: &Place, former: &Former) -> Result<()> {
     let kubectl = place.kubectl();
     kubectl.apply(&pod.to_string()).await?;
     until(&format!("{name} to end"), READY_WITHIN, async || {
-        let pod = kubectl.json(&["--namespace", ROAD, "get", "pod", &name]).await?;
-        ensure!(pod["status"]["phase"] == "Failed", "it is {}", pod["status"]["phase"]);
+        let pod = kubectl.json(&["--namespace", MAIN, "get", "pod", &name]).await?;
+        ensure!(pod["status"]["phase"] == "Failed", "the pod is {}", pod["status"]["phase"]);
         Ok(())
     })
     .await?;
-    let said = kubectl.run(&["--namespace", ROAD, "logs", &name]).await?;
-    kubectl.run(&["--namespace", ROAD, "delete", "pod", &name]).await?;
-    ensure!(said.contains(&format!("refuses the credentials in {setting}")), "{store}: {said}");
+    let log = kubectl.run(&["--namespace", MAIN, "logs", &name]).await?;
+    kubectl.run(&["--namespace", MAIN, "delete", "pod", &name]).await?;
+    ensure!(log.contains(&format!("refuses the credentials in {setting}")), "{store}: {log}");
     Ok(())
 }
 

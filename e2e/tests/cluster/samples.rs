@@ -1,4 +1,4 @@
-//! The Stacks of k8s/, applied as they stand: only addresses, passwords and an image's name are put in place of the examples'.
+//! Applies the Stacks of k8s/ unchanged, except for addresses, passwords and the name of an image.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use weft_e2e::{Broker, Mailbox, road, until};
 
 use crate::elsewhere::{self, MAIL_HOST};
-use crate::place::{ELSEWHERE, Place, READY_WITHIN, ROAD, SAMPLES};
+use crate::place::{ELSEWHERE, MAIN, Place, READY_WITHIN, SAMPLES};
 
 const SHOP: &str = "shop";
 const SOON: Duration = Duration::from_secs(60);
 
-pub(crate) async fn the_sample_and_a_workload_of_ones_own_run_as_they_stand(place: &Place) -> Result<()> {
+pub(crate) async fn samples_run_unchanged(place: &Place) -> Result<()> {
     erase(place).await?;
     apply(place, "stack.yaml", |_| Ok(())).await?;
     place.becomes(SAMPLES, SHOP, "True", "Ready").await?;
@@ -20,7 +20,7 @@ pub(crate) async fn the_sample_and_a_workload_of_ones_own_run_as_they_stand(plac
     let jaeger = place.kubectl().node_port(SAMPLES, "jaeger", 16686).await?;
     road::by_event(&broker, &weft_e2e::Jaeger::new(jaeger)?).await?;
 
-    // The catcher is a workload like any other.
+    // Uses the mail catcher as the workload.
     let image =
         place.ready_pod(SAMPLES, "mailcatcher", None).await?["spec"]["containers"][0]["image"].clone();
     let settings = json!({"MAILDEV_WEB_PORT": "8080", "MAILDEV_BASE_PATHNAME": "/shop"});
@@ -44,7 +44,7 @@ pub(crate) async fn the_sample_and_a_workload_of_ones_own_run_as_they_stand(plac
         Ok(page.text().await?)
     })
     .await?;
-    ensure!(page.contains("smtpPort"), "the workload says {page}");
+    ensure!(page.contains("smtpPort"), "unexpected page of the workload: {page}");
 
     let before = place.pods(SAMPLES, "orders").await?;
     ensure!(before.len() == 2, "{} pods of orders", before.len());
@@ -61,7 +61,7 @@ pub(crate) async fn the_sample_and_a_workload_of_ones_own_run_as_they_stand(plac
     erase(place).await
 }
 
-pub(crate) async fn with_everything_external_the_operator_runs_no_store(place: &Place) -> Result<()> {
+pub(crate) async fn runs_no_store_when_all_are_external(place: &Place) -> Result<()> {
     erase(place).await?;
     let uris = elsewhere::fresh(place).await?;
     apply(place, "all-external.yaml", |object| {
@@ -70,15 +70,15 @@ pub(crate) async fn with_everything_external_the_operator_runs_no_store(place: &
             (Some("Secret"), "my-admin" | "my-smtp") => {}
             (Some("Secret"), name) => {
                 let store = name.trim_start_matches("my-");
-                object["stringData"] = json!({"uri": uris.get(store).context("another store")?});
+                object["stringData"] = json!({"uri": uris.get(store).context("unknown store")?});
             }
             (Some("Stack"), _) => {
-                // The catcher speaks no TLS, and asks nobody who it is.
+                // The mail catcher has no TLS and no authentication.
                 object["spec"]["stores"]["smtp"]["external"] =
                     json!({"host": MAIL_HOST, "port": 1025, "encryption": "none"});
-                let endpoint = format!("http://jaeger.{ROAD}:4317");
+                let endpoint = format!("http://jaeger.{MAIN}:4317");
                 object["spec"]["tracing"] = json!({"otlp": {"endpoint": endpoint}});
-                // The road is taken without signing in.
+                // The checks send entries and events without signing in.
                 object["spec"]["openActions"] = json!(["log", "event"]);
             }
             _ => {}
@@ -98,12 +98,12 @@ pub(crate) async fn with_everything_external_the_operator_runs_no_store(place: &
     }
     let made = place.kubectl().list(SAMPLES, &["ingresses"]).await?;
     ensure!(made.len() == 1 && made[0]["spec"]["rules"][0]["host"] == "shop.example.com", "{made:?}");
-    // Without metrics the autoscaler keeps to its least.
+    // Without metrics the autoscaler keeps the minimum.
     place.ready_pods(SAMPLES, "broker", 2, None).await?;
     erase(place).await
 }
 
-/// Of a sign-out, at the catcher elsewhere.
+/// Waits for the mail of a sign-out at the external mail catcher.
 async fn mail_arrives(place: &Place, broker: &Broker) -> Result<()> {
     let mailbox = Mailbox::new(place.kubectl().node_port(ELSEWHERE, "mailcatcher", 1080).await?)?;
     let token = broker.token().await?;
@@ -121,7 +121,7 @@ async fn broker(place: &Place, admin: &str) -> Result<Broker> {
     let (email, password) = place.user(SAMPLES, admin).await?;
     let broker =
         Broker::signing_in(place.kubectl().node_port(SAMPLES, "broker", 8080).await?, &email, &password)?;
-    // kube-proxy takes a moment to open a new port.
+    // kube-proxy takes a moment to open a new node port.
     until("the broker to answer through its node port", READY_WITHIN, async || {
         ensure!(broker.get("/ping").send().await?.status().is_success(), "no 200");
         Ok(())
@@ -130,7 +130,7 @@ async fn broker(place: &Place, admin: &str) -> Result<Broker> {
     Ok(broker)
 }
 
-/// Takes the Stack and its data away, if they are there.
+/// Deletes the Stack and its data, if they exist.
 async fn erase(place: &Place) -> Result<()> {
     let delete = ["--namespace", SAMPLES, "delete", "--ignore-not-found", "--wait"];
     place.kubectl().run(&[&delete[..], &["stack", SHOP]].concat()).await?;
@@ -138,7 +138,7 @@ async fn erase(place: &Place) -> Result<()> {
     place.kubectl().run(&[&delete[..], &["pvc,secret", "-l", "weft.dev/stack"]].concat()).await.map(drop)
 }
 
-/// `kubectl apply -f k8s/<file>`, in a namespace of ours.
+/// Runs `kubectl apply` with the objects of k8s/<file>, in the test namespace.
 async fn apply(place: &Place, file: &str, mut change: impl FnMut(&mut Value) -> Result<()>) -> Result<()> {
     let mut objects = place.read(file).await?;
     objects.retain(|object| object["kind"] != "Namespace");

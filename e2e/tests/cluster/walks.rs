@@ -9,20 +9,20 @@ use crate::place::Place;
 
 const SOON: Duration = Duration::from_secs(60);
 
-pub(crate) async fn an_entry_goes_in_by_rpc_and_comes_out_with_its_trace(place: &Place) -> Result<()> {
+pub(crate) async fn stores_an_entry_by_rpc_in_one_trace(place: &Place) -> Result<()> {
     road::by_rpc(place.broker()?, place.jaeger()?).await
 }
 
-pub(crate) async fn an_event_goes_through_rabbitmq_and_comes_out_with_its_trace(place: &Place) -> Result<()> {
+pub(crate) async fn stores_an_event_through_rabbitmq_in_one_trace(place: &Place) -> Result<()> {
     road::by_event(place.broker()?, place.jaeger()?).await
 }
 
-/// One root, no span without its parent, and all of these had a part in it.
+/// Checks that the trace is complete and has spans of all these services.
 fn spans(trace: &Trace, services: &[&str]) -> Result<()> {
     trace.is_whole()?;
     let found: BTreeSet<&str> = trace.spans.iter().map(|span| span.service.as_str()).collect();
     let missing: Vec<_> = services.iter().filter(|service| !found.contains(*service)).collect();
-    ensure!(missing.is_empty(), "{missing:?} had no part in {trace}");
+    ensure!(missing.is_empty(), "no spans of {missing:?} in {trace}");
     Ok(())
 }
 
@@ -30,7 +30,7 @@ async fn is_one_trace(place: &Place, reply: &Reply, services: &[&str]) -> Result
     place.jaeger()?.trace(&reply.trace_id()?, |trace| spans(trace, services)).await
 }
 
-pub(crate) async fn a_sign_in_is_recorded_and_is_one_trace(place: &Place) -> Result<()> {
+pub(crate) async fn records_a_sign_in_in_one_trace(place: &Place) -> Result<()> {
     let reply = place.broker()?.sign_in().await?;
     ensure!(
         reply.status == 202 && reply.body["message"] == "Authenticated!",
@@ -46,7 +46,7 @@ pub(crate) async fn a_sign_in_is_recorded_and_is_one_trace(place: &Place) -> Res
     Ok(())
 }
 
-pub(crate) async fn a_mail_is_for_the_signed_in_and_arrives_through_rabbitmq(place: &Place) -> Result<()> {
+pub(crate) async fn sends_a_mail_of_a_signed_in_user_through_rabbitmq(place: &Place) -> Result<()> {
     let to = format!("{}@example.com", road::unique("to"));
     let mail = json!({"from": "me@example.com", "to": to, "subject": "Tulips", "message": "in a blue vase"});
     let body = json!({"action": "mail", "mail": mail});
@@ -62,7 +62,7 @@ pub(crate) async fn a_mail_is_for_the_signed_in_and_arrives_through_rabbitmq(pla
     Ok(())
 }
 
-pub(crate) async fn the_gateway_for_rpc_alone_is_one_trace(place: &Place) -> Result<()> {
+pub(crate) async fn log_grpc_is_one_trace(place: &Place) -> Result<()> {
     let name = road::unique("rpc-alone");
     let body = json!({"action": "log", "log": {"name": name, "data": "by gRPC"}});
     let reply = Reply::of(place.broker()?.post("/log-grpc", &body)).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn the_gateway_for_rpc_alone_is_one_trace(place: &Place) -> Res
     Ok(())
 }
 
-pub(crate) async fn a_sign_out_sends_its_mail_and_is_one_trace(place: &Place) -> Result<()> {
+pub(crate) async fn sends_the_mail_of_a_sign_out_in_one_trace(place: &Place) -> Result<()> {
     let before = place.mailbox()?.to(place.email()?).await?.len();
     let signed_in = place.broker()?.sign_in().await?;
     let token = signed_in.body["data"]["access_token"].as_str().context("no access token")?;

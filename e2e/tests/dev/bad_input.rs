@@ -1,4 +1,4 @@
-//! What no client should send, on real sockets, while a good client goes on beside it.
+//! Invalid requests over raw sockets, while a well-behaved client keeps working.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,18 +15,18 @@ fn good() -> Vec<u8> {
     br#"{"action":"log","log":{"name":"good","data":"x"}}"#.to_vec()
 }
 
-/// A refusal in the envelope: what is wrong, and the trace.
-fn assert_refused(what: &str, answer: &Answer, status: u16, said: &str) {
+/// Checks a refusal in the envelope: message and trace id.
+fn assert_refused(what: &str, answer: &Answer, status: u16, expected: &str) {
     assert_eq!(answer.status, status, "{what}: {answer:?}");
     assert_eq!(answer.body["error"], true, "{what}: {answer:?}");
     let message = answer.body["message"].as_str().unwrap_or_default();
-    assert!(message.contains(said), "{what}: the message is `{message}`, without `{said}`");
+    assert!(message.contains(expected), "{what}: the message `{message}` has no `{expected}`");
     let trace_id = answer.body["trace_id"].as_str().unwrap_or_default();
     assert_eq!(trace_id.len(), 32, "{what}: {answer:?}");
     assert!(answer.head.contains(&format!("traceresponse: 00-{trace_id}-")), "{what}: {}", answer.head);
 }
 
-/// Status, a part of the message, and the body that earns them.
+/// Name, expected status, expected part of the message, and body.
 fn bodies() -> Vec<(&'static str, u16, &'static str, Vec<u8>)> {
     let log = |fields: &str| format!(r#"{{"action":"log","log":{fields}}}"#).into_bytes();
     let event = |fields: &str| format!(r#"{{"action":"event","event":{fields}}}"#).into_bytes();
@@ -76,55 +76,55 @@ fn bodies() -> Vec<(&'static str, u16, &'static str, Vec<u8>)> {
     ]
 }
 
-/// A client that does everything right, for as long as `rubbish` goes on.
-async fn beside_a_good_client<F: Future<Output = ()>>(broker: &Broker, rubbish: F) {
+/// Runs a well-behaved client for as long as `invalid` runs.
+async fn beside_a_good_client<F: Future<Output = ()>>(broker: &Broker, invalid: F) {
     let (over, served) = (AtomicBool::new(false), AtomicU32::new(0));
     let good_client = async {
         while !over.load(Ordering::Relaxed) {
-            let reply = broker.log("beside", "x").await.expect("a good client got no answer");
-            assert_eq!(reply.status, 202, "a good client was disturbed: {}", reply.body);
+            let reply = broker.log("beside", "x").await.expect("the well-behaved client got no response");
+            assert_eq!(reply.status, 202, "the well-behaved client was disturbed: {}", reply.body);
             served.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let rubbish = async {
-        rubbish.await;
+    let invalid = async {
+        invalid.await;
         let before = served.load(Ordering::Relaxed);
-        let goes_on = until("the good client to go on", Duration::from_secs(60), async || {
-            anyhow::ensure!(served.load(Ordering::Relaxed) > before, "it was served {before} times");
+        let goes_on = until("the well-behaved client to continue", Duration::from_secs(60), async || {
+            anyhow::ensure!(served.load(Ordering::Relaxed) > before, "still {before} responses");
             Ok(())
         });
         goes_on.await.unwrap();
         over.store(true, Ordering::Relaxed);
     };
-    tokio::join!(good_client, rubbish);
+    tokio::join!(good_client, invalid);
 }
 
 #[tokio::test]
-async fn every_bad_body_is_refused_in_the_envelope_and_disturbs_nobody() {
+async fn refuses_invalid_bodies_in_the_envelope() {
     let broker = broker(shared().await);
     beside_a_good_client(&broker, async {
-        for (what, status, said, body) in bodies() {
+        for (what, status, expected, body) in bodies() {
             let answer = raw::exchange(broker.address(), &raw::post(HANDLE, &body)).await.expect(what);
-            assert_refused(what, &answer, status, said);
+            assert_refused(what, &answer, status, expected);
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_client_that_writes_3_mib_before_it_reads_gets_the_413() {
+async fn replies_413_after_reading_3_mib() {
     let broker = broker(shared().await);
     let mut connection = Connection::open(broker.address()).await.unwrap();
     connection.send(&raw::post(HANDLE, &vec![b'x'; 3 * MIB])).await.unwrap();
     assert_refused("3 MiB", &connection.answer().await.unwrap(), 413, "1 MiB");
-    // All of it was read, so the connection still serves.
+    // The body was read completely, so the connection can be reused.
     connection.send(&raw::post(HANDLE, &good())).await.unwrap();
     assert_eq!(connection.answer().await.unwrap().status, 202);
 }
 
 #[tokio::test]
-async fn a_body_in_chunks_has_the_same_limit() {
+async fn limits_chunked_bodies() {
     let broker = broker(shared().await);
     let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
     let head = b"POST /handle HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -133,7 +133,7 @@ async fn a_body_in_chunks_has_the_same_limit() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_before_its_length_writes_nothing() {
+async fn an_incomplete_body_writes_nothing() {
     let broker = broker(shared().await);
     let name = road::unique("half");
     let body = format!(r#"{{"action":"log","log":{{"name":"{name}","data":"x"}}}}"#);
@@ -142,17 +142,17 @@ async fn a_body_that_ends_before_its_length_writes_nothing() {
     let mut connection = Connection::open(broker.address()).await.unwrap();
     connection.send(&request).await.unwrap();
     connection.end().await.unwrap();
-    // The client is gone: an answer may or may not reach it, but the connection ends.
+    // The client has closed its side: a response may or may not arrive, but the connection must be closed.
     if let Ok(answer) = connection.answer().await {
         assert_refused("half a body", &answer, 400, "");
     }
-    // A later write is stored, so an earlier one would be there by now.
+    // A later write is stored, so an earlier one would be stored too.
     assert_eq!(broker.log("after", "x").await.unwrap().status, 202);
     assert!(broker.entries(&[("text", &name)]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn rubbish_in_place_of_http_disturbs_nobody() {
+async fn invalid_http_does_not_disturb_others() {
     let broker = broker(shared().await);
     beside_a_good_client(&broker, async {
         for bytes in [
@@ -174,9 +174,9 @@ async fn rubbish_in_place_of_http_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_answered_in_the_envelope() {
+async fn answers_unknown_paths_and_methods_in_the_envelope() {
     let broker = broker(shared().await);
-    for (request, status, said) in [
+    for (request, status, expected) in [
         ("GET / HTTP/1.1\r\nhost: b\r\n\r\n", 405, "GET"),
         ("PUT /handle HTTP/1.1\r\nhost: b\r\ncontent-length: 0\r\n\r\n", 405, "PUT"),
         ("BREW /handle HTTP/1.1\r\nhost: b\r\ncontent-length: 0\r\n\r\n", 405, "BREW"),
@@ -184,22 +184,22 @@ async fn unknown_paths_and_methods_are_answered_in_the_envelope() {
         ("GET /../etc/passwd HTTP/1.1\r\nhost: b\r\n\r\n", 404, ""),
     ] {
         let answer = raw::exchange(broker.address(), request.as_bytes()).await.unwrap();
-        assert_refused(request, &answer, status, said);
+        assert_refused(request, &answer, status, expected);
     }
 }
 
 #[tokio::test]
-async fn wrong_filters_are_answered_as_problem_details_that_name_them() {
+async fn problem_details_name_invalid_filters() {
     let broker = broker(shared().await);
     let token = broker.token().await.unwrap();
-    for (query, said) in [
+    for (query, expected) in [
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
         ("limit=many", "limit"),
         ("level=LOUD", "level"),
         ("from=yesterday", "from"),
         ("to=%2B10000-01-01T00:00:00Z", "to"),
-        ("cursor=rubbish", "cursor"),
+        ("cursor=invalid", "cursor"),
         ("cursor=AAAA", "cursor"),
         ("trace_id=xyz", "trace_id"),
         ("colour=red", "colour"),
@@ -212,7 +212,7 @@ async fn wrong_filters_are_answered_as_problem_details_that_name_them() {
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
         assert!(answer.head.contains("content-type: application/problem+json"), "{query}: {}", answer.head);
         let detail = answer.body["detail"].as_str().unwrap_or_default();
-        assert!(detail.contains(said), "{query}: the detail is `{detail}`");
+        assert!(detail.contains(expected), "{query}: the detail is `{detail}`");
         assert_eq!(answer.body["trace_id"].as_str().map(str::len), Some(32), "{query}: {answer:?}");
     }
     let answer =
@@ -221,7 +221,7 @@ async fn wrong_filters_are_answered_as_problem_details_that_name_them() {
 }
 
 #[tokio::test]
-async fn a_wrong_idempotency_key_is_refused_and_a_repeated_one_stores_once() {
+async fn refuses_invalid_idempotency_keys_and_stores_repeats_once() {
     let broker = broker(shared().await);
     let name = road::unique("key");
     let body = format!(r#"{{"action":"log","log":{{"name":"{name}","data":"x"}}}}"#);

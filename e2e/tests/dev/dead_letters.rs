@@ -1,4 +1,4 @@
-//! Dead letters from the queue that failed to the store, and what an admin does with them.
+//! Dead letters: moved from the queue into the store, listed and discarded by an admin.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use weft_e2e::{Reply, until};
 use crate::helpers::{broker, shared};
 
 const LETTERS: u64 = 132;
-/// Nothing else here publishes this type.
+/// No other test publishes this type.
 const LIST: &str = "/v1/dead-letters?type=log.TRACE&queue=listener.log";
 
-/// Memory that is resident now.
+/// Resident memory of a process.
 fn resident_mib(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -19,10 +19,10 @@ fn resident_mib(pid: u32) -> anyhow::Result<u64> {
 }
 
 #[tokio::test]
-async fn a_list_of_132_letters_of_1_mb_costs_the_broker_no_memory_and_they_can_be_discarded() {
+async fn lists_and_discards_132_mb_of_dead_letters_in_bounded_memory() {
     let stack = shared().await;
     let broker = broker(stack);
-    // Data of the wrong shape: an array with a number and a text of a million characters.
+    // Invalid data: an array with a number and a text of a million characters.
     let publish = format!(
         "X = rabbit_misc:r(<<\"/\">>, exchange, <<\"events\">>), [rabbit_basic:publish(X, <<\"log.TRACE\">>, \
          [{{delivery_mode, 2}}], iolist_to_binary([$[, integer_to_list(N), $,, $\", binary:copy(<<\"x\">>, 1000000), \
@@ -32,7 +32,7 @@ async fn a_list_of_132_letters_of_1_mb_costs_the_broker_no_memory_and_they_can_b
     let list = async || -> anyhow::Result<Reply> {
         broker.signed_in(|http| http.get(broker.at(&format!("{LIST}&limit=1000")))).await
     };
-    until("every letter is stored", Duration::from_secs(120), async || {
+    until("every dead letter to be stored", Duration::from_secs(120), async || {
         let stored = list().await?.body["items"].as_array().map_or(0, Vec::len);
         ensure!(stored as u64 == LETTERS, "{stored} letters");
         Ok(())
@@ -57,8 +57,8 @@ async fn a_list_of_132_letters_of_1_mb_costs_the_broker_no_memory_and_they_can_b
     let shown = broker.signed_in(|http| http.get(broker.at(&path))).await.unwrap();
     assert_eq!(shown.body["data"][1].as_str().map(str::len), Some(1_000_000));
 
-    // FerretDB reads every content to delete some: a call may be 503, and is then repeated, as its reply says.
-    until("every letter is discarded", Duration::from_secs(240), async || {
+    // FerretDB reads all documents to delete some, so a call may get 503 and is then repeated.
+    until("every dead letter to be discarded", Duration::from_secs(240), async || {
         let reply = broker.signed_in(|http| http.delete(broker.at(LIST))).await?;
         assert!(matches!(reply.status, 200 | 503), "{}: {}", reply.status, reply.body);
         ensure!(reply.status == 200 && reply.body["more"] == false, "{}", reply.body);

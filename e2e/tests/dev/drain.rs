@@ -1,4 +1,4 @@
-//! SIGTERM while a request is in flight: it is answered, and the process ends well.
+//! SIGTERM while a request is in flight: the request is answered, and the process exits with 0.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use weft_proto::weft::log::v1::log_service_client::LogServiceClient;
 use weft_proto::weft::log::v1::{QueryRequest, WriteRequest};
 
 use crate::helpers::Own;
-use crate::logger_face::{connect, entry};
+use crate::logger_grpc::{connect, entry};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -23,7 +23,7 @@ async fn refuses(address: &str) {
 }
 
 #[tokio::test]
-async fn a_request_that_the_broker_has_begun_is_answered_after_sigterm() {
+async fn the_broker_answers_a_request_in_flight_after_sigterm() {
     let own = Own::start().await;
     let broker = own.broker();
     let name = road::unique("drained");
@@ -34,7 +34,7 @@ async fn a_request_that_the_broker_has_begun_is_answered_after_sigterm() {
     );
     let mut connection = Connection::open(broker.address()).await.unwrap();
     connection.send(head.as_bytes()).await.unwrap();
-    // The broker asks for the body: its handler is at work.
+    // The broker asks for the body, so its handler is running.
     assert_eq!(connection.answer().await.unwrap().status, 100);
 
     let (stopped, ()) = tokio::join!(own.stack.broker.stop(), async {
@@ -49,7 +49,7 @@ async fn a_request_that_the_broker_has_begun_is_answered_after_sigterm() {
 }
 
 #[tokio::test]
-async fn a_call_that_the_logger_has_begun_is_answered_after_sigterm() {
+async fn the_logger_answers_a_call_in_flight_after_sigterm() {
     let own = Own::start().await;
     let mut logger = LogServiceClient::new(connect(&own.stack).await);
     let mut second = logger.clone();
@@ -59,7 +59,7 @@ async fn a_call_that_the_logger_has_begun_is_answered_after_sigterm() {
 
     own.stack.mongodb.pause().unwrap();
     let (written, stopped) = tokio::join!(logger.write(write), async {
-        // Sent after the write on the same connection: once this is refused, the logger has the write.
+        // Sent after the write on the same connection: when this call is refused, the logger has the write.
         let refused =
             second.query(QueryRequest { limit: 9_999, ..QueryRequest::default() }).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);

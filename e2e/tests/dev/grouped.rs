@@ -5,13 +5,13 @@ use crate::helpers::{broker, jaeger, shared};
 
 const AT_ONCE: usize = 50;
 
-/// The logger inserts what comes at the same time in one go; each caller still sees its own database span.
+/// The logger inserts concurrent writes together, but each caller has its own database span.
 #[tokio::test]
-async fn every_write_of_a_grouped_insert_has_its_own_database_span_in_its_own_trace() {
+async fn each_write_of_a_group_has_its_own_database_span() {
     let stack = shared().await;
     let (broker, jaeger) = (broker(stack), jaeger(stack));
     let name = road::unique("grouped");
-    // Connections first, so that the writes that count arrive together.
+    // Opens the connections first, so that the measured writes arrive together.
     for name in ["grouped-warm-up", &name] {
         let replies = join_all((0..AT_ONCE).map(|_| broker.log(name, ""))).await;
         for reply in &replies {

@@ -1,4 +1,4 @@
-//! One stack that the tests share which disturb nothing, and one of its own for each that does.
+//! A shared stack for tests that only use it, and separate stacks for tests that break something.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,15 @@ use weft_devstack::{DevStack, Options};
 use weft_e2e::{Broker, Jaeger, Mailbox};
 
 static SHARED: OnceCell<DevStack> = OnceCell::const_new();
-/// Two of them at once would time each other out on a small machine.
+/// Only one separate stack at a time, because two would cause timeouts on a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// The stack that is only used, never disturbed.
+/// The shared stack. Tests must not break it.
 pub(crate) async fn shared() -> &'static DevStack {
     SHARED.get_or_init(|| async { DevStack::start(shared_options()).await.unwrap() }).await
 }
 
-/// A stack of one's own, to break.
+/// A separate stack, which the test may break.
 pub(crate) struct Own {
     pub(crate) stack: DevStack,
     _turn: MutexGuard<'static, ()>,
@@ -46,14 +46,14 @@ pub(crate) fn mailbox(stack: &DevStack) -> Mailbox {
     Mailbox::new(stack.mailcatcher.url()).unwrap()
 }
 
-/// A busy machine is not a service that is away: timeouts are longer than the defaults, and shorter than a client's.
+/// Timeouts longer than the defaults, so that a busy machine does not look like an outage, but shorter than a client's.
 fn patient() -> Options {
     let timeouts = ["WEFT_MESH_TIMEOUT", "BROKER_PUBLISH_TIMEOUT", "AUTH_STORE_TIMEOUT"];
     let env = timeouts.map(|name| (name.to_owned(), "8s".to_owned())).into();
     Options { env, ..Options::default() }
 }
 
-/// The shared stack ends with this process and not before, so nothing can erase its folder then: the next run does.
+/// The shared stack ends with this process, so nothing can delete its folder afterwards; the next run does.
 fn shared_options() -> Options {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev");
     fs::create_dir_all(&parent).unwrap();

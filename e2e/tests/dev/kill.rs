@@ -1,11 +1,11 @@
-//! Every process and store killed while entries flow: what was acknowledged is stored, once.
+//! Kills every process and store while entries flow. Every acknowledged entry must be stored exactly once.
 
 use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use weft_devstack::Process;
-use weft_e2e::{Door, Flow, seeded};
+use weft_e2e::{Flow, Route, seeded};
 
 use crate::helpers::Own;
 
@@ -13,7 +13,7 @@ const PER_SECOND: u32 = 100;
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
 #[tokio::test]
-async fn kill_9_of_each_process_and_store_in_turn_loses_nothing_and_doubles_nothing() {
+async fn kill_9_of_each_process_loses_and_duplicates_nothing() {
     let mut chance = seeded("kill");
     let own = Own::start().await;
     let stack = &own.stack;
@@ -29,9 +29,9 @@ async fn kill_9_of_each_process_and_store_in_turn_loses_nothing_and_doubles_noth
     victims.shuffle(&mut chance);
     stack.rabbitmq.sync_declarations().unwrap();
 
-    let flow = Flow::start(&own.broker(), Door::Both, PER_SECOND);
+    let flow = Flow::start(&own.broker(), Route::Both, PER_SECOND);
     for (name, victim) in victims {
-        // Somewhere in the stream, not always at the same place of it.
+        // At a random position of the stream.
         let before = chance.random_range(50..200);
         flow.advance(before, BACK_WITHIN).await.unwrap();
         eprintln!("kill -9 of {name} after {before} more");
@@ -46,10 +46,10 @@ async fn kill_9_of_each_process_and_store_in_turn_loses_nothing_and_doubles_noth
 }
 
 #[tokio::test]
-async fn repeated_kills_of_the_listener_and_the_logger_double_no_event() {
+async fn repeated_kills_of_listener_and_logger_duplicate_no_event() {
     let mut chance = seeded("repeated kills");
     let own = Own::start().await;
-    let flow = Flow::start(&own.broker(), Door::Event, PER_SECOND);
+    let flow = Flow::start(&own.broker(), Route::Event, PER_SECOND);
     for _ in 0..5 {
         flow.advance(chance.random_range(20..80), BACK_WITHIN).await.unwrap();
         let victim: &Process = if chance.random() { &own.stack.listener } else { &own.stack.logger };

@@ -1,4 +1,4 @@
-//! The services and their stores as plain processes on loopback: what needs the whole system, but no cluster.
+//! Tests of the whole system without a cluster: services and stores are processes on loopback.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
 
@@ -8,7 +8,7 @@ mod drain;
 mod grouped;
 mod helpers;
 mod kill;
-mod logger_face;
+mod logger_grpc;
 mod monitoring;
 mod people;
 mod road;

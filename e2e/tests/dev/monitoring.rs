@@ -1,4 +1,5 @@
-//! The chart's dashboards and alerts against what the services show at `/metrics`. Those of the operator are tested with it.
+//! Checks that the metrics in the chart's dashboards and alerts exist at `/metrics` of the services. Those of the operator are
+//! checked in its own tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +17,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
 }
 
-/// What stands between quotes and braces is left out: label matchers, not metrics.
+/// Finds metric names in an expression. Skips text in quotes and braces, which are label matchers.
 fn metrics_in(expression: &str) -> BTreeSet<String> {
     let mut plain = String::new();
     let mut depth = 0;
@@ -49,7 +50,7 @@ fn named() -> BTreeSet<String> {
         }
     }
     for path in files("alerts") {
-        // An expression is one line, or the lines below it that are further in.
+        // An expression is one line, or the more indented lines below it.
         let text = fs::read_to_string(path).unwrap();
         let mut inside = false;
         for line in text.lines() {
@@ -63,10 +64,10 @@ fn named() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn dashboards_and_alerts_name_metrics_that_the_services_show() {
+async fn dashboards_and_alerts_use_existing_metrics() {
     let stack = shared().await;
     let broker = broker(stack);
-    // What has never happened is not shown.
+    // Triggers events, because a metric is not exposed before its first value.
     road::by_rpc(&broker, &jaeger(stack)).await.unwrap();
     road::by_event(&broker, &jaeger(stack)).await.unwrap();
     let mail =
@@ -74,14 +75,14 @@ async fn dashboards_and_alerts_name_metrics_that_the_services_show() {
     let mail = json!({ "action": "mail", "mail": mail });
     let sent = broker.signed_in(|http| http.post(broker.at("/handle")).json(&mail)).await.unwrap();
     assert_eq!(sent.status, 202, "{}", sent.body);
-    // Data of the wrong shape becomes a dead letter.
+    // Invalid data becomes a dead letter.
     let publish = "rabbit_basic:publish(rabbit_misc:r(<<\"/\">>, exchange, <<\"events\">>), <<\"log.INFO\">>, [], <<\"[]\">>).";
     stack.rabbitmq.ctl(&["eval", publish]).unwrap();
     let wanted = named();
-    assert!(wanted.len() > 12, "this does not see the expressions: {wanted:?}");
+    assert!(wanted.len() > 12, "expected more metrics in the expressions: {wanted:?}");
     let services =
         [&stack.broker, &stack.authentication, &stack.logger, &stack.mail, &stack.listener, &stack.frontend];
-    until("every metric that is named", Duration::from_secs(120), async || {
+    until("every metric to exist", Duration::from_secs(120), async || {
         let mut shown = BTreeSet::new();
         for service in services {
             let text = reqwest::get(format!("{}/metrics", service.admin_url())).await?.text().await?;
@@ -89,7 +90,7 @@ async fn dashboards_and_alerts_name_metrics_that_the_services_show() {
             shown.extend(samples.map(|line| line.split(['{', ' ']).next().unwrap_or_default().to_owned()));
         }
         let unknown: Vec<_> = wanted.difference(&shown).collect();
-        ensure!(unknown.is_empty(), "no service shows {unknown:?}");
+        ensure!(unknown.is_empty(), "no service has {unknown:?}");
         Ok(())
     })
     .await

@@ -1,4 +1,4 @@
-//! Signing in and out, and what follows from it, with everything killed meanwhile.
+//! Sign-ins and sign-outs with their records and mails, also while processes are killed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::helpers::{Own, broker, jaeger, mailbox, shared};
 
 const SOON: Duration = Duration::from_secs(60);
 const BACK_WITHIN: Duration = Duration::from_secs(90);
-/// Each signs in and out ten times: 500 of each.
+/// Each user signs in and out ten times, so 500 of each.
 const USERS: usize = 50;
 
 fn ends_in(trace: &Trace, service: &str, name: &str) -> anyhow::Result<()> {
@@ -22,7 +22,7 @@ fn ends_in(trace: &Trace, service: &str, name: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_sign_in_is_one_trace_down_to_its_record() {
+async fn a_sign_in_and_its_record_are_one_trace() {
     let stack = shared().await;
     let (broker, jaeger) = (broker(stack), jaeger(stack));
     let reply = broker.sign_in().await.unwrap();
@@ -36,7 +36,7 @@ async fn a_sign_in_is_one_trace_down_to_its_record() {
 }
 
 #[tokio::test]
-async fn a_sign_out_is_one_trace_down_to_its_mail() {
+async fn a_sign_out_and_its_mail_are_one_trace() {
     let stack = shared().await;
     let (broker, mailbox, jaeger) = (broker(stack), mailbox(stack), jaeger(stack));
     let before = mailbox.to(stack.admin().0).await.unwrap().len();
@@ -54,7 +54,7 @@ async fn a_sign_out_is_one_trace_down_to_its_mail() {
 }
 
 #[tokio::test]
-async fn a_mail_goes_through_rabbitmq_and_is_one_trace() {
+async fn a_mail_through_rabbitmq_is_one_trace() {
     let stack = shared().await;
     let (broker, mailbox, jaeger) = (broker(stack), mailbox(stack), jaeger(stack));
     let to = format!("{}@example.com", road::unique("to"));
@@ -76,10 +76,13 @@ async fn a_mail_goes_through_rabbitmq_and_is_one_trace() {
     .await
     .unwrap();
     assert_eq!(caught["subject"], "Tulips");
-    assert!(caught["text"].as_str().unwrap().contains("<b>a & b</b>"), "the plain part is escaped: {caught}");
+    assert!(
+        caught["text"].as_str().unwrap().contains("<b>a & b</b>"),
+        "the plain text part is escaped: {caught}"
+    );
     assert!(
         caught["html"].as_str().unwrap().contains("&lt;b&gt;a &amp; b"),
-        "the HTML part is not: {caught}"
+        "the HTML part is not escaped: {caught}"
     );
     let trace_id = reply.trace_id().unwrap();
     let trace = jaeger.trace(&trace_id, |trace| ends_in(trace, "mail", "")).await.unwrap();
@@ -87,7 +90,7 @@ async fn a_mail_goes_through_rabbitmq_and_is_one_trace() {
 }
 
 #[tokio::test]
-async fn kill_9_of_each_in_turn_loses_no_record_and_no_mail() {
+async fn kill_9_of_each_process_loses_no_record_and_no_mail() {
     let mut chance = seeded("people");
     let own = Own::start().await;
     let stack = &own.stack;
@@ -104,7 +107,7 @@ async fn kill_9_of_each_in_turn_loses_no_record_and_no_mail() {
     let between = People::total(USERS) / (victims.len() as u64 + 1);
     for (name, victim) in victims {
         people.advance(between, BACK_WITHIN).await.unwrap();
-        assert!(!people.are_done(), "everybody was done before {name} was killed");
+        assert!(!people.are_done(), "all users finished before {name} was killed");
         eprintln!("kill -9 of {name} after {between} more");
         victim.kill().await.unwrap();
         victim.start().await.unwrap();

@@ -3,19 +3,19 @@ use weft_e2e::road;
 use crate::helpers::{broker, jaeger, shared};
 
 #[tokio::test]
-async fn an_entry_goes_in_by_rpc_and_comes_out_with_its_trace() {
+async fn stores_an_entry_by_rpc_in_one_trace() {
     let stack = shared().await;
     road::by_rpc(&broker(stack), &jaeger(stack)).await.unwrap();
 }
 
 #[tokio::test]
-async fn an_event_goes_through_rabbitmq_and_comes_out_with_its_trace() {
+async fn stores_an_event_through_rabbitmq_in_one_trace() {
     let stack = shared().await;
     road::by_event(&broker(stack), &jaeger(stack)).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_original_s_log_grpc_button_works() {
+async fn accepts_log_grpc_of_the_original() {
     let stack = shared().await;
     let (broker, name) = (broker(stack), road::unique("grpc"));
     let body = serde_json::json!({"action": "log", "log": {"name": name, "data": "button"}});

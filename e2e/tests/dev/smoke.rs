@@ -1,4 +1,4 @@
-//! What `helm test` runs, against a broker.
+//! Runs the program of `helm test` against a broker.
 
 use std::process::Output;
 
@@ -18,58 +18,58 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn helm_s_test_finds_its_event_s_entry_and_trace() {
+async fn helm_test_finds_entry_and_trace() {
     let stack = shared().await;
     let (email, password) = stack.admin();
     let broker = stack.broker_url();
-    let told = smoke(&[
+    let result = smoke(&[
         ("SMOKE_BROKER_URL", &broker),
         ("SMOKE_EMAIL", email),
         ("SMOKE_PASSWORD", password),
         ("SMOKE_WITHIN", "60s"),
     ])
     .await;
-    assert!(told.status.success(), "{}{}", text(&told.stdout), text(&told.stderr));
-    let said = text(&told.stdout);
+    assert!(result.status.success(), "{}{}", text(&result.stdout), text(&result.stderr));
+    let output = text(&result.stdout);
     for step in ["signed in", "is acknowledged", "entry is stored", "leads through broker, listener, logger"]
     {
-        assert!(said.contains(step), "it does not say `{step}`: {said}");
+        assert!(output.contains(step), "the output has no `{step}`: {output}");
     }
-    assert!(!said.contains(password));
+    assert!(!output.contains(password));
 }
 
 #[tokio::test]
-async fn helm_s_test_says_that_a_password_is_wrong_and_does_not_wait() {
+async fn helm_test_reports_a_wrong_password_at_once() {
     let stack = shared().await;
     let broker = stack.broker_url();
     let started = tokio::time::Instant::now();
-    let told = smoke(&[
+    let result = smoke(&[
         ("SMOKE_BROKER_URL", &broker),
         ("SMOKE_EMAIL", "nobody@example.com"),
         ("SMOKE_PASSWORD", "not the password"),
         ("SMOKE_WITHIN", "300s"),
     ])
     .await;
-    let said = text(&told.stderr);
-    assert_eq!(told.status.code(), Some(1), "{said}");
-    assert!(said.contains("to sign in") && said.contains("401"), "{said}");
-    assert!(started.elapsed().as_secs() < 240, "it waited for what does not change");
+    let output = text(&result.stderr);
+    assert_eq!(result.status.code(), Some(1), "{output}");
+    assert!(output.contains("to sign in") && output.contains("401"), "{output}");
+    assert!(started.elapsed().as_secs() < 240, "it kept retrying a wrong password");
 }
 
 #[tokio::test]
-async fn helm_s_test_fails_when_an_event_never_becomes_an_entry() {
+async fn helm_test_fails_if_the_event_is_not_stored() {
     let own = Own::start().await;
     own.stack.listener.stop().await.unwrap();
     let (email, password) = own.stack.admin();
     let broker = own.stack.broker_url();
-    let told = smoke(&[
+    let result = smoke(&[
         ("SMOKE_BROKER_URL", &broker),
         ("SMOKE_EMAIL", email),
         ("SMOKE_PASSWORD", password),
         ("SMOKE_WITHIN", "20s"),
     ])
     .await;
-    let said = text(&told.stderr);
-    assert_eq!(told.status.code(), Some(1), "{said}");
-    assert!(said.contains("to find the event's entry") && said.contains("there is no entry"), "{said}");
+    let output = text(&result.stderr);
+    assert_eq!(result.status.code(), Some(1), "{output}");
+    assert!(output.contains("to find the event's entry") && output.contains("there is no entry"), "{output}");
 }

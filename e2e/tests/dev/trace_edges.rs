@@ -4,7 +4,7 @@ use weft_e2e::{Kind, Reply, road};
 use crate::helpers::{broker, jaeger, shared};
 
 #[tokio::test]
-async fn a_trace_from_outside_is_linked_and_not_continued() {
+async fn links_a_trace_of_the_client_without_continuing_it() {
     let stack = shared().await;
     let (outer, outer_span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let body = json!({"action": "log", "log": {"name": road::unique("linked"), "data": ""}});
@@ -20,7 +20,7 @@ async fn a_trace_from_outside_is_linked_and_not_continued() {
 }
 
 #[tokio::test]
-async fn a_trace_from_outside_can_not_switch_ours_off() {
+async fn a_client_cannot_disable_tracing() {
     let stack = shared().await;
     let body = json!({"action": "log", "log": {"name": road::unique("unsampled"), "data": ""}});
     let unsampled = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203331-00";
@@ -30,7 +30,7 @@ async fn a_trace_from_outside_can_not_switch_ours_off() {
 }
 
 #[tokio::test]
-async fn an_error_names_the_trace_that_jaeger_has() {
+async fn errors_have_the_trace_id_in_jaeger() {
     let stack = shared().await;
     let (broker, jaeger) = (broker(stack), jaeger(stack));
     let reply = Reply::of(broker.post("/handle", &json!({"action": "dance"}))).await.unwrap();

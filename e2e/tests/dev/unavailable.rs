@@ -1,4 +1,4 @@
-//! A store or a service is away: a clear answer in time, and work again when it is back.
+//! Outages of a store or service: requests fail with a clear status in time, and work again afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use weft_e2e::{Broker, Reply, road, until};
 
 use crate::helpers::Own;
 
-/// Far above the deadlines inside: what exceeds it hangs.
+/// Far above all deadlines; a longer response counts as hanging.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(18);
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 
@@ -18,18 +18,18 @@ fn assert_unavailable(what: &str, reply: &Reply, since: Instant) {
     assert!(since.elapsed() < ANSWERED_WITHIN, "{what}: answered after {:?}", since.elapsed());
 }
 
-async fn stores_again(broker: &Broker, door: &str) {
+async fn recovers(broker: &Broker, action: &str) {
     let name = road::unique("back");
-    until(&format!("{door} to be accepted again"), BACK_WITHIN, async || {
+    until(&format!("{action} to be accepted again"), BACK_WITHIN, async || {
         let reply =
-            if door == "log" { broker.log(&name, "").await? } else { broker.event(&name, "").await? };
+            if action == "log" { broker.log(&name, "").await? } else { broker.event(&name, "").await? };
         anyhow::ensure!(reply.status == 202, "{}", reply.body);
         Ok(())
     })
     .await
     .unwrap();
-    until("it in the store", BACK_WITHIN, async || {
-        anyhow::ensure!(!broker.entries(&[("text", &name)]).await?.is_empty(), "nothing");
+    until("the entry to be stored", BACK_WITHIN, async || {
+        anyhow::ensure!(!broker.entries(&[("text", &name)]).await?.is_empty(), "no entry");
         Ok(())
     })
     .await
@@ -37,7 +37,7 @@ async fn stores_again(broker: &Broker, door: &str) {
 }
 
 #[tokio::test]
-async fn without_the_logger_logs_are_503_and_events_wait_for_it() {
+async fn without_the_logger_logs_get_503_and_events_wait() {
     let own = Own::start().await;
     let broker = own.broker();
     broker.token().await.unwrap();
@@ -59,11 +59,11 @@ async fn without_the_logger_logs_are_503_and_events_wait_for_it() {
         async move { broker.entry(&[("text", &name)], Duration::ZERO).await }
     });
     assert_eq!(entry.await.unwrap()["data"], "for the logger");
-    stores_again(&broker, "log").await;
+    recovers(&broker, "log").await;
 }
 
 #[tokio::test]
-async fn without_rabbitmq_events_are_503_and_logs_go_on() {
+async fn without_rabbitmq_events_get_503_and_logs_work() {
     let own = Own::start().await;
     let broker = own.broker();
     own.stack.rabbitmq.stop().await.unwrap();
@@ -74,20 +74,20 @@ async fn without_rabbitmq_events_are_503_and_logs_go_on() {
     assert_eq!(
         admin(&own.stack.broker.admin_url(), "readyz").await,
         200,
-        "the broker is ready without RabbitMQ"
+        "the broker must be ready without RabbitMQ"
     );
     assert_eq!(
         admin(&own.stack.listener.admin_url(), "livez").await,
         200,
-        "the listener lives without RabbitMQ"
+        "the listener must be live without RabbitMQ"
     );
 
     own.stack.rabbitmq.start().await.unwrap();
-    stores_again(&broker, "event").await;
+    recovers(&broker, "event").await;
 }
 
 #[tokio::test]
-async fn without_mongodb_logs_are_503_and_the_logger_is_not_ready_but_lives() {
+async fn without_mongodb_the_logger_is_live_but_not_ready() {
     let own = Own::start().await;
     let broker = own.broker();
     let logger = own.stack.logger.admin_url();
@@ -95,8 +95,8 @@ async fn without_mongodb_logs_are_503_and_the_logger_is_not_ready_but_lives() {
 
     let since = Instant::now();
     assert_unavailable("log", &broker.log("x", "").await.unwrap(), since);
-    until("the logger to say that it is not ready", BACK_WITHIN, async || {
-        anyhow::ensure!(admin(&logger, "readyz").await == 503, "it says that it is");
+    until("the logger to be not ready", BACK_WITHIN, async || {
+        anyhow::ensure!(admin(&logger, "readyz").await == 503, "still ready");
         Ok(())
     })
     .await
@@ -104,24 +104,24 @@ async fn without_mongodb_logs_are_503_and_the_logger_is_not_ready_but_lives() {
     assert_eq!(admin(&logger, "livez").await, 200);
 
     own.stack.mongodb.start().await.unwrap();
-    stores_again(&broker, "log").await;
+    recovers(&broker, "log").await;
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_is_answered_for_in_time_and_forgotten_when_it_goes_on() {
+async fn recovers_from_a_hanging_store() {
     let own = Own::start().await;
     let broker = own.broker();
     own.stack.mongodb.pause().unwrap();
     let since = Instant::now();
     assert_unavailable("log", &broker.log("x", "").await.unwrap(), since);
     own.stack.mongodb.resume().unwrap();
-    stores_again(&broker, "log").await;
+    recovers(&broker, "log").await;
 
     own.stack.rabbitmq.pause().unwrap();
     let since = Instant::now();
     assert_unavailable("event", &broker.event("x", "").await.unwrap(), since);
     own.stack.rabbitmq.resume().unwrap();
-    stores_again(&broker, "event").await;
+    recovers(&broker, "event").await;
 }
 
 async fn admin(url: &str, page: &str) -> u16 {

@@ -1,4 +1,4 @@
-//! The edges of what the broker accepts: none of it may be refused by a service behind it.
+//! Boundary values that the broker accepts. No service behind it may refuse them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::helpers::{broker, mailbox, shared};
 
 const ARRIVED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Names of entries at the edges, each with a part that no other test has.
+/// Boundary values of entry names, each with a unique part.
 fn names(unique: &str) -> Vec<String> {
     let padded = |fill: &str| format!("{unique}{}", fill.repeat(256 - unique.len()));
     vec![
@@ -25,7 +25,7 @@ fn names(unique: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_name_that_is_accepted_is_stored() {
+async fn stores_every_accepted_name() {
     let broker = broker(shared().await);
     let unique = road::unique("names");
     let data = "\0\u{1}\u{7f}\u{2028}\u{10ffff}\"\\";
@@ -50,7 +50,7 @@ async fn every_name_that_is_accepted_is_stored() {
     let reply = broker.signed_in(|http| http.post(&url).json(&items)).await.unwrap();
     let results = reply.body["results"].as_array().unwrap();
     assert!(results.iter().all(|result| result["status"] == "accepted"), "{}", reply.body);
-    until("every accepted name in the store", ARRIVED_WITHIN, async || {
+    until("every accepted name to be stored", ARRIVED_WITHIN, async || {
         let entries = broker.entries(&[("text", &unique)]).await?;
         let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
         let stored: BTreeSet<_> =
@@ -64,7 +64,7 @@ async fn every_name_that_is_accepted_is_stored() {
 }
 
 #[tokio::test]
-async fn every_address_and_subject_that_is_accepted_becomes_a_mail() {
+async fn sends_a_mail_for_every_accepted_address_and_subject() {
     let stack = shared().await;
     let (broker, mailbox) = (broker(stack), mailbox(stack));
     let unique = road::unique("to");
@@ -81,7 +81,7 @@ async fn every_address_and_subject_that_is_accepted_becomes_a_mail() {
         let reply = broker.signed_in(|http| http.post(&url).json(&body)).await.unwrap();
         assert_eq!(reply.status, 202, "{to}: {}", reply.body);
     }
-    until("every accepted mail", ARRIVED_WITHIN, async || {
+    until("every accepted mail to arrive", ARRIVED_WITHIN, async || {
         let caught = mailbox.all().await?;
         let ours = |mail: &&Value| mail["envelope"]["to"].to_string().contains(&unique);
         let count = caught.iter().filter(ours).count();

@@ -1,5 +1,5 @@
 // @ts-check
-// The person who is signed in: sessions and password. Admins find the users below.
+// The signed-in user's sessions and password. For admins also the list of users.
 
 import { call, path } from './api.js';
 import { confirmed } from './confirm.js';
@@ -36,7 +36,7 @@ async function loadSessions() {
 function item(session) {
   const where = `${session.client_address || 'unknown address'}`;
   const agent = make('p', { class: 'small' }, session.user_agent || 'unknown browser');
-  const head = make('div', { class: 'head' }, make('h3', {}, where), ...(session.current ? [badge('This one', 'good')] : []));
+  const head = make('div', { class: 'head' }, make('h3', {}, where), ...(session.current ? [badge('This session', 'good')] : []));
   const times = make('p', { class: 'muted small' }, 'since ', timeElement(session.created_at), ', last used ', timeElement(session.last_used_at));
   const end = button('Sign out', { class: 'quiet', 'aria-label': `Sign out the session at ${where}` }, () => endSession(session));
   return make('li', {}, head, agent, times, end);
@@ -47,7 +47,7 @@ async function endSession(session) {
   try {
     if (session.current) return await signOut(false);
     await call('DELETE', path(['v1', 'sessions', session.id]));
-    tell(notice, 'That session is signed out.', 'done');
+    tell(notice, 'The session is signed out.', 'done');
     byId('sessions-title', HTMLElement).focus();
     await loadSessions();
   } catch (error) {
@@ -56,7 +56,7 @@ async function endSession(session) {
 }
 
 everywhere.addEventListener('click', () => void busy(everywhere, async () => {
-  const text = 'Every browser and device that is signed in as you, this one too, has to sign in again.';
+  const text = 'You will have to sign in again in every browser and on every device, including this one.';
   if (!(await confirmed({ title: 'Sign out everywhere?', text, action: 'Sign out everywhere' }))) return;
   try {
     await signOut(true);
@@ -71,8 +71,8 @@ onSubmit(passwordForm, async (field) => {
   try {
     await call('POST', '/v1/users/me/password', { body });
     passwordForm.reset();
-    tell(passwordNotice, 'The password is changed.', 'done');
-    announce('The password is changed.');
+    tell(passwordNotice, 'Password changed.', 'done');
+    announce('Password changed.');
     await loadSessions();
   } catch (error) {
     tell(passwordNotice, messageOf(error));

@@ -1,5 +1,5 @@
 // @ts-check
-// Calls on behalf of the person who is signed in.
+// Calls to the broker as the signed-in user.
 
 import { CallError } from './errors.js';
 import { exchange } from './http.js';
@@ -9,7 +9,7 @@ import { accessToken, refresh } from './session.js';
 /** @import {Request} from './http.js' */
 
 /**
- * Sends a request with the access token, and once more with the next one when the broker no longer takes this one.
+ * Sends a request with the access token. After a 401, refreshes the token and sends the request once more.
  * @param {Request} request
  * @returns {Promise<Exchange>}
  */
@@ -17,20 +17,20 @@ export async function ask(request) {
   const token = accessToken();
   const first = await exchange({ ...request, token });
   if (first.reply?.status !== 401 || !token) return first;
-  // Another call may have got the next one already.
+  // Another call may have refreshed the token already.
   if (accessToken() === token) await refresh();
   const next = accessToken();
   return next && next !== token ? exchange({ ...request, token: next }) : first;
 }
 
 /**
- * The answer's JSON.
+ * Sends a request and returns the JSON of the response.
  * @template T
  * @param {string} method
  * @param {string} path
  * @param {{ body?: unknown, signal?: AbortSignal }} [options]
  * @returns {Promise<T>}
- * @throws {CallError} when it is no success
+ * @throws {CallError} when the status is not 2xx
  */
 export async function call(method, path, options = {}) {
   const done = await ask({ method, path, ...options });
@@ -40,7 +40,7 @@ export async function call(method, path, options = {}) {
 }
 
 /**
- * A path with its parts escaped, and a query of what is not empty.
+ * Builds a path from escaped segments, with a query of the non-empty parameters.
  * @param {string[]} parts
  * @param {Record<string, string | number | null | undefined>} [query]
  */
@@ -50,7 +50,7 @@ export function path(parts, query = {}) {
   return '/' + parts.map(encodeURIComponent).join('/') + (search && `?${search}`);
 }
 
-/** A new key under which a request may be repeated. `randomUUID` is missing where the page came by plain http. */
+/** Creates an idempotency key. `randomUUID` does not exist on pages loaded over plain http. */
 export function newKey() {
   const hex = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0'));
   return `console-${hex.join('')}`;

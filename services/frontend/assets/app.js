@@ -1,5 +1,5 @@
 // @ts-check
-// Puts the console together: which view is in front, who is signed in, and where the keyboard is.
+// Entry point: shows views, handles sign-in and manages the keyboard focus.
 
 import { accountView } from './account.js';
 import { deadLettersView } from './dead-letters.js';
@@ -16,7 +16,7 @@ import { traceView } from './trace.js';
 /** @import {Role, View} from './types' */
 
 /**
- * `least`: the role that a view needs; null when it needs no sign-in. `alone`: the sign-in is not shown beside it.
+ * `least`: the role that a view requires; null if it requires no sign-in. `alone`: the sign-in form is not shown with it.
  * @type {Record<string, { title: string, view: View, least: Role | null, alone?: boolean }>}
  */
 const VIEWS = {
@@ -35,23 +35,23 @@ const denied = byId('denied', HTMLElement);
 const pageNotice = byId('page-notice', HTMLElement);
 
 let ready = false;
-let inFront = new AbortController();
+let viewAbort = new AbortController();
 
 /** @param {string} pathname */
 function nameOf(pathname) {
   const [, first = '', second = ''] = pathname.split('/');
-  // Below `account`, so that the console has no more first segments than it had.
+  // Views below `account` have the name of their second segment.
   const name = first === 'account' && second ? second : first || 'send';
   return name in VIEWS ? name : null;
 }
 
-/** Shows the view of the present address, or asks to sign in. */
+/** Shows the view of the current address, or the sign-in form. */
 function show() {
   const name = nameOf(location.pathname) ?? 'send';
   const shown = VIEWS[name];
   if (!shown) return;
-  inFront.abort();
-  inFront = new AbortController();
+  viewAbort.abort();
+  viewAbort = new AbortController();
   const user = currentUser();
   const allowed = shown.least === null || may(shown.least);
   const asksToSignIn = ready && user === null && !shown.alone;
@@ -61,25 +61,25 @@ function show() {
   if (user && shown.least && !allowed) {
     byId('denied-title', HTMLElement).textContent = shown.title;
     byId('denied-why', HTMLElement).textContent =
-      `This page needs the role ${enough(shown.least)}. Your role is ${user.role}: ask an admin for another one.`;
+      `This page requires the role ${enough(shown.least)}. Your role is ${user.role}. An admin can change it.`;
   }
   document.title = `${asksToSignIn && !allowed ? 'Sign in' : shown.title} · Weft`;
   for (const link of document.querySelectorAll('nav a')) {
     if (link.getAttribute('data-view') === name) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  if (allowed) void shown.view.open(inFront.signal);
+  if (allowed) void shown.view.open(viewAbort.signal);
 }
 
-/** The heading of what is in front gets the focus, as a new page would begin there. */
+/** Moves the focus to the first visible heading, because no page load does. */
 function focusTitle() {
   const headings = [...document.querySelectorAll('main h1')];
   const first = headings.find((heading) => heading instanceof HTMLElement && heading.offsetParent !== null);
   if (first instanceof HTMLElement) first.focus();
 }
 
-/** Shows who is signed in, and hides what their role may not see. A part with `data-open` is there for who is not signed in, too. */
-function person() {
+/** Shows the signed-in user, and hides elements that their role may not see. Elements with `data-open` are also shown without sign-in. */
+function showUser() {
   const user = currentUser();
   byId('who', HTMLElement).hidden = user === null;
   byId('who-email', HTMLElement).textContent = user?.email ?? '';
@@ -132,7 +132,7 @@ onChange((user) => {
   if (!ready) return;
   byId('sign-in-form', HTMLFormElement).reset();
   tell(pageNotice, null);
-  person();
+  showUser();
   show();
   focusTitle();
   announce(user ? `Signed in as ${user.email}` : 'Signed out');
@@ -145,7 +145,7 @@ async function begin() {
   starting.hidden = true;
   ready = true;
   if (found.reply?.status !== 200 && found.reply?.status !== 401) tell(pageNotice, explain(found));
-  person();
+  showUser();
   show();
 }
 

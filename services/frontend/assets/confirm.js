@@ -1,5 +1,5 @@
 // @ts-check
-// Asks before something that can't be taken back.
+// Asks for confirmation before an action that can't be undone.
 
 import { byId } from './dom.js';
 
@@ -13,7 +13,7 @@ yes.addEventListener('click', () => dialog.close('yes'));
 no.addEventListener('click', () => dialog.close('no'));
 
 /**
- * The dialog gives the focus back to where it was, by itself.
+ * Resolves to whether the user confirmed. The dialog element restores the focus itself.
  * @param {{ title: string, text: string, action: string }} question
  * @returns {Promise<boolean>}
  */

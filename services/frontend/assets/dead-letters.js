@@ -1,6 +1,5 @@
 // @ts-check
-// Events that could not be handled. A viewer sees what each was and why; an admin reads one, gives it back to its queue, or throws it
-// away.
+// Dead letters. Viewers see type and reason; admins can also read, replay and discard one.
 
 import { call, path } from './api.js';
 import { confirmed } from './confirm.js';
@@ -46,11 +45,11 @@ async function load(append) {
   }
 }
 
-/** @param {string} said */
-function count(said) {
+/** @param {string} message */
+function count(message) {
   none.hidden = list.childElementCount > 0;
   none.textContent = `${queue.value} has no dead letters.`;
-  announce(said);
+  announce(message);
 }
 
 /**
@@ -71,7 +70,7 @@ function item(letter) {
   const entry = make('li', { class: 'card' });
   entry.append(
     make('div', { class: 'head' }, make('h2', {}, letter.type), badge(tries, 'plain')),
-    make('p', { class: 'reason' }, letter.reason ?? 'No reason is written on it.'),
+    make('p', { class: 'reason' }, letter.reason ?? 'No reason recorded.'),
     make(
       'p',
       { class: 'muted small' },
@@ -85,7 +84,7 @@ function item(letter) {
 }
 
 /**
- * The body, and what can be done.
+ * The body and the actions.
  * @param {DeadLetter} letter
  * @param {HTMLLIElement} entry
  */
@@ -102,7 +101,7 @@ function forAdmins(letter, entry) {
 }
 
 /**
- * The list has no bodies.
+ * Loads the body, which the list does not have.
  * @param {HTMLDetailsElement} details
  * @param {DeadLetter} letter
  */
@@ -121,7 +120,7 @@ async function fill(details, letter) {
  * @param {HTMLElement} entry
  */
 async function replay(letter, entry) {
-  await act(entry, () => call('POST', pathOf(letter, 'replay')), 'Given back to its queue');
+  await act(entry, () => call('POST', pathOf(letter, 'replay')), 'Replayed');
 }
 
 /**
@@ -129,7 +128,7 @@ async function replay(letter, entry) {
  * @param {HTMLElement} entry
  */
 async function discard(letter, entry) {
-  const text = `${letter.type} ${nameOf(letter)} is erased for good.`;
+  const text = `${letter.type} ${nameOf(letter)} will be deleted permanently.`;
   if (await confirmed({ title: 'Discard this event?', text, action: 'Discard' })) {
     await act(entry, () => call('DELETE', pathOf(letter)), 'Discarded');
   }

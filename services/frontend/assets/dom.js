@@ -1,8 +1,8 @@
 // @ts-check
-// Finding and making elements. Whatever comes from elsewhere becomes a text node or an attribute's value, never markup.
+// Finds and creates elements. Data is inserted as text nodes and attribute values, never as markup.
 
 /**
- * The element with this id, which has to be of this type.
+ * Finds the element with this id and type.
  * @template {HTMLElement} T
  * @param {string} id
  * @param {new () => T} type
@@ -15,7 +15,7 @@ export function byId(id, type) {
 }
 
 /**
- * A new element.
+ * Creates an element.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
  * @param {Record<string, string | undefined>} [attributes]
@@ -32,7 +32,7 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /**
- * A button that runs something, and can't be pressed again while it runs.
+ * Creates a button that can't be pressed again while its action runs.
  * @param {string} label
  * @param {Record<string, string | undefined>} attributes
  * @param {() => void | Promise<void>} run
@@ -44,7 +44,7 @@ export function button(label, attributes, run) {
 }
 
 /**
- * Runs something while a button, or a form's buttons, are out of use.
+ * Runs an action while a button, or the buttons of a form, are disabled.
  * @param {HTMLElement} control
  * @param {() => unknown} run
  */
@@ -52,7 +52,7 @@ export async function busy(control, run) {
   if (control.getAttribute('aria-busy') === 'true') return;
   const buttons = control instanceof HTMLButtonElement ? [control] : [...control.querySelectorAll('button')];
   control.setAttribute('aria-busy', 'true');
-  // Not `disabled`: a button that is, loses the focus that the keyboard needs.
+  // Not `disabled`, because a disabled button loses the keyboard focus.
   for (const each of buttons) each.setAttribute('aria-disabled', 'true');
   try {
     await run();
@@ -63,7 +63,7 @@ export async function busy(control, run) {
 }
 
 /**
- * Takes a form's submission into a function of ours. The button that submitted comes with it.
+ * Handles the submission of a form. `by` is the button that submitted.
  * @param {HTMLFormElement} form
  * @param {(fields: (name: string) => string, by: HTMLElement | null) => unknown} run
  */
@@ -77,7 +77,7 @@ export function onSubmit(form, run) {
 }
 
 /**
- * Shows a message in a notice, or takes it away.
+ * Shows a message in a notice, or hides the notice.
  * @param {HTMLElement} notice
  * @param {string | null} text
  * @param {'error' | 'done'} [kind]
@@ -89,7 +89,7 @@ export function tell(notice, text, kind = 'error') {
 }
 
 /**
- * Says something to those who listen instead of looking.
+ * Announces a text to screen readers.
  * @param {string} text
  */
 export function announce(text) {
@@ -98,7 +98,7 @@ export function announce(text) {
 
 /**
  * @param {string} name
- * @returns {string} the content of this meta element
+ * @returns {string} the content of the meta element
  */
 export function setting(name) {
   return document.querySelector(`meta[name="${name}"]`)?.getAttribute('content') ?? '';

@@ -1,9 +1,9 @@
 // @ts-check
-// What went wrong, and what a person can do about it.
+// Error messages for users: what failed, and what to do.
 
 /** @import {Exchange} from './types' */
 
-/** A call that did not succeed. Its message is for people. */
+/** A failed call. Its message is shown to users. */
 export class CallError extends Error {
   /** @param {Exchange} exchange */
   constructor(exchange) {
@@ -18,37 +18,46 @@ export class CallError extends Error {
  * @returns {string}
  */
 export function explain({ reply, failure }) {
-  if (failure === 'timeout') return 'The broker did not answer in time. Try again; if it stays so, look at its pods.';
+  if (failure === 'timeout') return 'The broker timed out. Try again; if this persists, check its pods.';
   if (!reply) {
-    return 'The broker can’t be reached. Check your network, and that this page’s origin is on the broker’s list, then try again.';
+    return 'The broker can’t be reached. Check your network, and that BROKER_ORIGINS has this page’s origin, then try again.';
   }
-  const said = saidBy(reply.json) || reply.statusText || `status ${reply.status}`;
+  const reason = reasonOf(reply.json) || reply.statusText || `status ${reply.status}`;
   const again = retryText(reply.headers['retry-after']);
   switch (reply.status) {
     case 401:
-      return `Not signed in: ${said}.`;
+      return `Not signed in: ${reason}.`;
     case 403:
-      return `Not allowed: ${said}. Ask an admin.`;
+      return `Not allowed: ${reason}. Ask an admin.`;
     case 429:
-      return `Too many requests: ${said}. ${again}`;
+      return `${tooMany(reason)}. ${again}`;
     case 503:
-      return `Not available: ${said}. ${again}`;
+      return `Unavailable: ${reason}. ${again}`;
     case 504:
-      return `Not done in time: ${said}.`;
+      return `Timed out: ${reason}.`;
     default:
-      return reply.status >= 500 ? `The server failed: ${said}. ${again}` : `Refused: ${said}.`;
+      return reply.status >= 500 ? `Server error: ${reason}. ${again}` : `Refused: ${reason}.`;
   }
 }
 
 /**
- * The words of an envelope (`message`) or of problem details (`detail`, `title`), without the full stop at their end.
+ * The message of an envelope (`message`) or of problem details (`detail`, `title`), without a final full stop.
  * @param {unknown} json
  */
-function saidBy(json) {
+function reasonOf(json) {
   if (typeof json !== 'object' || json === null) return '';
   const fields = /** @type {Record<string, unknown>} */ (json);
-  const said = [fields['message'], fields['detail'], fields['title']].find((text) => typeof text === 'string' && text);
-  return String(said ?? '').replace(/\.$/, '');
+  const reason = [fields['message'], fields['detail'], fields['title']].find((text) => typeof text === 'string' && text);
+  return String(reason ?? '').replace(/\.$/, '');
+}
+
+/**
+ * The part of a reason before advice on when to try again, which `retryText` gives.
+ * @param {string} reason
+ */
+function tooMany(reason) {
+  const what = reason.split(/[:;]/, 1)[0] ?? reason;
+  return /^too many/i.test(what) ? `T${what.slice(1)}` : `Too many requests: ${what}`;
 }
 
 /** @param {string | undefined} header seconds, or a date */
@@ -57,16 +66,16 @@ function retryText(header) {
   if (header === undefined || !Number.isFinite(seconds)) return 'Try again in a moment.';
   if (seconds >= 7200) return `Try again in ${Math.ceil(seconds / 3600)} hours.`;
   if (seconds >= 120) return `Try again in ${Math.ceil(seconds / 60)} minutes.`;
-  return seconds === 1 ? 'Try again in a second.' : `Try again in ${seconds} seconds.`;
+  return seconds === 1 ? 'Try again in 1 second.' : `Try again in ${seconds} seconds.`;
 }
 
 /**
- * The message of whatever was thrown; nothing when it was only called off.
+ * The message to show for a thrown error; null if the call was aborted.
  * @param {unknown} error
  * @returns {string | null}
  */
 export function messageOf(error) {
   if (error instanceof CallError) return error.aborted ? null : error.message;
   console.error(error);
-  return 'The console failed. Reload the page; the browser’s console has the reason.';
+  return 'Internal error of this page. Reload it; the browser’s console has details.';
 }

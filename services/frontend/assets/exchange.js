@@ -1,5 +1,5 @@
 // @ts-check
-// A request and its answer, as a person reads them.
+// Renders a request and its response.
 
 import { button, make } from './dom.js';
 import { explain } from './errors.js';
@@ -14,12 +14,12 @@ const succeeded = ({ reply }) => reply !== null && reply.status < 400;
 /** @param {Exchange} exchange */
 export function outcome({ reply, failure }) {
   if (reply) return `${reply.status} ${reply.statusText}`.trim();
-  return failure === 'timeout' ? 'No answer in time' : 'No answer';
+  return failure === 'timeout' ? 'Timed out' : 'No response';
 }
 
 /**
  * @param {Exchange} exchange
- * @param {() => Promise<void>} again sends the same once more, with the same key
+ * @param {() => Promise<void>} again sends the request again, with the same idempotency key
  * @returns {Node[]}
  */
 export function render(exchange, again) {
@@ -41,8 +41,8 @@ export function render(exchange, again) {
     const link = traceLink(reply.traceId, reply.traceId);
     parts.push(make('p', { class: 'trace-of' }, 'Trace ', link));
   }
-  parts.push(make('h3', {}, 'Sent'), block(sentText(exchange)));
-  if (reply) parts.push(make('h3', {}, 'Received'), block(receivedText(exchange)));
+  parts.push(make('h3', {}, 'Request'), block(sentText(exchange)));
+  if (reply) parts.push(make('h3', {}, 'Response'), block(receivedText(exchange)));
   return parts;
 }
 

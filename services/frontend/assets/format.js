@@ -1,5 +1,5 @@
 // @ts-check
-// Values as people read them.
+// Formats values.
 
 import { make } from './dom.js';
 import { may } from './roles.js';
@@ -9,7 +9,7 @@ import { currentUser } from './session.js';
 const pad = (value, width = 2) => String(value).padStart(width, '0');
 
 /**
- * In the reader's own time zone, to the millisecond.
+ * Time of day in the local time zone, with milliseconds.
  * @param {Date} date
  */
 export function clockTime(date) {
@@ -22,7 +22,7 @@ export function fullTime(date) {
 }
 
 /**
- * A `<time>` for a time as the broker writes it; its own text where it is none.
+ * A `<time>` element for a time from the broker; the text itself if it is not a valid time.
  * @param {string | null | undefined} text
  * @returns {HTMLElement | string}
  */
@@ -33,7 +33,7 @@ export function timeElement(text) {
 }
 
 /**
- * Microseconds in a unit that fits.
+ * Formats microseconds in a suitable unit.
  * @param {number} us
  */
 export function duration(us) {
@@ -43,7 +43,7 @@ export function duration(us) {
 }
 
 /**
- * JSON with line breaks; any other text as it is.
+ * Indents JSON; returns other text unchanged.
  * @param {string} text
  */
 export function pretty(text) {
@@ -56,7 +56,7 @@ export function pretty(text) {
 }
 
 /**
- * Names and values, one pair a line.
+ * A list of names and values.
  * @param {Array<[string, string | Node]>} pairs
  */
 export function pairs(pairs) {
@@ -64,7 +64,7 @@ export function pairs(pairs) {
 }
 
 /**
- * A word with a colour and a sign of its own: neither colour nor shape alone carries it.
+ * A label with a colour and a symbol, so that the meaning does not depend on colour alone.
  * @param {string} text
  * @param {'good' | 'bad' | 'warn' | 'plain'} kind
  */
@@ -73,9 +73,9 @@ export function badge(text, kind) {
 }
 
 /**
- * A link to a trace; only its id for who may not see traces.
+ * A link to a trace; only its id for users who may not see traces.
  * @param {string} id
- * @param {...(Node | string)} label the id's beginning, unless another is given
+ * @param {...(Node | string)} label default: the start of the id
  */
 export function traceLink(id, ...label) {
   const short = [make('span', { class: 'unseen' }, 'Trace '), id.slice(0, 8)];

@@ -1,15 +1,15 @@
 // @ts-check
-// One request to the broker. Never throws for what the broker or the network does: that is in the exchange.
+// Sends one request to the broker. Errors of the broker or the network are returned in the exchange, not thrown.
 
 import { setting } from './dom.js';
 
 /** @import {Exchange, Reply} from './types' */
 
-/** The broker's origin; the page's own where an Ingress puts both behind one. */
+/** The broker's origin; the page's own if an Ingress serves both under one origin. */
 export const BROKER = setting('weft-broker') || location.origin;
 
 const TIMEOUT_MS = 20_000;
-/** The headers of a reply that say something to a person. CORS lets no others through. */
+/** Response headers to show. CORS exposes no others. */
 const SHOWN = ['content-type', 'traceresponse', 'retry-after', 'ratelimit', 'ratelimit-policy'];
 
 /**
@@ -18,7 +18,7 @@ const SHOWN = ['content-type', 'traceresponse', 'retry-after', 'ratelimit', 'rat
  * @property {string} path
  * @property {unknown} [body] sent as JSON
  * @property {string | null} [token] the access token
- * @property {boolean} [cookie] with the session's cookie, which only some paths need
+ * @property {boolean} [cookie] whether to send the session cookie, which only some paths need
  * @property {string} [key] the idempotency key
  * @property {AbortSignal} [signal]
  */

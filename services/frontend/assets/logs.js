@@ -1,5 +1,5 @@
 // @ts-check
-// Stored log entries, newest first. The filters are in the page's address, so that a search can be passed on.
+// Stored log entries, newest first. The filters are in the URL, so that a search can be shared.
 
 import { call, path } from './api.js';
 import { announce, busy, byId, make, onSubmit, tell } from './dom.js';
@@ -10,7 +10,7 @@ import { setAddress } from './navigation.js';
 /** @import {LogEntry, Logs, View} from './types' */
 
 const PAGE = 50;
-/** An entry's data is cut here, and its rest is one press away. */
+/** Characters of an entry's data in the table. The details have all of it. */
 const SHORT = 240;
 const FILTERS = ['service', 'level', 'text', 'trace_id', 'from', 'to'];
 const TIMES = ['from', 'to'];
@@ -28,15 +28,15 @@ const more = byId('logs-more', HTMLButtonElement);
 let cursor = null;
 let signal = new AbortController().signal;
 
-/** @param {URLSearchParams} query what the broker is asked, from the page's address */
-function asked(query) {
+/** @param {URLSearchParams} query the filters in the page's URL */
+function filtersOf(query) {
   return Object.fromEntries(FILTERS.map((name) => [name, query.get(name)]));
 }
 
 /** @param {boolean} append */
 async function load(append) {
   const mine = signal;
-  const query = asked(new URLSearchParams(location.search));
+  const query = filtersOf(new URLSearchParams(location.search));
   tell(notice, null);
   result.setAttribute('aria-busy', 'true');
   try {
@@ -68,11 +68,11 @@ function show({ items, next_cursor, default_from }, append) {
   announce(append ? `${count} more` : count);
 }
 
-/** @param {string | null} from where the default time range begins, if only that was searched */
+/** @param {string | null} from start of the default time range, if only that was searched */
 function showRange(from) {
   range.hidden = from === null;
   if (from !== null) {
-    range.replaceChildren('Searched from ', timeElement(from), ' on. Set From, a service or a trace id to search further back.');
+    range.replaceChildren('Searched since ', timeElement(from), '. Set From, a service or a trace id to search further back.');
   }
 }
 
@@ -101,7 +101,7 @@ function levelKind(level) {
 function dataOf({ id, data, attributes }) {
   const short = data.length > SHORT ? `${data.slice(0, SHORT)}…` : data;
   const details = make('details', {}, make('summary', {}, 'Details'));
-  // Made when it is opened: a thousand rows are mostly never looked into.
+  // Created when opened, because most of a thousand rows never are.
   details.addEventListener(
     'toggle',
     () => {
@@ -118,7 +118,7 @@ function toQuery(field) {
   const query = new URLSearchParams();
   for (const name of FILTERS) {
     const value = field(name).trim();
-    // The field has the reader's own time; the address has UTC, and means the same elsewhere.
+    // The field has local time; the URL has UTC, so that it can be shared across time zones.
     if (value) query.set(name, TIMES.includes(name) ? new Date(value).toISOString() : value);
   }
   return query.toString();
@@ -134,7 +134,7 @@ function fillForm() {
   }
 }
 
-/** @param {string} text a time; as `datetime-local` wants it */
+/** @param {string} text a time, which is converted to the format of `datetime-local` */
 function localTime(text) {
   const date = new Date(text);
   if (Number.isNaN(date.getTime())) return '';

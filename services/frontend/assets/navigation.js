@@ -1,10 +1,10 @@
 // @ts-check
-// Going from one address of the console to another without loading a page: the access token stays in memory.
+// Navigates within the console without loading a page, so that the access token stays in memory.
 
 /** @type {Array<() => void>} */
 const listeners = [];
 
-/** @param {() => void} listener told when another view is to be shown */
+/** @param {() => void} listener called when another view must be shown */
 export function onNavigate(listener) {
   listeners.push(listener);
 }
@@ -16,7 +16,7 @@ export function navigate(url) {
 }
 
 /**
- * Changes the address and nothing else.
+ * Changes the URL without notifying listeners.
  * @param {string} url
  */
 export function setAddress(url) {

@@ -1,5 +1,5 @@
 // @ts-check
-// For people who have forgotten their password: asking for a mail with a link, and setting a new password by it.
+// Forgotten passwords: requests a mail with a reset link, and sets a new password with it.
 
 import { announce, byId, onSubmit, tell } from './dom.js';
 import { CallError, messageOf } from './errors.js';
@@ -14,7 +14,7 @@ const resetForm = byId('reset-form', HTMLFormElement);
 const resetNotice = byId('reset-notice', HTMLElement);
 const resetDone = byId('reset-done', HTMLElement);
 
-/** From the link. In memory only. */
+/** The token of the reset link, in memory only. */
 let token = '';
 
 /**
@@ -48,7 +48,7 @@ onSubmit(resetForm, async (field) => {
     resetForm.reset();
     resetForm.hidden = true;
     resetDone.hidden = false;
-    // All sessions have ended, also one that this browser may have had.
+    // The reset has ended all sessions, including one of this browser.
     forget();
     announce('The new password is set.');
   } catch (error) {
@@ -66,7 +66,7 @@ export const forgotView = {
 /** @type {View} */
 export const resetView = {
   open() {
-    // The token is taken out of the address, and so out of the browser's history.
+    // Removes the token from the URL, and so from the browser's history.
     if (location.hash.length > 1) {
       token = location.hash.slice(1);
       history.replaceState(null, '', location.pathname);
@@ -74,6 +74,6 @@ export const resetView = {
     }
     resetForm.hidden = token === '';
     const opened = token !== '' || !resetDone.hidden;
-    tell(resetNotice, opened ? null : 'This page needs a link from a mail: ask for one under “Forgot your password?”.');
+    tell(resetNotice, opened ? null : 'This page needs the link of a password reset mail. Request one under “Forgot your password?”.');
   },
 };

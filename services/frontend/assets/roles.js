@@ -1,18 +1,18 @@
 // @ts-check
-// What each role may see. The broker decides; the console only hides what the broker would refuse.
+// Roles. The broker enforces them; the console only hides what the broker would refuse.
 
 import { currentUser } from './session.js';
 
 /** @import {Role} from './types' */
 
-/** @type {Role[]} each may do what those before it may */
+/** @type {Role[]} each includes the rights of those before it */
 export const ROLES = ['user', 'viewer', 'admin'];
 
-/** @param {Role} least whether the person who is signed in has this role, or one that may do more */
+/** @param {Role} least whether the signed-in user has at least this role */
 export function may(least) {
   const user = currentUser();
   return user !== null && ROLES.indexOf(user.role) >= ROLES.indexOf(least);
 }
 
-/** @param {Role} least the roles that suffice, in words */
+/** @param {Role} least the roles that suffice, as text */
 export const enough = (least) => ROLES.slice(ROLES.indexOf(least)).join(' or ');

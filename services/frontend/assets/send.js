@@ -1,5 +1,5 @@
 // @ts-check
-// A button for each thing that the broker does.
+// A button for each action of the broker.
 
 import { ask, newKey } from './api.js';
 import { announce, byId, onSubmit } from './dom.js';
@@ -9,7 +9,7 @@ import { currentUser, onChange } from './session.js';
 /** @import {Exchange, View} from './types' */
 /** @import {Request} from './http.js' */
 
-/** So many earlier exchanges stay at hand. */
+/** Number of earlier exchanges kept. */
 const KEPT = 12;
 
 const panel = byId('exchange', HTMLElement);
@@ -40,7 +40,7 @@ function show(exchange, request) {
   byId('exchange-none', HTMLElement).hidden = true;
   view.replaceChildren(...render(exchange, () => send(request)));
   view.hidden = false;
-  // On a narrow page the result is below the buttons.
+  // On a narrow screen the result is below the buttons.
   if (panel.getBoundingClientRect().top > window.innerHeight * 0.8) panel.scrollIntoView({ block: 'start' });
 }
 
@@ -62,8 +62,8 @@ onSubmit(byId('do-mail', HTMLFormElement), (field) => {
   return send(post({ action: 'mail', mail }));
 });
 
-/** Offers the person's own address, where nothing else was typed. */
-function offerAddress() {
+/** Fills empty address fields with the user's own address. */
+function prefillAddress() {
   const email = currentUser()?.email ?? '';
   for (const id of ['mail-from', 'mail-to']) {
     const input = byId(id, HTMLInputElement);
@@ -72,8 +72,8 @@ function offerAddress() {
 }
 
 onChange((user) => {
-  if (user) return offerAddress();
-  // The next person at this screen must not see what this one sent.
+  if (user) return prefillAddress();
+  // After a sign-out the next user must not see these requests.
   kept = [];
   list.replaceChildren();
   view.replaceChildren();
@@ -83,4 +83,4 @@ onChange((user) => {
 });
 
 /** @type {View} */
-export const sendView = { open: offerAddress };
+export const sendView = { open: prefillAddress };

@@ -1,14 +1,13 @@
 // @ts-check
-// Who is signed in. The access token is in this module's memory and nowhere else; the refresh token is in a cookie
-// that no script can read. Tabs share it and refresh whenever they like: the broker accepts a refresh token again when its
-// reply was lost or another tab was faster.
+// The session. The access token is only in this module's memory. The refresh token is in a cookie that scripts can't read. Tabs share
+// the cookie and refresh independently: the broker accepts a refresh token again when its reply was lost or another tab was faster.
 
 import { CallError } from './errors.js';
 import { exchange } from './http.js';
 
 /** @import {Exchange, Tokens, User} from './types' */
 
-/** Refreshed this long before its end, or after four fifths of a life that is shorter than that allows. */
+/** Time before expiry at which the access token is refreshed; a short-lived one is refreshed after 80 % of its lifetime. */
 const AHEAD_MS = 30_000;
 
 /** @type {User | null} */
@@ -27,18 +26,18 @@ export const currentUser = () => user;
 /** @returns {string | null} */
 export const accessToken = () => token || null;
 
-/** @param {(user: User | null) => void} listener told at each sign-in and sign-out */
+/** @param {(user: User | null) => void} listener called at each sign-in and sign-out */
 export function onChange(listener) {
   listeners.push(listener);
 }
 
-/** Finds out whether the browser has a session, and follows what other tabs do. */
+/** Checks whether the browser has a session, and listens to other tabs. */
 export async function start() {
   tabs.addEventListener('message', ({ data }) => {
     if (data === 'out') forget();
     else if (data === 'in') void refresh();
   });
-  // Timers sleep in a tab at the back: it asks when it comes to the front.
+  // Browsers throttle timers of hidden tabs, so a tab refreshes when it becomes visible.
   document.addEventListener('visibilitychange', () => {
     if (!document.hidden && user && Date.now() > expiresAt - AHEAD_MS) void refresh();
   });
@@ -59,21 +58,21 @@ export async function signIn(email, password) {
   tabs.postMessage('in');
 }
 
-/** @param {boolean} everywhere each session of this user, not only this one */
+/** @param {boolean} everywhere whether to end all sessions of the user */
 export async function signOut(everywhere) {
-  // All sessions are ended only by an access token, and this one's may have run out while the machine slept.
+  // Ending all sessions requires a valid access token, and this one may have expired while the machine slept.
   if (everywhere && Date.now() > expiresAt - AHEAD_MS / 2) await refresh();
   const request = { method: 'POST', path: '/logout', body: { everywhere }, token, cookie: true };
   const done = await exchange(request);
   const status = done.reply?.status ?? 0;
-  // 401: this session has ended already, as it was to. Whether others are open is then unknown.
+  // 401 means that this session has already ended. Other sessions may still be open.
   const ended = status === 401 && !everywhere;
   if (!ended && (status < 200 || status >= 300)) throw new CallError(done);
   forget();
   tabs.postMessage('out');
 }
 
-/** Drops what is known; the broker is not told. */
+/** Drops user and token without telling the broker. */
 export function forget() {
   clearTimeout(timer);
   token = '';
@@ -83,15 +82,15 @@ export function forget() {
   }
 }
 
-/** Asks for the next access token; callers at the same time share one request. */
+/** Refreshes the access token. Concurrent callers share one request. */
 export function refresh() {
-  refreshing ??= askForNext().finally(() => {
+  refreshing ??= requestTokens().finally(() => {
     refreshing = null;
   });
   return refreshing;
 }
 
-async function askForNext() {
+async function requestTokens() {
   const done = await exchange({ method: 'POST', path: '/v1/session/refresh', cookie: true });
   const { reply } = done;
   if (reply?.status === 200) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The spans of a trace in the order of the waterfall: each below its parent, earlier ones first.
+// Orders the spans of a trace for the waterfall: children below their parent, earlier ones first.
 
 /** @import {Span} from './types' */
 
@@ -7,8 +7,8 @@
  * @typedef {object} Placed
  * @property {Span} span
  * @property {number} depth
- * @property {number} left the start, as a part of the whole
- * @property {number} width the duration, as a part of the whole
+  * @property {number} left the start, as a fraction of the trace
+  * @property {number} width the duration, as a fraction of the trace
  */
 
 /**
@@ -22,7 +22,7 @@ export function waterfall(spans) {
   const children = new Map();
   const sorted = [...spans].sort((a, b) => a.start_offset_us - b.start_offset_us);
   for (const span of sorted) {
-    // One whose parent has not arrived (yet) stands at the top.
+    // A span whose parent has not arrived is at the top level.
     const parent = span.parent_span_id && ids.has(span.parent_span_id) ? span.parent_span_id : '';
     children.set(parent, [...(children.get(parent) ?? []), span]);
   }
@@ -30,7 +30,7 @@ export function waterfall(spans) {
 }
 
 /**
- * Without recursion, and each span once: what comes from outside may be deep, or a ring.
+ * Without recursion, and each span once, because untrusted spans may be deeply nested or form a cycle.
  * @param {Span[]} sorted
  * @param {Map<string, Span[]>} children
  * @param {number} totalUs
@@ -39,7 +39,7 @@ function order(sorted, children, totalUs) {
   /** @type {Placed[]} */
   const rows = [];
   const placed = new Set();
-  // Those of a ring are below nobody that is at the top: they are taken last, as they come.
+  // Spans of a cycle are not reachable from the top level, so all spans follow as further roots.
   const tops = [...(children.get('') ?? []), ...sorted];
   const stack = tops.map((span) => ({ span, depth: 0 })).reverse();
   for (let next = stack.pop(); next; next = stack.pop()) {

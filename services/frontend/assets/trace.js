@@ -1,6 +1,6 @@
 // @ts-check
-// One trace as a waterfall. Spans arrive some seconds after what they tell of: the page waits for the first, and then
-// until no more come.
+// One trace as a waterfall. Spans arrive some seconds late, so the page polls until the first has arrived and then until no more
+// arrive.
 
 import { call, path } from './api.js';
 import { announce, busy, byId, make, onSubmit, setting, tell } from './dom.js';
@@ -14,9 +14,9 @@ import { waterfall } from './spans.js';
 
 const WAIT_MS = 15_000;
 const POLL_MS = 1_000;
-/** So many looks that find nothing new, and the trace is taken for whole. */
+/** Number of polls without new spans after which the trace counts as complete. */
 const STILL = 4;
-/** Colours, given to services in the order in which they come. */
+/** Number of colours, assigned to services in order of appearance. */
 const HUES = 6;
 
 const notice = byId('trace-notice', HTMLElement);
@@ -51,7 +51,7 @@ async function follow(id) {
       await pause(POLL_MS, mine);
     }
     if (count === 0 && !mine.aborted) {
-      tell(notice, 'There are no spans of this trace. It may be older than what Jaeger keeps, or they are still on their way: reload in a while.');
+      tell(notice, 'No spans found for this trace. They may not have arrived yet (reload later), or Jaeger has deleted them already.');
     }
   } catch (error) {
     tell(notice, messageOf(error));
@@ -66,7 +66,7 @@ async function follow(id) {
 /**
  * @param {string} id
  * @param {AbortSignal} mine
- * @returns {Promise<Trace | null>} nothing while there is none
+ * @returns {Promise<Trace | null>} null if no spans have arrived
  */
 async function fetchTrace(id, mine) {
   try {
@@ -110,7 +110,7 @@ function show(trace) {
 function row({ span, depth, left, width }, hue) {
   const id = `span-${span.span_id}`;
   const bar = make('span', { class: `bar-of hue-${hue}` });
-  // Through the object model: the policy forbids a style in an attribute.
+  // By the object model, because the content security policy forbids style attributes.
   bar.style.left = `${(left * 100).toFixed(3)}%`;
   bar.style.width = `${Math.max(width * 100, 0.4).toFixed(3)}%`;
   const name = make(

@@ -1,6 +1,6 @@
-// What the broker answers; only the type check reads this file.
+// Types of the broker's responses, for the type check only.
 
-/** Each may do what those before it may. */
+/** Each includes the rights of those before it. */
 export type Role = 'user' | 'viewer' | 'admin';
 
 export interface User {
@@ -81,22 +81,22 @@ export interface DeadLetter {
   trace_id: string | null;
   size: number;
   replaying_since: string | null;
-  /** Only in the answer to a request for one letter. */
+  /** Only in the response for one dead letter. */
   data?: unknown;
 }
 
-/** One request and what became of it. */
+/** A request and its outcome. */
 export interface Exchange {
   method: string;
   path: string;
-  /** As sent, the access token left out. */
+  /** Request headers, without the access token. */
   sent: Record<string, string>;
   body: string | null;
   startedAt: Date;
   tookMs: number;
-  /** Nothing when no answer came. */
+  /** Null if there was no response. */
   reply: Reply | null;
-  /** Why no answer came. */
+  /** Why there was no response. */
   failure: 'offline' | 'timeout' | 'aborted' | null;
 }
 
@@ -105,13 +105,13 @@ export interface Reply {
   statusText: string;
   headers: Record<string, string>;
   text: string;
-  /** The body as JSON, where it is JSON. */
+  /** The parsed body, if it is JSON. */
   json: unknown;
   traceId: string | null;
 }
 
 /** A view of the console. */
 export interface View {
-  /** Shows it, for the present address. */
+  /** Shows the view for the current address. */
   open(signal: AbortSignal): void | Promise<void>;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// What admins do with users: list, create, give a role, deactivate and reactivate, start a password reset, delete.
+// Users, for admins: list, create, change the role, deactivate and reactivate, start a password reset, delete.
 
 import { call, path } from './api.js';
 import { confirmed } from './confirm.js';
@@ -100,7 +100,7 @@ function roleOf(user, entry) {
 const pathOf = (user, ...more) => path(['v1', 'users', user.id, ...more]);
 
 /**
- * Runs a change and shows the user as they are after it; says whether it was done.
+ * Runs a change and shows the changed user. Resolves to whether the change succeeded.
  * @param {HTMLLIElement} entry
  * @param {string} done
  * @param {() => Promise<User>} run
@@ -128,7 +128,7 @@ function say(done) {
  * @param {HTMLLIElement} entry
  */
 async function deactivate(user, entry) {
-  const text = `${user.email} is signed out everywhere and can’t sign in any more.`;
+  const text = `${user.email} will be signed out everywhere and can no longer sign in.`;
   if (!(await confirmed({ title: 'Deactivate this user?', text, action: 'Deactivate' }))) return;
   await changed(entry, `${user.email} is deactivated.`, () => call('POST', pathOf(user, 'deactivate')));
 }
@@ -145,7 +145,7 @@ async function reactivate(user, entry) {
 async function startReset(user) {
   try {
     await call('POST', pathOf(user, 'password-reset'));
-    say(`${user.email} gets a mail with a link, which sets a new password once, for 30 minutes.`);
+    say(`${user.email} gets a mail with a link to set a new password. The link works once, for 30 minutes.`);
   } catch (error) {
     tell(notice, messageOf(error));
   }
@@ -156,7 +156,7 @@ async function startReset(user) {
  * @param {HTMLLIElement} entry
  */
 async function erase(user, entry) {
-  const text = `The account and all sessions of ${user.email} are erased for good. What was logged stays until it is too old.`;
+  const text = `The account and all sessions of ${user.email} will be deleted permanently. Log entries stay until their retention ends.`;
   if (!(await confirmed({ title: 'Delete this user?', text, action: 'Delete' }))) return;
   try {
     await call('DELETE', pathOf(user));

@@ -1,4 +1,4 @@
-//! The frontend, put together.
+//! Composition root.
 
 use std::net::SocketAddr;
 
@@ -12,24 +12,24 @@ use crate::http::{self, Site};
 use crate::metrics::RequestMetrics;
 use crate::pages::{PageError, Pages};
 
-/// Why the frontend could not run.
+/// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A setting is wrong.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A page could not be rendered.
     #[error(transparent)]
     Page(#[from] PageError),
-    /// The HTTP address could not be listened on.
+    /// The HTTP port could not be opened.
     #[error(transparent)]
     Process(#[from] ProcessError),
 }
 
-/// Serves the console until it is told to end.
+/// Serves the console until shutdown is requested.
 ///
 /// # Errors
-/// When a setting is wrong or its address is taken.
+/// When a setting is invalid or the HTTP port can't be opened.
 pub async fn run(process: Process) -> Result<(), RunError> {
     let ready = process.health.condition("pages");
     let config = Config::from_settings(&process.settings)?;

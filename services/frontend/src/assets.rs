@@ -1,5 +1,5 @@
-//! The files of the console, in the binary. Their URLs carry one hash over all of them: a browser that has them never
-//! asks again, modules can import each other by relative names, and a new build has new URLs.
+//! The embedded files of the console. Their URLs have one hash over all files: browsers can cache them indefinitely, modules can
+//! import each other by relative names, and a new build has new URLs.
 
 use std::collections::BTreeMap;
 
@@ -62,12 +62,12 @@ impl Assets {
         Self { version, files }
     }
 
-    /// The hash in their URLs.
+    /// The hash in the URLs.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
-    /// The names of all modules, for pages to announce.
+    /// The names of all modules, which pages preload.
     pub(crate) fn modules() -> impl Iterator<Item = &'static str> {
         FILES.iter().map(|(name, _, _)| *name).filter(|name| name.ends_with(".js"))
     }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_embedded_but_those_for_the_type_check() {
+    fn embeds_every_file_except_those_for_the_type_check() {
         for (name, _) in on_disk() {
             let for_check = name == "tsconfig.json" || name.ends_with(".d.ts");
             assert_eq!(Assets::embedded().get(&name).is_some(), !for_check, "{name}");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_writes_markup_or_code_from_text() {
+    fn no_file_creates_markup_or_code_from_text() {
         let sinks = [
             "innerHTML",
             "outerHTML",

@@ -1,7 +1,7 @@
-//! The frontend's settings; the crate's front page lists them.
+//! Settings; the README lists them.
 //!
-//! Both addresses end up in pages, and the broker's in the content security policy too: each is taken only in a form
-//! that can't say more there than it should.
+//! Both URLs are inserted into pages, and the broker's also into the content security policy. So only forms are accepted that
+//! can't inject anything there.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use weft_runtime::config::{ConfigError, Settings};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
-    /// The broker as the browser reaches it; nothing when it is the page's own origin.
+    /// Origin of the broker, as browsers reach it; none if it is the page's own origin.
     pub(crate) broker: Option<Origin>,
-    /// Jaeger's page as the browser reaches it.
+    /// URL of Jaeger, as browsers reach it.
     pub(crate) jaeger: Option<PageUrl>,
 }
 
@@ -27,28 +27,28 @@ impl Config {
     }
 }
 
-/// Scheme, host and port, with no path: what CORS and the content security policy know.
+/// Scheme, host and port without a path, as in CORS and the content security policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin(String);
 
-/// An http or https URL that a link leads to, without a slash at its end.
+/// An http or https URL for links, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PageUrl(String);
 
-/// Why a text is no URL of the wanted form.
+/// Why a URL is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UrlError {
-    #[error("it is no URL")]
+    #[error("not a valid URL")]
     Syntax,
-    #[error("it does not start with http:// or https://")]
+    #[error("it must start with http:// or https://")]
     Scheme,
-    #[error("it has a user name or a password, which every visitor would see")]
+    #[error("a user name or password is not allowed, because every visitor would see it")]
     UserInfo,
-    #[error("its host has characters that no host has")]
+    #[error("the host has invalid characters")]
     Host,
-    #[error("it has a path, and an origin is only scheme, host and port")]
+    #[error("a path is not allowed; an origin is scheme, host and port")]
     Path,
-    #[error("it has a query")]
+    #[error("a query is not allowed")]
     Query,
 }
 
@@ -82,7 +82,7 @@ impl Display for PageUrl {
     }
 }
 
-/// The origin, and the path without its last slash.
+/// Splits a URL into its origin, and its path without trailing slashes.
 fn split(text: &str) -> Result<(String, String), UrlError> {
     let uri: Uri = text.parse().map_err(|_| UrlError::Syntax)?;
     let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
@@ -91,7 +91,7 @@ fn split(text: &str) -> Result<(String, String), UrlError> {
     if authority.contains('@') {
         return Err(UrlError::UserInfo);
     }
-    // A policy is split at spaces, semicolons and commas, and `*` is a pattern in it.
+    // In a policy spaces, semicolons and commas are separators, and `*` is a wildcard.
     let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
     if authority.is_empty() || !authority.chars().all(plain) {
         return Err(UrlError::Host);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_say_more_in_a_policy_or_a_page_is_refused() {
+    fn rejects_what_could_inject_into_a_policy_or_a_page() {
         assert_eq!(origin("https://*"), Err(UrlError::Host));
         assert_eq!(origin("https://a,b"), Err(UrlError::Host));
         assert_eq!(origin("https://a;script-src"), Err(UrlError::Host));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn jaeger_may_live_below_a_path() {
+    fn accepts_a_jaeger_url_with_a_path() {
         let jaeger: PageUrl = "https://a.example.com/jaeger/".parse().unwrap();
         assert_eq!(jaeger.to_string(), "https://a.example.com/jaeger");
     }

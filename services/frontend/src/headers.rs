@@ -1,4 +1,4 @@
-//! The headers that every reply carries: what a browser may do with it.
+//! The security headers of every response.
 
 use axum::http::header::{
     CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
@@ -11,14 +11,14 @@ const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-or
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
-/// They depend on the settings only, so they are made once.
+/// The headers, built once because they depend only on the settings.
 #[derive(Debug, Clone)]
 pub(crate) struct SecurityHeaders(HeaderMap);
 
 impl SecurityHeaders {
     pub(crate) fn new(broker: Option<&Origin>) -> Self {
         let fixed = |value: &'static str| HeaderValue::from_static(value);
-        // An origin has only characters that a header takes; were it not so, the browser would reach no broker.
+        // Never fails, because an origin has only characters that are valid in a header. The fallback allows nothing.
         let policy = HeaderValue::from_str(&policy(broker)).unwrap_or_else(|_| fixed("default-src 'none'"));
         Self(HeaderMap::from_iter([
             (CONTENT_SECURITY_POLICY, policy),
@@ -27,7 +27,7 @@ impl SecurityHeaders {
             (CROSS_ORIGIN_OPENER_POLICY, fixed("same-origin")),
             (CROSS_ORIGIN_RESOURCE_POLICY, fixed("same-origin")),
             (PERMISSIONS_POLICY, fixed("camera=(), geolocation=(), microphone=(), payment=(), usb=()")),
-            // Over plain http browsers pass it over.
+            // Browsers ignore it over plain http.
             (STRICT_TRANSPORT_SECURITY, fixed("max-age=31536000")),
         ]))
     }
@@ -37,7 +37,7 @@ impl SecurityHeaders {
     }
 }
 
-/// Scripts, styles and images from here, calls to the broker, and nothing else; text can't become markup or code.
+/// Allows scripts, styles and images of this origin and calls to the broker. Trusted types forbid creating markup or code from text.
 fn policy(broker: Option<&Origin>) -> String {
     let broker = broker.map(|origin| format!(" {origin}")).unwrap_or_default();
     format!(

@@ -19,7 +19,7 @@ use crate::metrics::{self, RequestMetrics};
 use crate::pages::{Pages, View};
 use crate::resource::Caching;
 
-/// Everything there is to send.
+/// Everything that the routes serve.
 #[derive(Debug)]
 pub(crate) struct Site {
     assets: Assets,
@@ -37,7 +37,7 @@ impl Site {
     }
 }
 
-/// Every route of the frontend. HEAD is answered by GET's handlers, without the body.
+/// Builds the router. GET handlers also answer HEAD, without the body.
 pub(crate) fn router(site: Arc<Site>, requests: RequestMetrics) -> Router {
     let view = |view| {
         get(async move |State(site): State<Arc<Site>>, headers: HeaderMap| {
@@ -54,14 +54,14 @@ pub(crate) fn router(site: Arc<Site>, requests: RequestMetrics) -> Router {
         .route("/account/forgot-password", view(View::ForgotPassword))
         .route("/account/reset-password", view(View::ResetPassword))
         .route("/assets/{version}/{name}", get(asset))
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(site.clone(), secure))
         .layer(middleware::from_fn_with_state(requests, metrics::measure))
         .with_state(site)
 }
 
-/// The page of one trace; what is no trace id has no page.
+/// The page of one trace; 404 for an invalid trace id.
 async fn trace(
     State(site): State<Arc<Site>>,
     id: Result<Path<String>, PathRejection>,
@@ -76,8 +76,8 @@ async fn trace(
     }
 }
 
-/// A file. While a new version rolls out, a page of one replica may ask another for its files: it gets what there is,
-/// and is not to keep it.
+/// A file. During a rollout a page of one version may request files from a replica of another version. That replica sends its own
+/// file, not to be cached.
 async fn asset(
     State(site): State<Arc<Site>>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -91,8 +91,8 @@ async fn asset(
     }
 }
 
-async fn wrong_method(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let page = &site.pages.wrong_method;
+async fn method_not_allowed(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let page = &site.pages.method_not_allowed;
     let mut reply = page.reply(&headers, StatusCode::METHOD_NOT_ALLOWED, Caching::Never);
     reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     reply

@@ -1,4 +1,4 @@
-//! The console: a web page that talks to the broker.
+//! The console: a web page that calls the broker.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! How long requests took. The names are OpenTelemetry's, as at the broker.
+//! Request durations. Metric and label names are those of OpenTelemetry, as in the broker.
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, State};
@@ -30,7 +30,7 @@ impl RequestMetrics {
         metrics.register(|registry| {
             registry.register_with_unit(
                 "http_server_request_duration",
-                "How long requests took, by method, route and status",
+                "Duration of HTTP requests, by method, route and status",
                 Unit::Seconds,
                 requests.clone(),
             );
@@ -39,7 +39,7 @@ impl RequestMetrics {
     }
 }
 
-/// The middleware.
+/// Middleware that measures requests.
 pub(crate) async fn measure(
     State(metrics): State<RequestMetrics>,
     request: Request<Body>,
@@ -58,7 +58,7 @@ pub(crate) async fn measure(
     response
 }
 
-/// OpenTelemetry's word for a method that is none: a client must not be able to make metrics without end.
+/// The method, or `_OTHER` for an unknown one, so that clients can't create any number of label values.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

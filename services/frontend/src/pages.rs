@@ -1,4 +1,4 @@
-//! The pages, rendered once at start: each is the whole shell of the console with one view in front.
+//! The pages, rendered once at start. Each page has all views and shows one of them.
 
 use askama::Template;
 
@@ -16,7 +16,7 @@ pub struct PageError {
     source: askama::Error,
 }
 
-/// What a person can have in front.
+/// A view of the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum View {
     Send,
@@ -39,7 +39,7 @@ impl View {
         Self::ResetPassword,
     ];
 
-    /// The id of its section.
+    /// The id of the view's section.
     fn name(self) -> &'static str {
         match self {
             Self::Send => "send",
@@ -83,12 +83,12 @@ struct ErrorShell<'a> {
     detail: &'a str,
 }
 
-/// Every page, ready to send.
+/// All rendered pages.
 #[derive(Debug)]
 pub(crate) struct Pages {
     views: Vec<Resource>,
     pub(crate) not_found: Resource,
-    pub(crate) wrong_method: Resource,
+    pub(crate) method_not_allowed: Resource,
 }
 
 impl Pages {
@@ -105,16 +105,8 @@ impl Pages {
             |page_name, title, detail| page(page_name, &ErrorShell { assets: &prefix, title, detail });
         Ok(Self {
             views: View::ALL.into_iter().map(shell).collect::<Result<_, _>>()?,
-            not_found: error(
-                "404",
-                "There is nothing here",
-                "The address may be mistyped, or what it led to is gone.",
-            )?,
-            wrong_method: error(
-                "405",
-                "That is not how this page is asked for",
-                "It answers GET and HEAD only.",
-            )?,
+            not_found: error("404", "Page not found", "Check the address, or start at the console.")?,
+            method_not_allowed: error("405", "Method not allowed", "This page supports only GET and HEAD.")?,
         })
     }
 

@@ -1,4 +1,4 @@
-//! One thing to send: its bytes as they are and compressed, and what a browser may keep of it.
+//! A page or file with its compressed form and its caching headers.
 
 use std::io::Write as _;
 
@@ -13,14 +13,14 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
-/// How long a browser may go without asking.
+/// How browsers may cache a resource.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Caching {
-    /// The URL has the content's hash.
+    /// Indefinitely, because the URL has the hash of the content.
     Forever,
-    /// It may keep it, but has to ask each time whether it is still the one.
+    /// Cached, but revalidated for each use.
     Revalidate,
-    /// It keeps nothing.
+    /// Not cached.
     Never,
 }
 
@@ -34,12 +34,12 @@ impl Caching {
     }
 }
 
-/// A content in its two encodings, compressed once at start.
+/// Content in two encodings, compressed once at start.
 #[derive(Debug)]
 pub(crate) struct Resource {
     kind: &'static str,
     plain: Encoded,
-    /// Nothing where it would not be smaller.
+    /// None if it would not be smaller.
     gzip: Option<Encoded>,
 }
 
@@ -61,20 +61,20 @@ impl Resource {
         }
     }
 
-    /// The reply to a request with these headers: 304 when the client has it, else `status` with the content.
+    /// Replies to a request with these headers: 304 if the client has the content, otherwise `status` with the content.
     pub(crate) fn reply(&self, request: &HeaderMap, status: StatusCode, caching: Caching) -> Response {
-        let gzip = self.gzip.as_ref().filter(|_| takes_gzip(request));
+        let gzip = self.gzip.as_ref().filter(|_| accepts_gzip(request));
         let Encoded { bytes, etag } = gzip.unwrap_or(&self.plain);
-        let known = status == StatusCode::OK && knows(request, etag);
-        let mut reply = Response::new(if known { Body::empty() } else { Body::from(bytes.clone()) });
-        *reply.status_mut() = if known { StatusCode::NOT_MODIFIED } else { status };
+        let not_modified = status == StatusCode::OK && is_cached(request, etag);
+        let mut reply = Response::new(if not_modified { Body::empty() } else { Body::from(bytes.clone()) });
+        *reply.status_mut() = if not_modified { StatusCode::NOT_MODIFIED } else { status };
         let headers = reply.headers_mut();
         headers.insert(CACHE_CONTROL, caching.value());
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         if let (StatusCode::OK, Ok(etag)) = (status, HeaderValue::from_str(etag)) {
             headers.insert(ETAG, etag);
         }
-        if !known {
+        if !not_modified {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             if gzip.is_some() {
@@ -91,8 +91,8 @@ fn compress(content: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// RFC 9110, 12.5.3: the weight of gzip, or of `*` where gzip is not named, is above zero.
-fn takes_gzip(request: &HeaderMap) -> bool {
+/// Whether the client accepts gzip (RFC 9110, 12.5.3): the weight of gzip, or of `*` if gzip is not listed, is above zero.
+fn accepts_gzip(request: &HeaderMap) -> bool {
     let mut any = false;
     let lists = request.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     for coding in lists.flat_map(|list| list.split(',')) {
@@ -109,8 +109,8 @@ fn takes_gzip(request: &HeaderMap) -> bool {
     any
 }
 
-/// RFC 9110, 13.1.2: a weak comparison with each tag of the list.
-fn knows(request: &HeaderMap, etag: &str) -> bool {
+/// Whether If-None-Match lists the tag, by weak comparison (RFC 9110, 13.1.2).
+fn is_cached(request: &HeaderMap, etag: &str) -> bool {
     let lists = request.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     lists
         .flat_map(|list| list.split(','))
@@ -129,27 +129,27 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_to_whoever_takes_it() {
-        for takes in ["gzip", "br, GZIP;q=0.5", "*", "gzip;q=1.0, identity", "deflate, x-gzip"] {
-            assert!(takes_gzip(&request(ACCEPT_ENCODING, takes)), "{takes}");
+    fn reads_accept_encoding() {
+        for accepted in ["gzip", "br, GZIP;q=0.5", "*", "gzip;q=1.0, identity", "deflate, x-gzip"] {
+            assert!(accepts_gzip(&request(ACCEPT_ENCODING, accepted)), "{accepted}");
         }
-        for refuses in ["", "br", "gzip;q=0", "*;q=0", "gzip; q=0.000, *", "gzip;q=x"] {
-            assert!(!takes_gzip(&request(ACCEPT_ENCODING, refuses)), "{refuses}");
+        for refused in ["", "br", "gzip;q=0", "*;q=0", "gzip; q=0.000, *", "gzip;q=x"] {
+            assert!(!accepts_gzip(&request(ACCEPT_ENCODING, refused)), "{refused}");
         }
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 
     #[test]
-    fn a_tag_is_found_in_its_list() {
-        for known in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
-            assert!(knows(&request(IF_NONE_MATCH, known), "\"a\""), "{known}");
+    fn finds_a_tag_in_if_none_match() {
+        for not_modified in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
+            assert!(is_cached(&request(IF_NONE_MATCH, not_modified), "\"a\""), "{not_modified}");
         }
-        assert!(!knows(&request(IF_NONE_MATCH, "\"a-gzip\", a"), "\"a\""));
-        assert!(!knows(&HeaderMap::new(), "\"a\""));
+        assert!(!is_cached(&request(IF_NONE_MATCH, "\"a-gzip\", a"), "\"a\""));
+        assert!(!is_cached(&HeaderMap::new(), "\"a\""));
     }
 
     #[test]
-    fn an_error_page_is_never_not_modified() {
+    fn never_replies_304_with_an_error_page() {
         let page = Resource::new("text/html", b"nothing here");
         let reply = page.reply(&request(IF_NONE_MATCH, "*"), StatusCode::NOT_FOUND, Caching::Never);
         assert_eq!(reply.status(), StatusCode::NOT_FOUND);

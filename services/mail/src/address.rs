@@ -1,4 +1,4 @@
-//! Mail addresses as this service takes them: nothing in one may end a header or an SMTP command.
+//! Parses email addresses. An accepted address can't end a header or an SMTP command.
 
 use lettre::message::Mailbox;
 use weft_values::address::Address;
@@ -6,36 +6,36 @@ use weft_values::text;
 
 use crate::validate::Invalid;
 
-/// An address with its name.
+/// Upper bound on the characters of an address with its display name.
 const MAX_CHARS: usize = 512;
 
-/// Reads one address, with or without a name before it.
+/// Parses one address, with or without a display name.
 ///
-/// A domain in another script becomes its ASCII form, so that any server takes it. A local part in another script is
-/// kept: it wants a server that speaks SMTPUTF8.
+/// An internationalized domain is converted to ASCII, which every server accepts. An internationalized local part is kept; the
+/// SMTP server must support SMTPUTF8 for it.
 ///
 /// # Errors
-/// Names the field and what is wrong; never repeats the address.
+/// Names the field and the reason. The address is not repeated.
 pub fn mailbox(field: &'static str, text: &str) -> Result<Mailbox, Invalid> {
-    let wrong = |reason: &str| Invalid::new(field, reason);
+    let invalid = |reason: &str| Invalid::new(field, reason);
     let chars = text.chars().count();
     if chars > MAX_CHARS {
-        return Err(wrong(&format!("it has {chars} characters: at most {MAX_CHARS} are taken")));
+        return Err(invalid(&format!("too long: {chars} characters; expected at most {MAX_CHARS}")));
     }
-    text::one_line(text).map_err(|error| wrong(error.reason()))?;
+    text::one_line(text).map_err(|error| invalid(error.reason()))?;
     if text.trim().is_empty() {
-        return Err(wrong("it is empty: one address is wanted"));
+        return Err(invalid("empty; expected one email address"));
     }
-    let not_one = |_| wrong("it is not one mail address, such as Ann <ann@example.com>");
+    let not_an_address = |_| invalid("invalid email address; expected one such as Ann <ann@example.com>");
     let (name, address) = match text.contains('<') {
         true => {
-            let Mailbox { name, email } = text.parse().map_err(not_one)?;
+            let Mailbox { name, email } = text.parse().map_err(not_an_address)?;
             (name, email.to_string())
         }
         false => (None, text.trim().to_owned()),
     };
-    let address = Address::parse(&address).map_err(|error| wrong(error.reason()))?;
-    let email = lettre::Address::new(address.local(), address.domain()).map_err(not_one)?;
+    let address = Address::parse(&address).map_err(|error| invalid(error.reason()))?;
+    let email = lettre::Address::new(address.local(), address.domain()).map_err(not_an_address)?;
     Ok(Mailbox::new(name.filter(|name| !name.trim().is_empty()), email))
 }
 
@@ -47,12 +47,12 @@ mod tests {
         mailbox("to", text).unwrap().to_string()
     }
 
-    fn refused(text: &str) -> String {
+    fn error(text: &str) -> String {
         mailbox("to", text).unwrap_err().to_string()
     }
 
     #[test]
-    fn an_address_may_have_a_name() {
+    fn accepts_a_display_name() {
         assert_eq!(read("ann@example.com"), "ann@example.com");
         assert_eq!(read(" Ann Lee <ann@example.com> "), "Ann Lee <ann@example.com>");
         assert_eq!(read("\"Lee, Ann\" <ann@example.com>"), "\"Lee, Ann\" <ann@example.com>");
@@ -62,13 +62,13 @@ mod tests {
     }
 
     #[test]
-    fn other_scripts_are_taken() {
+    fn accepts_internationalized_addresses() {
         assert_eq!(read("ann@bücher.example"), "ann@xn--bcher-kva.example");
         assert_eq!(read("用户@例え.example"), "用户@xn--r8jz45g.example");
     }
 
     #[test]
-    fn what_could_end_a_header_or_a_command_is_refused() {
+    fn rejects_what_could_end_a_header_or_a_command() {
         for text in [
             "ann@example.com\r\nBcc: eve@example.com",
             "ann@example.com\nBcc: eve@example.com",
@@ -78,7 +78,7 @@ mod tests {
             "ann\0@example.com",
             "\tann@example.com",
         ] {
-            assert!(refused(text).contains("control characters"), "{text:?}");
+            assert!(error(text).contains("control characters"), "{text:?}");
         }
         for text in [
             "ann@example.com> BODY=8BITMIME <eve@example.com",
@@ -86,27 +86,27 @@ mod tests {
             "\"ann eve\"@example.com",
             "<ann@example.com> eve@example.com",
         ] {
-            refused(text);
+            error(text);
         }
     }
 
     #[test]
-    fn only_one_address_is_taken() {
+    fn rejects_several_or_partial_addresses() {
         for text in
             ["ann@example.com, eve@example.com", "ann@example.com;eve@example.com", "ann", "@", "a@", "@b"]
         {
-            refused(text);
+            error(text);
         }
     }
 
     #[test]
-    fn a_long_address_is_refused_with_its_length() {
+    fn rejects_a_long_address() {
         assert_eq!(
-            refused(&format!("{}@example.com", "x".repeat(10_000))),
-            "to: it has 10012 characters: at most 512 are taken"
+            error(&format!("{}@example.com", "x".repeat(10_000))),
+            "to: too long: 10012 characters; expected at most 512"
         );
-        assert!(refused(&format!("ann@{}.example", "x".repeat(64))).contains("63 octets"));
-        assert!(refused(&format!("{}@example.com", "ü".repeat(40))).contains("64 octets"));
-        assert!(refused("").contains("empty") && refused("  ").contains("empty"));
+        assert!(error(&format!("ann@{}.example", "x".repeat(64))).contains("63 octets"));
+        assert!(error(&format!("{}@example.com", "ü".repeat(40))).contains("64 octets"));
+        assert!(error("").contains("empty") && error("  ").contains("empty"));
     }
 }

@@ -1,4 +1,4 @@
-//! Puts mail together.
+//! Composition root.
 
 use std::sync::Arc;
 
@@ -14,34 +14,34 @@ use weft_runtime::process::ProcessError;
 use crate::config::{Config, Encryption};
 use crate::courier::Courier;
 use crate::grpc::Api;
+use crate::in_flight::InFlight;
 use crate::message::Sender;
 use crate::metrics::Metrics;
 use crate::smtp::{SetupError, Smtp};
 use crate::supervise::Watch;
 use crate::template::{TemplateError, Templates};
-use crate::under_way::UnderWay;
 
-/// Why mail could not run.
+/// Why the service could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A setting is wrong.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A template is wrong.
+    /// A template is invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// TLS can't be used.
+    /// TLS can't be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// Its port can't be listened on.
+    /// The gRPC port can't be opened.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Its server could not go on.
+    /// The gRPC server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// Mail, ready to serve.
+/// The service, ready to run.
 #[derive(Debug)]
 pub struct App {
     server: Server,
@@ -52,16 +52,16 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings, compiles the templates and opens the port. The SMTP server need not be there.
+    /// Reads the settings, compiles the templates and opens the port. Does not need the SMTP server.
     ///
     /// # Errors
-    /// When a setting or a template is wrong, or the port can't be listened on.
+    /// When a setting or a template is invalid, or the port can't be opened.
     pub async fn build(process: &Process) -> Result<Self, AppError> {
         let Config { smtp, from, domain, templates } = Config::from_settings(&process.settings)?;
         let templates = Templates::load(templates.as_deref())?;
         tracing::info!(templates = templates.names().collect::<Vec<_>>().join(", "), "templates compiled");
         if smtp.encryption == Encryption::None && smtp.login.is_some() {
-            tracing::warn!("MAIL_ENCRYPTION=none: MAIL_PASSWORD crosses the network as it is");
+            tracing::warn!("MAIL_ENCRYPTION=none: MAIL_PASSWORD is sent unencrypted");
         }
         let smtp = Smtp::new(smtp, domain.clone())?;
         let ready = process.health.condition("grpc");
@@ -73,9 +73,9 @@ impl App {
             smtp: smtp.clone(),
             watch: watch.clone(),
             metrics: metrics.clone(),
-            under_way: UnderWay::default(),
+            in_flight: InFlight::default(),
             shutdown: process.shutdown.clone(),
-            // The rest is for the answers' way.
+            // The last quarter is for sending the responses.
             grace: Drain::from_settings(&process.settings)?.timeout * 3 / 4,
         };
         let api = Api {
@@ -90,10 +90,10 @@ impl App {
         Ok(Self { server, listener, smtp, watch, shutdown: process.shutdown.clone() })
     }
 
-    /// Serves until shutdown is requested, then until the mails in hand are sent or the drain time has passed.
+    /// Serves until shutdown is requested, then until the mails in flight are sent or the drain timeout has passed.
     ///
     /// # Errors
-    /// When the server can't go on.
+    /// When the gRPC server fails.
     pub async fn run(self) -> Result<(), AppError> {
         let Self { server, listener, smtp, watch, shutdown } = self;
         tokio::spawn(watch.run(smtp.clone(), shutdown.clone()));

@@ -1,4 +1,4 @@
-//! Mail's settings, read once.
+//! Settings, read once at start.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,20 +10,20 @@ use weft_values::text;
 
 use crate::address;
 
-/// Everything that can be set, with its default.
+/// All settings of the service, with their defaults.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The SMTP server.
     pub smtp: SmtpConfig,
-    /// `FROM_NAME` and `FROM_ADDRESS`, the latter required: who every mail is from.
+    /// `FROM_NAME` and `FROM_ADDRESS` (required): the sender of every mail.
     pub from: Mailbox,
-    /// `MAIL_DOMAIN`, default the from address's: right side of Message-IDs, and the name in EHLO.
+    /// `MAIL_DOMAIN`, default the domain of `FROM_ADDRESS`: right side of Message-IDs, and the name in EHLO.
     pub domain: String,
-    /// `MAIL_TEMPLATES_DIR`, default none: templates that go before the built-in ones.
+    /// `MAIL_TEMPLATES_DIR`, default none: folder of templates, which override built-in ones of the same name.
     pub templates: Option<PathBuf>,
 }
 
-/// The SMTP server and how it is spoken to.
+/// How to connect to the SMTP server.
 #[derive(Debug, Clone)]
 pub struct SmtpConfig {
     /// `MAIL_HOST`, required.
@@ -34,40 +34,40 @@ pub struct SmtpConfig {
     pub encryption: Encryption,
     /// `MAIL_USERNAME` and `MAIL_PASSWORD` (or `MAIL_PASSWORD_FILE`), both or neither.
     pub login: Option<Login>,
-    /// How long the server may take for each step of an exchange.
+    /// Timeouts of each phase.
     pub timeouts: Timeouts,
-    /// `MAIL_CONNECTIONS`, default 8: connections at once.
+    /// `MAIL_CONNECTIONS`, default 8: maximum of open connections.
     pub connections: usize,
 }
 
-/// How long the server may take, by step (RFC 5321, 4.5.3.2).
+/// Timeouts by phase (RFC 5321, 4.5.3.2).
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// `MAIL_CONNECT_TIMEOUT`, default `10s`: for any of its addresses to accept a connection, and for one to become free.
+    /// `MAIL_CONNECT_TIMEOUT`, default `10s`: to wait for a free connection, and to connect to any address of the server.
     pub connect: Duration,
-    /// `MAIL_SMTP_TIMEOUT`, default `5m`: for its greeting, for a reply, and for taking a part of a mail.
+    /// `MAIL_SMTP_TIMEOUT`, default `5m`: for the greeting, for each reply, and to send each part of a mail.
     pub reply: Duration,
-    /// `MAIL_END_TIMEOUT`, default `10m`: for the reply to the end of a mail.
+    /// `MAIL_END_TIMEOUT`, default `10m`: for the reply to the end of the mail data.
     pub end: Duration,
 }
 
-/// Whom the server knows.
+/// Credentials for the SMTP server.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// As the server knows it.
+    /// User name.
     pub username: String,
-    /// Never shown.
+    /// Password.
     pub password: SecretString,
 }
 
-/// How the connection is protected, in the original's words.
+/// Encryption of the connection. The values are those of the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
-    /// `tls`: STARTTLS, required. A server that does not offer it gets nothing.
+    /// `tls`: STARTTLS, required. Nothing is sent to a server that does not offer it.
     StartTls,
     /// `ssl`: TLS from the first byte.
     Tls,
-    /// `none`: not at all.
+    /// `none`: unencrypted.
     None,
 }
 
@@ -79,7 +79,7 @@ impl FromStr for Encryption {
             "tls" => Ok(Self::StartTls),
             "ssl" => Ok(Self::Tls),
             "none" => Ok(Self::None),
-            _ => Err("it is none of these words"),
+            _ => Err("unknown value"),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Config {
     /// Reads the settings.
     ///
     /// # Errors
-    /// Names the setting that is missing or wrong, and what it wants.
+    /// Names the setting that is missing or invalid, and what is expected.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let from = from(settings)?;
         Ok(Self {
@@ -111,13 +111,18 @@ impl Config {
 }
 
 fn from(settings: &Settings) -> Result<Mailbox, ConfigError> {
-    const WANTED: &str = "a mail address, such as weft@example.com";
+    const WANTED: &str = "an email address, such as weft@example.com";
     let text = settings.required_text("FROM_ADDRESS", WANTED)?;
-    let address = address::mailbox("it", &text)
+    let address = address::mailbox("FROM_ADDRESS", &text)
         .map_err(|error| invalid("FROM_ADDRESS", text.escape_debug().to_string(), WANTED, &error.reason))?;
     let name = settings.text("FROM_NAME");
     if let Some(name) = name.as_ref().filter(|name| text::one_line(name).is_err()) {
-        return Err(invalid("FROM_NAME", name.escape_debug().to_string(), "a name", "it has a line break"));
+        return Err(invalid(
+            "FROM_NAME",
+            name.escape_debug().to_string(),
+            "a name",
+            "it has a line break or a control character",
+        ));
     }
     Ok(Mailbox::new(name.or(address.name), address.email))
 }
@@ -125,10 +130,10 @@ fn from(settings: &Settings) -> Result<Mailbox, ConfigError> {
 fn domain(settings: &Settings, from: &Mailbox) -> Result<String, ConfigError> {
     const WANTED: &str = "a DNS name, such as mail.example.com";
     let Some(domain) = settings.text("MAIL_DOMAIN") else { return Ok(from.email.domain().to_owned()) };
-    let known = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     match idna::domain_to_ascii(&domain) {
-        Ok(ascii) if !ascii.is_empty() && ascii.chars().all(known) => Ok(ascii),
-        _ => Err(invalid("MAIL_DOMAIN", domain, WANTED, "it is none")),
+        Ok(ascii) if !ascii.is_empty() && ascii.chars().all(allowed) => Ok(ascii),
+        _ => Err(invalid("MAIL_DOMAIN", domain, WANTED, "not a valid DNS name")),
     }
 }
 
@@ -139,7 +144,8 @@ fn smtp(settings: &Settings) -> Result<SmtpConfig, ConfigError> {
         Encryption::StartTls,
     )?;
     Ok(SmtpConfig {
-        host: settings.required_text("MAIL_HOST", "the SMTP server's name, such as smtp.example.com")?,
+        host: settings
+            .required_text("MAIL_HOST", "the host name of the SMTP server, such as smtp.example.com")?,
         port: settings.or("MAIL_PORT", "a port", encryption.port())?,
         encryption,
         login: login(settings)?,
@@ -157,8 +163,10 @@ fn login(settings: &Settings) -> Result<Option<Login>, ConfigError> {
     match (settings.text("MAIL_USERNAME"), settings.secret("MAIL_PASSWORD")?) {
         (Some(username), Some(password)) => Ok(Some(Login { username, password })),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(missing("MAIL_PASSWORD (or MAIL_PASSWORD_FILE)", "MAIL_USERNAME's password")),
-        (None, Some(_)) => Err(missing("MAIL_USERNAME", "the name that MAIL_PASSWORD belongs to")),
+        (Some(_), None) => {
+            Err(missing("MAIL_PASSWORD (or MAIL_PASSWORD_FILE)", "the password of MAIL_USERNAME"))
+        }
+        (None, Some(_)) => Err(missing("MAIL_USERNAME", "the user name that MAIL_PASSWORD belongs to")),
     }
 }
 
@@ -179,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn host_and_from_are_enough_and_starttls_is_the_default() {
+    fn requires_only_host_and_from_and_defaults_to_starttls() {
         let config = read([HOST, FROM]).unwrap();
         assert_eq!((config.smtp.encryption, config.smtp.port), (Encryption::StartTls, 587));
         assert_eq!(config.domain, "example.com");
@@ -189,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn the_originals_words_are_understood() {
+    fn reads_the_encryption_values_of_the_original() {
         let port = |word| read([HOST, FROM, ("MAIL_ENCRYPTION", word)]).map(|config| config.smtp.port);
         assert_eq!((port("tls").unwrap(), port("ssl").unwrap(), port("none").unwrap()), (587, 465, 25));
         assert!(port("starttls?").unwrap_err().to_string().contains("MAIL_ENCRYPTION"));
     }
 
     #[test]
-    fn a_name_without_its_password_is_refused_and_a_password_is_never_shown() {
+    fn requires_user_name_and_password_together_and_hides_the_password() {
         let error = read([HOST, FROM, ("MAIL_USERNAME", "u")]).unwrap_err().to_string();
         assert!(error.contains("MAIL_PASSWORD"), "{error}");
         let error = read([HOST, FROM, ("MAIL_PASSWORD", "hunter2")]).unwrap_err().to_string();
@@ -206,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_from_that_could_end_its_header_is_refused() {
+    fn rejects_a_from_that_could_end_its_header() {
         for (name, value) in [
             ("FROM_NAME", "Weft\r\nBcc: eve@example.com"),
             ("FROM_ADDRESS", "weft@example.com\n"),
@@ -220,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_from_has_its_name() {
+    fn reads_the_name_of_the_sender() {
         let config = read([HOST, FROM, ("FROM_NAME", "Weft, Ünicode"), ("MAIL_DOMAIN", "mail.example.com")]);
         let config = config.unwrap();
         assert_eq!(config.from.to_string(), "\"Weft, Ünicode\" <weft@example.com>");

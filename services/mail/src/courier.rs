@@ -1,4 +1,4 @@
-//! Hands mails to the SMTP server, each in a task of its own: what a caller does not wait for is not cut off half way.
+//! Sends each mail in its own task, so that an exchange with the SMTP server continues when its caller goes away.
 
 use std::time::Duration;
 
@@ -7,48 +7,48 @@ use tracing::Instrument as _;
 use weft_mesh::Deadline;
 use weft_runtime::lifecycle::Shutdown;
 
+use crate::in_flight::{Entry, InFlight, Place, Report};
 use crate::message::Outgoing;
 use crate::metrics::Metrics;
 use crate::smtp::{Limits, Smtp, SmtpError};
 use crate::supervise::Watch;
 use crate::trace;
-use crate::under_way::{Entry, Place, Report, UnderWay};
 use crate::validate::Order;
 
-/// For callers that bring no deadline.
-const LONGEST: Duration = Duration::from_secs(600);
-/// So that the caller gets the answer, and not the end of its own time, which would tell it less.
-const WAY_BACK: Duration = Duration::from_secs(2);
+/// Deadline of calls that have none.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
+/// Time reserved for the response, so that the caller gets the outcome and not DEADLINE_EXCEEDED.
+const RESPONSE_TIME: Duration = Duration::from_secs(2);
 
-/// Sends mails for callers that may go away. Clones share everything.
+/// Sends mails for callers that may go away. Clones share state.
 #[derive(Debug, Clone)]
 pub struct Courier {
-    /// Where mails go.
+    /// The SMTP server.
     pub smtp: Smtp,
-    /// What learns how the server does.
+    /// The SMTP server's entry in `/status`.
     pub watch: Watch,
-    /// What mail counts.
+    /// Metrics.
     pub metrics: Metrics,
-    /// Mails that the server has not answered for yet, and some that it has.
-    pub under_way: UnderWay,
-    /// The process's end.
+    /// Mails in flight, and mails sent recently.
+    pub in_flight: InFlight,
+    /// Shutdown of the process.
     pub shutdown: Shutdown,
-    /// How long callers still wait after it was asked for.
+    /// How long callers still wait after shutdown is requested.
     pub grace: Duration,
 }
 
 impl Courier {
-    /// Sends a mail and returns the server's reply. A repeat of an order whose mail is under way waits for that one, and one
-    /// whose mail was sent gets its reply: no second copy is sent.
+    /// Sends a mail and returns the server's reply. A repeat of an order sends no second copy: it waits for the mail in flight, or
+    /// returns the reply to the mail that was sent.
     ///
     /// # Errors
     /// Those of [`Smtp::send`].
     ///
     /// # Cancellation
-    /// The mail is sent all the same.
+    /// The mail is still sent.
     pub async fn send(&self, order: &Order, mail: Outgoing) -> Result<String, SmtpError> {
         let give_up = give_up();
-        match self.under_way.enter(order) {
+        match self.in_flight.enter(order) {
             Place::Sent(reply) => Ok(reply),
             Place::Joined(mut report) => {
                 let done = report.wait_for(|report| matches!(report, Report::Done(_)));
@@ -75,7 +75,7 @@ impl Courier {
         trace::outcome(&tracing::Span::current(), &outcome);
         let error = outcome.as_ref().err();
         self.metrics.exchanged(error.map_or("sent", SmtpError::kind), started.elapsed());
-        self.watch.saw(error);
+        self.watch.mail_outcome(error);
         if let Ok(smtp_reply) = &outcome {
             tracing::info!(message_id = mail.message_id, smtp_reply, "mail sent");
         }
@@ -84,7 +84,7 @@ impl Courier {
 }
 
 fn give_up() -> Instant {
-    let deadline = Deadline::within(LONGEST);
+    let deadline = Deadline::within(DEFAULT_DEADLINE);
     let left = deadline.left();
-    deadline.instant() - WAY_BACK.min(left / 4)
+    deadline.instant() - RESPONSE_TIME.min(left / 4)
 }

@@ -1,5 +1,5 @@
-//! What the broker accepts, under fire: `weft_values` alone decides there, and the event is acknowledged before this service
-//! sees it. So everything that it accepts must become a mail, within SMTP's limits.
+//! Fuzzes addresses and subjects that the broker accepts. The broker checks them with `weft_values` alone and acknowledges the
+//! event before this service sees it. So everything that `weft_values` accepts must become a mail within SMTP's limits.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ fn fuzz_addresses_and_subjects_that_the_broker_accepts() {
     driver::run("what the broker accepts for a mail", &examples, &words, |input| {
         let input = String::from_utf8_lossy(input);
         if Address::parse(&input).is_ok() {
-            accepted(&templates, &sender, &input, "Hi");
+            check_mail(&templates, &sender, &input, "Hi");
         } else {
             assert!(
                 mailbox("to", &input).is_err() || input.contains('<') || input.trim() != input,
@@ -60,13 +60,13 @@ fn fuzz_addresses_and_subjects_that_the_broker_accepts() {
             );
         }
         if text::subject(&input).is_ok() {
-            accepted(&templates, &sender, "me@example.com", &input);
+            check_mail(&templates, &sender, "me@example.com", &input);
         }
     });
 }
 
-/// The mail with this address and subject can be written, and keeps SMTP's limits.
-fn accepted(templates: &Templates, sender: &Sender, address: &str, subject: &str) {
+/// Checks that a mail with this address and subject can be composed, within SMTP's limits.
+fn check_mail(templates: &Templates, sender: &Sender, address: &str, subject: &str) {
     let values =
         [("subject", subject), ("message", subject)].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let request = SendRequest {

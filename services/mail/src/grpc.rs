@@ -1,4 +1,4 @@
-//! `weft.mail.v1.MailService`: thin translation between the protocol and what mail does.
+//! `weft.mail.v1.MailService`: translates between the protocol and the service.
 
 mod status;
 
@@ -16,31 +16,31 @@ use crate::smtp::SmtpError;
 use crate::template::{RenderError, Templates};
 use crate::validate::{self, Invalid};
 
-/// What a call needs.
+/// The state of the handlers.
 #[derive(Debug, Clone)]
 pub struct Api {
-    /// All templates.
+    /// Compiled templates.
     pub templates: Arc<Templates>,
-    /// Who mails are from.
+    /// The sender of mails.
     pub sender: Sender,
-    /// How they go out.
+    /// Sends mails.
     pub courier: Courier,
-    /// The present moment.
+    /// The clock for the Date header.
     pub clock: Arc<dyn Clock>,
-    /// What mail counts.
+    /// Metrics.
     pub metrics: Metrics,
 }
 
 /// Why a mail was not sent.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SendError {
-    /// The request can never work.
+    /// The request is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The template can't be filled.
+    /// The template can't be rendered.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// The SMTP server does not take it.
+    /// The SMTP server did not accept the mail.
     #[error(transparent)]
     Smtp(#[from] SmtpError),
 }

@@ -1,4 +1,4 @@
-//! From a filled template to the bytes that SMTP carries.
+//! Composes the message that is sent from a rendered template.
 
 use jiff::Timestamp;
 use lettre::Message;
@@ -10,22 +10,22 @@ use weft_values::text;
 use crate::template::Rendered;
 use crate::validate::{Invalid, Order};
 
-/// The template of what a person writes to another; every other mail is a machine's (RFC 3834).
+/// The template of mails that a person writes. All others are marked as generated (RFC 3834).
 const BY_A_PERSON: &str = "message";
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 
-/// A mail that is ready to go.
+/// A mail that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Without angle brackets.
+    /// Message-ID without angle brackets.
     pub message_id: String,
-    /// Who it is from and to, for SMTP.
+    /// Sender and recipient for SMTP.
     pub envelope: Envelope,
     /// Headers and body.
     pub bytes: Vec<u8>,
 }
 
-/// Who this service's mails are from.
+/// The sender of this service's mails.
 #[derive(Debug, Clone)]
 pub struct Sender {
     /// Name and address.
@@ -35,10 +35,10 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Puts a mail together. Its Message-ID is the same for each repeat of an order.
+    /// Composes a mail. Its Message-ID is the same for each repeat of an order.
     ///
     /// # Errors
-    /// When the subject is no header.
+    /// When the subject is not a valid header value.
     pub fn write(&self, order: &Order, rendered: Rendered, now: Timestamp) -> Result<Outgoing, Invalid> {
         let Rendered { subject, text, html } = rendered;
         check_subject(&subject)?;
@@ -67,10 +67,10 @@ fn check_subject(subject: &str) -> Result<(), Invalid> {
     text::subject(subject).map_err(|error| Invalid::new("values", error.reason()))
 }
 
-/// Always encoded, never as it is: no line of a value is then a line of SMTP.
+/// Encodes a part, also plain ASCII, so that no line of a value is a line of SMTP.
 fn part(kind: ContentType, text: &str) -> SinglePart {
-    let other_scripts = text.bytes().filter(|byte| !byte.is_ascii()).count();
-    let encoding = if other_scripts * 6 > text.len() {
+    let non_ascii = text.bytes().filter(|byte| !byte.is_ascii()).count();
+    let encoding = if non_ascii * 6 > text.len() {
         ContentTransferEncoding::Base64
     } else {
         ContentTransferEncoding::QuotedPrintable
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_the_stacks_the_callers_and_the_clocks() {
+    fn sets_headers_from_settings_request_and_clock() {
         let mail = write("logout", "Hi", "t");
         for line in [
             "From: Weft <weft@example.com>",
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_part_comes_first() {
+    fn puts_the_plain_text_part_first() {
         let mail = write("message", "Hi", "t");
         assert!(mail.find("text/plain").unwrap() < mail.find("text/html").unwrap());
     }
 
     #[test]
-    fn a_subject_is_one_line() {
+    fn rejects_a_subject_of_several_lines() {
         for subject in ["a\r\nBcc: eve@example.com", "a\nb", "a\rb", "a\0b", "a\u{2028}b", &"x".repeat(513)] {
             let refused = sender().write(&order("message"), rendered(subject, "t"), Timestamp::UNIX_EPOCH);
             assert_eq!(refused.unwrap_err().field, "values");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_a_text_is_a_line_of_smtp() {
+    fn encodes_lines_that_smtp_would_interpret() {
         let mail = write("message", "s", "a\r\n.\r\nQUIT\n.\nb\r.\rc");
         assert!(!mail.replace("\r\n", "").contains(['\r', '\n']), "a lone line end");
         let body = mail.split("\r\n\r\n").nth(2).unwrap();

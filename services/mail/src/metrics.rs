@@ -1,4 +1,4 @@
-//! What mail counts.
+//! Metrics of the service.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 use weft_runtime::metrics::DURATION_BUCKETS_S;
 
-/// Mail's metrics. Clones share them.
+/// Metrics of the service. Clones share the values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     sends: Family<Send, Counter>,
@@ -28,7 +28,7 @@ struct Exchange {
 }
 
 impl Metrics {
-    /// Registers them with the process's.
+    /// Registers the metrics.
     pub fn register(process: &weft_runtime::metrics::Metrics) -> Self {
         let metrics = Self {
             sends: Family::default(),
@@ -47,7 +47,7 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a call. `template` is a known one, or `None`: a caller could make up any number of names.
+    /// Counts a call. `template` is `None` for an unknown name, so that callers can't create any number of label values.
     pub(crate) fn sent(&self, template: Option<&str>, outcome: &'static str) {
         let template = template.unwrap_or("_OTHER").to_owned();
         self.sends.get_or_create(&Send { template, outcome }).inc();

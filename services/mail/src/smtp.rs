@@ -1,4 +1,4 @@
-//! The SMTP server: connections that are kept for the next mail, and what went wrong with one.
+//! Client of the SMTP server, with a pool of connections.
 
 mod connection;
 mod error;
@@ -20,19 +20,18 @@ pub use error::SmtpError;
 pub use progress::Limits;
 use progress::{Phase, Progress, bounded};
 
-/// Servers end idle connections by themselves, some after a minute.
+/// How long an idle connection is kept. Servers close idle connections, some after a minute.
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// A kept connection that takes longer to say that it is alive is replaced by a new one.
+/// An idle connection that takes longer to answer NOOP is replaced by a new one.
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
-/// What [`Smtp::check`] gives a server, which for a mail has more.
+/// Timeout of [`Smtp::check`].
 const CHECK_WITHIN: Duration = Duration::from_secs(30);
 const QUIT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Sends mails. Clones share the connections.
+/// Sends mails. Clones share the pool.
 ///
-/// The connections are lettre's, their keeping is not: lettre's own pool takes back a connection whose exchange was
-/// dropped half way, and would read the late reply to one mail as the reply to the next. Here a connection that did not
-/// finish is closed.
+/// Uses connections of lettre, but not its pool: that takes back a connection whose exchange was dropped before its end, and would
+/// read the late reply to one mail as the reply to the next. This pool closes a connection whose exchange did not finish.
 #[derive(Clone)]
 pub struct Smtp(Arc<Inner>);
 
@@ -54,30 +53,30 @@ impl std::fmt::Debug for Smtp {
 }
 
 impl Smtp {
-    /// Connects when there is a mail to send, not before.
+    /// Does not connect; the first mail or check does.
     ///
     /// # Errors
-    /// When the host can't be one that TLS knows, or no roots of trust are there.
+    /// When the host is not a valid name for TLS, or the system has no root certificates.
     pub fn new(config: SmtpConfig, hello: String) -> Result<Self, SetupError> {
         let slots = Semaphore::new(config.connections);
         let dialer = Dialer::new(config, hello)?;
         Ok(Self(Arc::new(Inner { dialer, slots, idle: Mutex::default() })))
     }
 
-    /// The server.
+    /// The settings of the server.
     pub fn config(&self) -> &SmtpConfig {
         self.0.dialer.config()
     }
 
-    /// Hands a mail to the server and returns its last reply. Calls `late` when the caller should not wait longer, although
-    /// the server may still answer.
+    /// Sends a mail and returns the server's last reply. Calls `late` when the caller should not wait longer, although the server
+    /// may still answer.
     ///
     /// # Errors
-    /// When the server does not take it, now or ever, or does not say in time whether it does. Every error but
-    /// [`SmtpError::Unknown`] means that the server does not have the mail.
+    /// When the server does not accept the mail, or does not answer in time. Every error except [`SmtpError::Unknown`] means that
+    /// the server does not have the mail.
     ///
     /// # Cancellation
-    /// Closes the connection: the server then drops a mail that it does not have whole.
+    /// Closes the connection. The server then drops an incomplete mail.
     pub async fn send(&self, mail: &Outgoing, limits: Limits, late: impl Fn()) -> Result<String, SmtpError> {
         let progress = Progress::new();
         let exchange = async {
@@ -93,7 +92,7 @@ impl Smtp {
     /// Connects and signs in.
     ///
     /// # Errors
-    /// When that can't be done now.
+    /// When one of them fails.
     pub async fn check(&self) -> Result<(), SmtpError> {
         let progress = Progress::new();
         let exchange = async {
@@ -105,22 +104,22 @@ impl Smtp {
         bounded(exchange, &progress, &self.config().timeouts, Limits::within(CHECK_WITHIN), || {}).await
     }
 
-    /// Ends the connections that nobody uses.
+    /// Closes idle connections.
     pub async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle());
         for mut idle in idle {
-            // The server's answer changes nothing.
+            // The connection is dropped anyway.
             let _ = timeout(QUIT_WITHIN, idle.connection.quit()).await;
         }
     }
 
-    /// One of the connections that may be open at once.
+    /// Waits for one of `MAIL_CONNECTIONS` slots.
     async fn slot(&self) -> Option<SemaphorePermit<'_>> {
-        // An error means that the semaphore is closed, which it never is.
+        // Fails only when the semaphore is closed, which never happens.
         self.0.slots.acquire().await.ok()
     }
 
-    /// One that was kept and still answers, or a new one.
+    /// Returns an idle connection that still answers, or a new one.
     async fn connection(&self, progress: &Progress) -> Result<AsyncSmtpConnection, SmtpError> {
         loop {
             progress.enter(Phase::Connect);

@@ -1,4 +1,4 @@
-//! What `/status` says of the SMTP server. It is not mail's store: readiness does not depend on it.
+//! Keeps the SMTP server's entry in `/status`. Readiness does not depend on the SMTP server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,32 +11,32 @@ use weft_runtime::status::{StatusBoard, StoreStatus};
 
 use crate::smtp::{Smtp, SmtpError};
 
-/// The server's name on `/status`.
+/// Name of the entry in `/status`.
 pub const STORE: &str = "smtp";
 
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// A server that refuses a login counts how often: some lock the account.
-const LOOK_AGAIN_REFUSED: Duration = Duration::from_secs(60);
+const CHECK_AGAIN: Duration = Duration::from_secs(2);
+/// Upper bound of the back-off after a refused login, because some servers lock an account after several.
+const CHECK_AGAIN_REFUSED: Duration = Duration::from_secs(60);
 
-/// Keeps `/status`: looks once at the start, and again after trouble until all is well.
+/// Updates `/status`. Checks the server at start, and after an error until a check succeeds.
 #[derive(Debug, Clone)]
 pub struct Watch {
     board: StatusBoard,
-    trouble: Arc<Notify>,
-    /// The server lets us in and takes no mail from this service; only a mail can find out that this is over.
+    failed: Arc<Notify>,
+    /// The server accepts sessions but no mail from this service. Only a mail can show that this has changed.
     misconfigured: Arc<AtomicBool>,
 }
 
 impl Watch {
-    /// Writes to this board.
+    /// Creates the entry.
     pub fn new(board: StatusBoard) -> Self {
-        let status = StoreStatus { message: Some("not looked at yet".to_owned()), ..StoreStatus::default() };
+        let status = StoreStatus { message: Some("not checked yet".to_owned()), ..StoreStatus::default() };
         board.set(STORE, status);
-        Self { board, trouble: Arc::default(), misconfigured: Arc::default() }
+        Self { board, failed: Arc::default(), misconfigured: Arc::default() }
     }
 
-    /// Notes what the exchange of a mail has told of the server.
-    pub fn saw(&self, error: Option<&SmtpError>) {
+    /// Records the outcome of sending a mail.
+    pub fn mail_outcome(&self, error: Option<&SmtpError>) {
         let misconfigured = matches!(error, Some(SmtpError::Misconfigured(_)));
         let accepted = matches!(error, None | Some(SmtpError::Refused(_)));
         if misconfigured || accepted {
@@ -45,8 +45,8 @@ impl Watch {
         self.note(error);
     }
 
-    /// Notes what an exchange without a mail has told of the server.
-    fn checked(&self, error: Option<&SmtpError>) {
+    /// Records the outcome of a check.
+    fn check_outcome(&self, error: Option<&SmtpError>) {
         if error.is_some() || !self.misconfigured.load(Ordering::Relaxed) {
             self.note(error);
         }
@@ -54,37 +54,37 @@ impl Watch {
 
     fn note(&self, error: Option<&SmtpError>) {
         let (reachable, authenticated) = match error {
-            // What it says of one mail says nothing of the server.
+            // Replies about one mail, not about the server.
             None | Some(SmtpError::Later(_) | SmtpError::Refused(_) | SmtpError::Unsupported(_)) => {
                 (true, true)
             }
-            Some(SmtpError::NotLetIn(_) | SmtpError::Unauthorized(_) | SmtpError::Misconfigured(_)) => {
+            Some(SmtpError::SessionRefused(_) | SmtpError::Unauthorized(_) | SmtpError::Misconfigured(_)) => {
                 (true, false)
             }
             Some(SmtpError::Unreachable(_) | SmtpError::TimedOut(_)) => (false, false),
-            // Nobody asked it.
+            // The server was not asked.
             Some(SmtpError::Busy(_)) => return,
-            // It was there until then.
+            // The server was reachable until then, so check again.
             Some(SmtpError::Unknown(_)) => {
-                self.trouble.notify_one();
+                self.failed.notify_one();
                 return;
             }
         };
-        let well = reachable && authenticated;
-        let message = error.filter(|_| !well).map(ToString::to_string);
-        // There is nothing to migrate, and SMTP tells no version.
+        let usable = reachable && authenticated;
+        let message = error.filter(|_| !usable).map(ToString::to_string);
+        // SMTP has no migrations and no version.
         let status = StoreStatus { reachable, authenticated, migrated: true, version: None, message };
         self.board.update(STORE, |before| {
             if before.message != status.message {
                 match &status.message {
-                    None => tracing::info!("the SMTP server takes mails"),
-                    Some(reason) => tracing::warn!(reason, "the SMTP server takes no mails"),
+                    None => tracing::info!("SMTP server accepts mails"),
+                    Some(reason) => tracing::warn!(reason, "SMTP server does not accept mails"),
                 }
             }
             *before = status;
         });
-        if !well {
-            self.trouble.notify_one();
+        if !usable {
+            self.failed.notify_one();
         }
     }
 
@@ -92,27 +92,27 @@ impl Watch {
     pub async fn run(self, smtp: Smtp, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.requested() => {}
-            never = self.look(smtp) => match never {},
+            never = self.check(smtp) => match never {},
         }
     }
 
-    async fn look(&self, smtp: Smtp) -> std::convert::Infallible {
-        let mut pause = LOOK_AGAIN;
+    async fn check(&self, smtp: Smtp) -> std::convert::Infallible {
+        let mut pause = CHECK_AGAIN;
         loop {
             let outcome = smtp.check().await;
-            self.checked(outcome.as_ref().err());
+            self.check_outcome(outcome.as_ref().err());
             pause = match outcome {
                 Ok(()) => {
-                    self.trouble.notified().await;
-                    LOOK_AGAIN
+                    self.failed.notified().await;
+                    CHECK_AGAIN
                 }
-                Err(SmtpError::NotLetIn(_) | SmtpError::Unauthorized(_)) => {
+                Err(SmtpError::SessionRefused(_) | SmtpError::Unauthorized(_)) => {
                     sleep(pause).await;
-                    (2 * pause).min(LOOK_AGAIN_REFUSED)
+                    (2 * pause).min(CHECK_AGAIN_REFUSED)
                 }
                 Err(_) => {
-                    sleep(LOOK_AGAIN).await;
-                    LOOK_AGAIN
+                    sleep(CHECK_AGAIN).await;
+                    CHECK_AGAIN
                 }
             };
         }
@@ -123,39 +123,43 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn seen(error: Option<SmtpError>) -> (bool, bool, Option<String>) {
+    fn status_after(error: Option<SmtpError>) -> (bool, bool, Option<String>) {
         let board = StatusBoard::default();
-        Watch::new(board.clone()).saw(error.as_ref());
+        Watch::new(board.clone()).mail_outcome(error.as_ref());
         let status = board.all().remove(STORE).unwrap();
         (status.reachable, status.authenticated, status.message)
     }
 
     #[test]
-    fn what_a_server_says_of_one_mail_says_nothing_of_the_server() {
-        assert_eq!(seen(None), (true, true, None));
-        assert_eq!(seen(Some(SmtpError::Refused("550 no such user".into()))), (true, true, None));
-        assert_eq!(seen(Some(SmtpError::Later("451 later".into()))), (true, true, None));
-        let (reachable, authenticated, message) = seen(Some(SmtpError::Unauthorized("535 no".into())));
+    fn replies_about_one_mail_do_not_change_the_status() {
+        assert_eq!(status_after(None), (true, true, None));
+        assert_eq!(status_after(Some(SmtpError::Refused("550 no such user".into()))), (true, true, None));
+        assert_eq!(status_after(Some(SmtpError::Later("451 later".into()))), (true, true, None));
+        let (reachable, authenticated, message) =
+            status_after(Some(SmtpError::Unauthorized("535 no".into())));
         assert!(reachable && !authenticated && message.unwrap().contains("535 no"));
-        assert!(!seen(Some(SmtpError::Unreachable("refused".into()))).0);
+        assert!(!status_after(Some(SmtpError::Unreachable("refused".into()))).0);
     }
 
     #[test]
-    fn a_sender_that_is_refused_is_said_until_a_mail_is_accepted() {
+    fn a_refused_sender_is_shown_until_a_mail_is_accepted() {
         let board = StatusBoard::default();
         let watch = Watch::new(board.clone());
         let message = || board.all().remove(STORE).and_then(|status| status.message);
-        watch.saw(Some(&SmtpError::Misconfigured("553 5.7.1 not your address".into())));
-        let said = message().unwrap();
-        assert!(said.contains("553 5.7.1 not your address") && said.contains("FROM_ADDRESS"), "{said}");
-        // Connecting and signing in still works, and another mail is not looked at yet.
-        watch.checked(None);
-        watch.saw(Some(&SmtpError::Busy(Duration::ZERO)));
-        assert_eq!(message(), Some(said));
-        watch.checked(Some(&SmtpError::Unreachable("refused".into())));
+        watch.mail_outcome(Some(&SmtpError::Misconfigured("553 5.7.1 not your address".into())));
+        let refused = message().unwrap();
+        assert!(
+            refused.contains("553 5.7.1 not your address") && refused.contains("FROM_ADDRESS"),
+            "{refused}"
+        );
+        // A successful check and a mail that was not tried do not clear it.
+        watch.check_outcome(None);
+        watch.mail_outcome(Some(&SmtpError::Busy(Duration::ZERO)));
+        assert_eq!(message(), Some(refused));
+        watch.check_outcome(Some(&SmtpError::Unreachable("refused".into())));
         assert!(message().unwrap().contains("can't be reached"));
-        watch.saw(None);
-        watch.checked(None);
+        watch.mail_outcome(None);
+        watch.check_outcome(None);
         assert_eq!(message(), None);
     }
 }

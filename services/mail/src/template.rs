@@ -1,7 +1,7 @@
-//! Named templates: compiled once at the start, filled with values for each mail.
+//! Named templates: compiled once at start, rendered with values for each mail.
 //!
-//! A template is three files: `<name>.mjml`, `<name>.txt` and `<name>.subject.txt`. MJML becomes HTML with every style
-//! on its element, placeholders and all; only then values come in, escaped, so that none can add an element.
+//! A template is three files: `<name>.mjml`, `<name>.txt` and `<name>.subject.txt`. The MJML, with its placeholders, is compiled to
+//! HTML with inline styles. Values are inserted into that HTML and escaped, so that no value can add an element.
 
 mod compile;
 mod folder;
@@ -13,17 +13,17 @@ use minijinja::{AutoEscape, Environment, ErrorKind, HtmlEscape, UndefinedBehavio
 
 use folder::Sources;
 
-/// Parts of one template, by the end of their names in the environment.
+/// Parts of a template: suffixes of their names in the environment.
 const PARTS: [&str; 3] = [SUBJECT, TEXT, HTML];
 const SUBJECT: &str = ".subject.txt";
 const TEXT: &str = ".txt";
 const HTML: &str = ".html";
 
-/// A template that can't be used; the process does not start with it.
+/// An invalid template. The process does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The folder can't be read.
-    #[error("failed to read the folder {} that MAIL_TEMPLATES_DIR names", folder.display())]
+    #[error("MAIL_TEMPLATES_DIR: failed to read folder {}", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -32,7 +32,7 @@ pub enum TemplateError {
         source: std::io::Error,
     },
     /// A file can't be read, or is not UTF-8.
-    #[error("failed to read the template file {}", file.display())]
+    #[error("failed to read template file {}", file.display())]
     Read {
         /// The file.
         file: PathBuf,
@@ -40,53 +40,53 @@ pub enum TemplateError {
         #[source]
         source: std::io::Error,
     },
-    /// A file that is part of no template.
+    /// A file that is not part of a template.
     #[error(
-        "{} is part of no template: a template `name` is name.mjml, name.txt and name.subject.txt, its name of a-z, 0-9, - and _",
+        "{} is not part of a template: expected <name>.mjml, <name>.txt or <name>.subject.txt, with a name of a-z, 0-9, - and _",
         .0.display()
     )]
     Stray(PathBuf),
     /// A file is missing.
-    #[error("the template `{name}` lacks its file {file}")]
+    #[error("template `{name}`: file {file} is missing")]
     Incomplete {
         /// The template.
         name: String,
-        /// What it lacks.
+        /// The missing file.
         file: String,
     },
-    /// A file does not read as what it should be.
-    #[error("the template file {file} is broken at {position}: {reason}")]
+    /// A file is invalid.
+    #[error("invalid template {file} at {position}: {reason}")]
     Broken {
         /// The file.
         file: String,
-        /// Where, as far as it is known.
+        /// Line and column, if known.
         position: String,
-        /// What is wrong.
+        /// Why.
         reason: String,
     },
 }
 
-/// Why a template can't be filled.
+/// Why a template can't be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
-    /// There is none of this name.
-    #[error("template: `{name}` is unknown; known are: {known}")]
+    /// Unknown template.
+    #[error("template: unknown template `{name}`; expected one of {known}")]
     Unknown {
-        /// As asked for, shortened.
+        /// The requested name, shortened.
         name: String,
-        /// All names.
+        /// The names of all templates.
         known: String,
     },
-    /// Values that it asks for are not there.
-    #[error("values: the template `{template}` asks for {lacking}, which is lacking")]
-    Lacking {
+    /// Required values are missing.
+    #[error("values: missing {missing}, required by template `{template}`")]
+    Missing {
         /// The template.
         template: String,
-        /// The values' names.
-        lacking: String,
+        /// The names of the missing values.
+        missing: String,
     },
-    /// It can't be filled with these values.
-    #[error("values: the template `{template}` can't be filled with them: {reason}")]
+    /// Rendering failed with these values.
+    #[error("values: failed to render template `{template}`: {reason}")]
     Failed {
         /// The template.
         template: String,
@@ -95,12 +95,12 @@ pub enum RenderError {
     },
 }
 
-/// A filled template.
+/// A rendered template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// One line.
+    /// The subject, on one line.
     pub subject: String,
-    /// The plain part, as it is.
+    /// The plain text part, unescaped.
     pub text: String,
     /// The HTML part, with values escaped.
     pub html: String,
@@ -110,15 +110,15 @@ pub struct Rendered {
 #[derive(Debug)]
 pub struct Templates {
     environment: Environment<'static>,
-    /// What each of them can't be filled without.
+    /// Required values by template.
     required: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Templates {
-    /// Compiles the built-in templates, and those in this folder, which go before them file by file.
+    /// Compiles the built-in templates and those in this folder, whose files override built-in ones.
     ///
     /// # Errors
-    /// Names the first file that is missing or broken, and the place in it.
+    /// Names the first file that is missing or invalid, and the position in it.
     pub fn load(folder: Option<&Path>) -> Result<Self, TemplateError> {
         let mut templates = Self { environment: environment(), required: BTreeMap::new() };
         for (name, sources) in folder::read(folder)? {
@@ -127,26 +127,26 @@ impl Templates {
         Ok(templates)
     }
 
-    /// Their names.
+    /// The names of all templates.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.required.keys().map(String::as_str)
     }
 
-    /// Whether there is one of this name.
+    /// Whether a template exists.
     pub fn has(&self, name: &str) -> bool {
         self.required.contains_key(name)
     }
 
-    /// Fills a template.
+    /// Renders a template.
     ///
     /// # Errors
-    /// When there is none of this name, or it asks for what is not there.
+    /// When the template is unknown, or a required value is missing.
     pub fn render(&self, name: &str, values: &BTreeMap<String, String>) -> Result<Rendered, RenderError> {
         let required = self.required.get(name).ok_or_else(|| self.unknown(name))?;
-        let lacking: Vec<_> = required.iter().filter(|value| !values.contains_key(*value)).collect();
-        if !lacking.is_empty() {
-            let lacking = lacking.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            return Err(RenderError::Lacking { template: name.to_owned(), lacking });
+        let missing: Vec<_> = required.iter().filter(|value| !values.contains_key(*value)).collect();
+        if !missing.is_empty() {
+            let missing = missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            return Err(RenderError::Missing { template: name.to_owned(), missing });
         }
         let part = |part: &str| {
             self.fill(name, part, values).map_err(|error| RenderError::Failed {
@@ -182,8 +182,8 @@ impl Templates {
         Ok(())
     }
 
-    /// Fills a new template once with everything, which must work, and once without each value: what it then fails on
-    /// is required.
+    /// Finds the required values of a new template. Renders it with all values, which must succeed, then without each one: a value
+    /// is required if rendering fails without it.
     fn try_out(&self, name: &str, sources: &Sources) -> Result<BTreeSet<String>, TemplateError> {
         let mut required = BTreeSet::new();
         for (part, file) in PARTS.into_iter().zip([&sources.subject, &sources.text, &sources.html]) {
@@ -227,7 +227,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Lines of a text as lines of HTML, the text escaped.
+/// Escapes a text and turns its line breaks into `<br>`.
 fn linebreaksbr(text: &str) -> Value {
     let escaped = HtmlEscape(text).to_string().replace("\r\n", "\n");
     Value::from_safe_string(escaped.replace(['\r', '\n'], "<br>"))

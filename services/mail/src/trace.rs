@@ -5,7 +5,7 @@ use tracing::{Span, field, info_span};
 use crate::config::SmtpConfig;
 use crate::smtp::SmtpError;
 
-/// A CLIENT span, child of the present one.
+/// Creates a CLIENT span, child of the current one.
 pub fn exchange(smtp: &SmtpConfig, message_id: &str) -> Span {
     info_span!(
         "smtp send",
@@ -21,7 +21,7 @@ pub fn exchange(smtp: &SmtpConfig, message_id: &str) -> Span {
     )
 }
 
-/// Writes what became of it.
+/// Records the outcome.
 pub fn outcome(span: &Span, outcome: &Result<String, SmtpError>) {
     match outcome {
         Ok(reply) => {

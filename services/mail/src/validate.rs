@@ -1,4 +1,4 @@
-//! From a request to what may be rendered: every bound is checked here.
+//! Validates requests.
 
 use std::collections::BTreeMap;
 
@@ -9,56 +9,56 @@ use weft_values::id;
 
 use crate::address;
 
-/// How many values a mail may have.
+/// Upper bound on the number of values.
 pub const MAX_VALUES: usize = 64;
-/// What all names and values of a mail may have together.
+/// Upper bound on the bytes of all names and values.
 pub const MAX_VALUES_BYTES: usize = 1 << 20;
 
-/// A request that can never work, and why.
+/// Why a request is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct Invalid {
-    /// The field that is wrong.
+    /// The invalid field.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// Why the field is invalid.
     pub reason: String,
 }
 
 impl Invalid {
-    /// This field, for this reason.
+    /// Creates an error.
     pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
         Self { field, reason: reason.into() }
     }
 }
 
-/// A mail as it was asked for, within all bounds.
+/// A valid request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Order {
-    /// The caller's id.
+    /// Id chosen by the caller.
     pub id: Uuid,
-    /// The template's name.
+    /// Name of the template.
     pub template: String,
-    /// Where it goes.
+    /// Recipient.
     pub to: Mailbox,
-    /// Where replies go.
+    /// Address for replies.
     pub reply_to: Option<Mailbox>,
-    /// What the template asks for.
+    /// Values for the template.
     pub values: BTreeMap<String, String>,
 }
 
-/// Checks a request.
+/// Validates a request.
 ///
 /// # Errors
-/// Names the first field that is wrong.
+/// Names the first invalid field.
 pub fn order(request: SendRequest) -> Result<Order, Invalid> {
     let SendRequest { id, template, to, reply_to, values } = request;
     let bytes: usize = values.iter().map(|(name, value)| name.len() + value.len()).sum();
     if values.len() > MAX_VALUES {
-        let reason = format!("there are {}: at most {MAX_VALUES} are taken", values.len());
+        let reason = format!("too many: {}; expected at most {MAX_VALUES}", values.len());
         return Err(Invalid::new("values", reason));
     }
     if bytes > MAX_VALUES_BYTES {
-        let reason = format!("they have {bytes} bytes together: at most {MAX_VALUES_BYTES} are taken");
+        let reason = format!("too large: {bytes} bytes in total; expected at most {MAX_VALUES_BYTES}");
         return Err(Invalid::new("values", reason));
     }
     Ok(Order {
@@ -84,12 +84,12 @@ mod tests {
         }
     }
 
-    fn refused(request: SendRequest) -> String {
+    fn error(request: SendRequest) -> String {
         order(request).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_request_within_the_bounds_is_taken() {
+    fn accepts_a_request_within_the_bounds() {
         let order = order(request()).unwrap();
         assert_eq!(order.id.to_string(), "0199f3f0-0000-7000-8000-00000000000a");
         assert_eq!(order.to.email.to_string(), "ann@example.com");
@@ -97,19 +97,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        assert!(refused(SendRequest { id: "7".into(), ..request() }).starts_with("id: "));
-        assert!(refused(SendRequest { id: Uuid::nil().to_string(), ..request() }).starts_with("id: "));
-        assert!(refused(SendRequest { to: String::new(), ..request() }).starts_with("to: "));
-        assert!(refused(SendRequest { reply_to: "x".into(), ..request() }).starts_with("reply_to: "));
+    fn names_the_invalid_field() {
+        assert!(error(SendRequest { id: "7".into(), ..request() }).starts_with("id: "));
+        assert!(error(SendRequest { id: Uuid::nil().to_string(), ..request() }).starts_with("id: "));
+        assert!(error(SendRequest { to: String::new(), ..request() }).starts_with("to: "));
+        assert!(error(SendRequest { reply_to: "x".into(), ..request() }).starts_with("reply_to: "));
     }
 
     #[test]
-    fn values_are_bounded_in_number_and_in_size() {
+    fn bounds_the_number_and_size_of_values() {
         let many = (0..=MAX_VALUES).map(|number| (number.to_string(), String::new())).collect();
-        assert!(refused(SendRequest { values: many, ..request() }).contains("there are 65"));
+        assert!(error(SendRequest { values: many, ..request() }).contains("too many: 65"));
         let large = [("v".to_owned(), "x".repeat(MAX_VALUES_BYTES))].into();
-        assert!(refused(SendRequest { values: large, ..request() }).contains("1048577 bytes"));
+        assert!(error(SendRequest { values: large, ..request() }).contains("1048577 bytes"));
         let just = [("v".to_owned(), "x".repeat(MAX_VALUES_BYTES - 1))].into();
         assert!(order(SendRequest { values: just, ..request() }).is_ok());
     }

@@ -3,7 +3,7 @@ use reqwest::{Method, StatusCode};
 use crate::helpers::{Site, assets_of, header, unpack};
 
 #[tokio::test]
-async fn an_asset_is_kept_for_ever_under_its_hash_and_not_at_all_under_another() {
+async fn caches_assets_indefinitely_only_under_their_hash() {
     let site = Site::start().await;
     for asset in assets_of(&site.get("/").await.text().await.unwrap()) {
         let reply = site.get(&asset).await;
@@ -11,13 +11,13 @@ async fn an_asset_is_kept_for_ever_under_its_hash_and_not_at_all_under_another()
         assert_eq!(header(&reply, "cache-control").unwrap(), "public, max-age=31536000, immutable");
         let name = asset.rsplit('/').next().unwrap();
         let other = site.get(&format!("/assets/0000000000000000/{name}")).await;
-        assert_eq!(other.status(), StatusCode::OK, "a page of the version before still gets its files");
+        assert_eq!(other.status(), StatusCode::OK, "a page of the previous version still gets its files");
         assert_eq!(header(&other, "cache-control").unwrap(), "no-store");
     }
 }
 
 #[tokio::test]
-async fn a_page_is_asked_for_again_and_answered_304_while_it_is_the_same() {
+async fn revalidates_pages_with_etags() {
     let site = Site::start().await;
     let first = site.get("/logs").await;
     assert_eq!(header(&first, "cache-control").unwrap(), "no-cache");
@@ -32,7 +32,7 @@ async fn a_page_is_asked_for_again_and_answered_304_while_it_is_the_same() {
 }
 
 #[tokio::test]
-async fn gzip_goes_to_whoever_takes_it_and_has_its_own_tag() {
+async fn compresses_for_clients_that_accept_gzip_with_a_separate_etag() {
     let site = Site::start().await;
     let plain = site.get("/").await;
     let (plain_tag, encoding) = (header(&plain, "etag").unwrap(), header(&plain, "content-encoding"));

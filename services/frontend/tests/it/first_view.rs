@@ -1,6 +1,6 @@
 use crate::helpers::{Site, assets_of};
 
-/// What issue 4 allows.
+/// Upper bound on the first view (issue 4).
 const MOST_BYTES: usize = 100 * 1024;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn the_first_view_is_at_most_100_kib_compressed() {
 }
 
 #[tokio::test]
-async fn every_import_of_a_module_is_announced_by_the_page() {
+async fn the_page_preloads_every_imported_module() {
     let site = Site::start().await;
     let assets = assets_of(&site.get("/").await.text().await.unwrap());
     for asset in assets.iter().filter(|asset| asset.ends_with(".js")) {
@@ -27,7 +27,7 @@ async fn every_import_of_a_module_is_announced_by_the_page() {
         let imports = text.lines().filter(|line| line.starts_with("import "));
         for import in imports.filter_map(|line| line.split("'./").nth(1)?.split('\'').next()) {
             let wanted = format!("{folder}/{import}");
-            assert!(assets.contains(&wanted), "{asset} imports {import}, which the page does not announce");
+            assert!(assets.contains(&wanted), "{asset} imports {import}, which the page does not preload");
         }
     }
 }

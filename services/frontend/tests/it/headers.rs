@@ -12,7 +12,7 @@ fn policy(connect: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_reply_carries_the_same_strict_headers() {
+async fn every_response_has_the_security_headers() {
     let site = Site::start().await;
     let script = assets_of(&site.get("/").await.text().await.unwrap()).pop().unwrap();
     let wanted = policy("'self' https://api.example.com:8443");
@@ -25,21 +25,21 @@ async fn every_reply_carries_the_same_strict_headers() {
         (Method::GET, script.as_str()),
     ] {
         let reply = site.send(method.clone(), path, &[]).await;
-        let said = |name| header(&reply, name).unwrap_or_default();
-        assert_eq!(said("content-security-policy"), wanted, "{method} {path}");
-        assert_eq!(said("x-content-type-options"), "nosniff", "{method} {path}");
-        assert_eq!(said("referrer-policy"), "no-referrer", "{method} {path}");
-        assert_eq!(said("cross-origin-opener-policy"), "same-origin", "{method} {path}");
-        assert_eq!(said("cross-origin-resource-policy"), "same-origin", "{method} {path}");
-        assert_eq!(said("strict-transport-security"), "max-age=31536000", "{method} {path}");
-        assert!(said("permissions-policy").contains("camera=()"), "{method} {path}");
+        let value_of = |name| header(&reply, name).unwrap_or_default();
+        assert_eq!(value_of("content-security-policy"), wanted, "{method} {path}");
+        assert_eq!(value_of("x-content-type-options"), "nosniff", "{method} {path}");
+        assert_eq!(value_of("referrer-policy"), "no-referrer", "{method} {path}");
+        assert_eq!(value_of("cross-origin-opener-policy"), "same-origin", "{method} {path}");
+        assert_eq!(value_of("cross-origin-resource-policy"), "same-origin", "{method} {path}");
+        assert_eq!(value_of("strict-transport-security"), "max-age=31536000", "{method} {path}");
+        assert!(value_of("permissions-policy").contains("camera=()"), "{method} {path}");
         assert_eq!(header(&reply, "set-cookie"), None, "{method} {path}");
         assert_eq!(header(&reply, "server"), None, "{method} {path}");
     }
 }
 
 #[tokio::test]
-async fn without_a_broker_of_its_own_a_page_calls_only_its_own_origin() {
+async fn allows_only_the_own_origin_without_a_broker_url() {
     let site = Site::start_with(ServiceOptions::default()).await;
     let reply = site.get("/").await;
     assert_eq!(header(&reply, "content-security-policy").unwrap(), policy("'self'"));

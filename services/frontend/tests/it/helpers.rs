@@ -5,7 +5,7 @@ use weft_devstack::{Service, ServiceOptions, StateDir};
 
 pub(crate) const BROKER: &str = "https://api.example.com:8443";
 
-/// A frontend, and a client that asks it. The folder lives as long as both.
+/// The service and a client for it, with the state folder.
 pub(crate) struct Site {
     pub(crate) service: Service,
     client: Client,
@@ -51,7 +51,7 @@ pub(crate) fn unpack(bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What a page's `href` and `src` lead to, within the site.
+/// The paths of the assets in a page's `href` and `src`.
 pub(crate) fn assets_of(html: &str) -> Vec<String> {
     let parts = html.split(['"']).filter(|part| part.starts_with("/assets/"));
     parts.map(ToOwned::to_owned).collect()

@@ -1,7 +1,7 @@
 use crate::helpers::Site;
 
 #[tokio::test]
-async fn it_counts_requests_by_route_and_not_by_address() {
+async fn counts_requests_by_route() {
     let site = Site::start().await;
     for path in ["/", "/trace/0af7651916cd43dd8448eb211c80319c", "/nothing/1", "/nothing/2"] {
         site.get(path).await;
@@ -18,7 +18,7 @@ async fn it_counts_requests_by_route_and_not_by_address() {
 }
 
 #[tokio::test]
-async fn it_ends_well_on_sigterm() {
+async fn exits_with_0_on_sigterm() {
     let site = Site::start().await;
     site.get("/").await;
     assert_eq!(site.service.stop().await.unwrap(), "exit status: 0");

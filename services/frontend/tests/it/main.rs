@@ -1,4 +1,4 @@
-//! The frontend as a process. What a browser makes of it is in `e2e/browser`.
+//! Tests the service as a process. The browser tests are in `e2e/browser`.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
 

@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use crate::helpers::{BROKER, Site, assets_of, header};
 
 #[tokio::test]
-async fn each_view_has_a_page_of_its_own_with_that_view_in_front() {
+async fn each_path_shows_its_view() {
     let site = Site::start().await;
     let trace = format!("/trace/{}", "0af7651916cd43dd8448eb211c80319c");
     for (path, view, title) in [
@@ -32,7 +32,7 @@ async fn each_view_has_a_page_of_its_own_with_that_view_in_front() {
 }
 
 #[tokio::test]
-async fn the_pages_for_a_forgotten_password_are_in_no_navigation() {
+async fn password_reset_pages_are_not_in_the_navigation() {
     let site = Site::start().await;
     for (view, title) in
         [("forgot-password", "Forgot your password?"), ("reset-password", "Set a new password")]
@@ -49,7 +49,7 @@ async fn the_pages_for_a_forgotten_password_are_in_no_navigation() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_a_page_that_says_404() {
+async fn unknown_paths_get_a_404_page() {
     let site = Site::start().await;
     let long = format!("/trace/{}", "a".repeat(10_000));
     for path in [
@@ -69,12 +69,12 @@ async fn what_is_not_there_is_a_page_that_says_404() {
         let reply = site.get(path).await;
         assert_eq!(reply.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(header(&reply, "cache-control").unwrap(), "no-store", "{path}");
-        assert!(reply.text().await.unwrap().contains("There is nothing here"), "{path}");
+        assert!(reply.text().await.unwrap().contains("Page not found"), "{path}");
     }
 }
 
 #[tokio::test]
-async fn only_get_and_head_are_answered() {
+async fn refuses_methods_other_than_get_and_head() {
     let site = Site::start().await;
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::TRACE] {
         for path in ["/", "/logs", "/assets/x/app.js"] {
@@ -88,7 +88,7 @@ async fn only_get_and_head_are_answered() {
 }
 
 #[tokio::test]
-async fn head_says_what_get_would_and_sends_no_body() {
+async fn head_has_the_headers_of_get_and_no_body() {
     let site = Site::start().await;
     let script = assets_of(&site.get("/").await.text().await.unwrap()).pop().unwrap();
     for path in ["/", "/account", "/nothing", script.as_str()] {
@@ -101,7 +101,7 @@ async fn head_says_what_get_would_and_sends_no_body() {
     }
 }
 
-/// As it stands on the wire: a client library would tidy the path.
+/// Sends a path unchanged over a socket, because a client library would normalize it.
 fn status_of(site: &Site, target: &str) -> String {
     let address = site.service.http_url().replace("http://", "");
     let mut stream = TcpStream::connect(address).unwrap();
@@ -113,7 +113,7 @@ fn status_of(site: &Site, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn no_path_leads_out_of_the_assets() {
+async fn no_path_escapes_the_assets() {
     let site = Site::start().await;
     for target in [
         "/assets/x/../../../../etc/passwd",

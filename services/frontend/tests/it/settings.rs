@@ -4,19 +4,19 @@ use weft_devstack::{Service, ServiceOptions, StateDir};
 
 use crate::helpers::Site;
 
-/// Starts it with one setting; it has to end, and to name the setting in its last words.
+/// Checks that a start with this setting fails and the log names the setting.
 async fn refuses(name: &str, value: &str) {
     let state = StateDir::temporary().unwrap();
     let options = ServiceOptions::default().env(name, value);
     let frontend = Service::start_unready("frontend", state.path(), options).unwrap();
     let status = frontend.await_end(Duration::from_secs(20)).await.unwrap();
     assert_eq!(status, "exit status: 1", "{name}={value}");
-    let said = frontend.log_tail();
-    assert!(said.contains(name), "{name}={value}: {said}");
+    let log = frontend.log_tail();
+    assert!(log.contains(name), "{name}={value}: {log}");
 }
 
 #[tokio::test]
-async fn a_setting_that_is_wrong_is_named() {
+async fn an_invalid_setting_fails_the_start_and_is_named() {
     refuses("FRONTEND_BROKER_URL", "api.example.com").await;
     refuses("FRONTEND_BROKER_URL", "https://api.example.com/v1").await;
     refuses("FRONTEND_BROKER_URL", "https://a; script-src *").await;
@@ -26,7 +26,7 @@ async fn a_setting_that_is_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn what_a_setting_says_is_text_in_the_page() {
+async fn escapes_settings_in_pages() {
     let options = ServiceOptions::default().env("FRONTEND_JAEGER_URL", "https://jaeger.example.com/a'&b/");
     let html = Site::start_with(options).await.get("/trace").await.text().await.unwrap();
     assert!(html.contains("content=\"https://jaeger.example.com/a&#39;&#38;b\""), "{html}");

@@ -1,35 +1,35 @@
-//! The one place where mail's errors become gRPC's.
+//! Maps errors to gRPC statuses.
 
 use tonic::Status;
 
 use super::SendError;
 use crate::smtp::SmtpError;
 
-/// The SMTP server's own words go to the caller: they are about the caller's mail. A refusal that is about this service
-/// (its login, its encryption, its from address) can only be fixed here, so the caller is told to come back: UNAVAILABLE means
-/// that the mail was not sent. UNKNOWN means that it may have been.
+/// The status has the SMTP server's reply, because it is about the caller's mail. A refusal of this service (login, encryption,
+/// from address) is UNAVAILABLE: only the operator of the service can fix it, and the caller may repeat. UNAVAILABLE means that the
+/// mail was not sent, UNKNOWN that it may have been sent.
 pub(super) fn unsent(error: SendError) -> Status {
     let text = error.to_string();
     match error {
         SendError::Invalid(_) | SendError::Render(_) => Status::invalid_argument(text),
         SendError::Smtp(SmtpError::Refused(_) | SmtpError::Unsupported(_)) => {
-            tracing::warn!(reason = text, "a mail was refused");
+            tracing::warn!(reason = text, "mail refused");
             Status::failed_precondition(text)
         }
         SendError::Smtp(SmtpError::Unknown(_)) => {
-            tracing::warn!(reason = text, "it is unknown whether a mail was sent");
+            tracing::warn!(reason = text, "mail outcome unknown");
             Status::unknown(text)
         }
         SendError::Smtp(
             SmtpError::Unreachable(_)
-            | SmtpError::NotLetIn(_)
+            | SmtpError::SessionRefused(_)
             | SmtpError::Unauthorized(_)
             | SmtpError::Misconfigured(_)
             | SmtpError::Later(_)
             | SmtpError::TimedOut(_)
             | SmtpError::Busy(_),
         ) => {
-            tracing::warn!(reason = text, "a mail was not sent");
+            tracing::warn!(reason = text, "mail not sent");
             Status::unavailable(text)
         }
     }
@@ -50,14 +50,14 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_work_is_the_callers_fault() {
-        assert_eq!(code(Invalid::new("to", "it is empty")), Code::InvalidArgument);
-        let lacking = RenderError::Lacking { template: "t".into(), lacking: "`v`".into() };
-        assert_eq!(code(lacking), Code::InvalidArgument);
+    fn maps_invalid_requests_to_invalid_argument() {
+        assert_eq!(code(Invalid::new("to", "empty")), Code::InvalidArgument);
+        let missing = RenderError::Missing { template: "t".into(), missing: "`v`".into() };
+        assert_eq!(code(missing), Code::InvalidArgument);
     }
 
     #[test]
-    fn what_smtp_says_decides_and_is_told() {
+    fn maps_smtp_errors_and_keeps_the_reply() {
         let refused = unsent(SmtpError::Refused("550 5.1.1 no such user".into()).into());
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert!(refused.message().contains("550 5.1.1 no such user"));
@@ -66,7 +66,7 @@ mod tests {
         assert!(later.message().contains("451 4.7.1 greylisted"));
         for error in [
             SmtpError::Unreachable("x".into()),
-            SmtpError::NotLetIn("554 go away".into()),
+            SmtpError::SessionRefused("554 go away".into()),
             SmtpError::Unauthorized("535 no".into()),
             SmtpError::Misconfigured("553 5.7.1 not your address".into()),
             SmtpError::TimedOut(Duration::from_secs(1)),

@@ -1,4 +1,4 @@
-//! One connection: made, protected, signed in, and used for one mail after the other.
+//! A connection to the SMTP server: connect, encrypt, authenticate, send mails.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ use super::progress::{Phase, Progress};
 use crate::config::{Encryption, SmtpConfig};
 use crate::message::Outgoing;
 
-/// What is written at once of a mail; each part has the time of a reply.
+/// Size of the parts in which a mail is written. Each part has the timeout of a reply.
 const PART_BYTES: usize = 64 * 1024;
 
 /// TLS can't be set up for this host.
@@ -30,7 +30,7 @@ pub struct SetupError {
     source: Error,
 }
 
-/// Makes connections.
+/// Opens connections.
 pub(super) struct Dialer {
     config: SmtpConfig,
     hello: ClientId,
@@ -54,7 +54,7 @@ impl Dialer {
         &self.config
     }
 
-    /// A connection that takes mails.
+    /// Opens an authenticated connection.
     pub(super) async fn open(&self, progress: &Progress) -> Result<AsyncSmtpConnection, SmtpError> {
         progress.enter(Phase::Connect);
         let mut connection = match (self.config.encryption, &self.tls) {
@@ -81,7 +81,7 @@ impl Dialer {
     async fn plain(&self, progress: &Progress) -> Result<AsyncSmtpConnection, SmtpError> {
         let stream = self.connect().await.map_err(|error| self.unreachable(&error))?;
         progress.enter(Phase::Reply);
-        // The end of a mail is a packet of its own, which else waits for the one before it to be acknowledged.
+        // The end of a mail is a separate packet. With Nagle's algorithm it would wait for the acknowledgement of the previous one.
         stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
         AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello)
             .await
@@ -96,9 +96,8 @@ impl Dialer {
         let mut connection = self.plain(progress).await?;
         progress.enter(Phase::Reply);
         if !connection.can_starttls() {
-            let reason =
-                "it offers no STARTTLS, which MAIL_ENCRYPTION=tls requires (ssl and none are the others)";
-            return Err(SmtpError::NotLetIn(reason.to_owned()));
+            let reason = "no STARTTLS offered, which MAIL_ENCRYPTION=tls requires (other values: ssl, none)";
+            return Err(SmtpError::SessionRefused(reason.to_owned()));
         }
         connection.starttls(tls.clone(), &self.hello).await.map_err(|error| SmtpError::of_setup(&error))?;
         Ok(connection)
@@ -117,8 +116,8 @@ impl Dialer {
             .map_err(|error| SmtpError::of_setup(&error))
     }
 
-    /// Where lettre is to connect, which takes no connection of ours for TLS from the first byte: the name's only address, or
-    /// the first of several that accepts a connection.
+    /// The address to which lettre connects, because for TLS from the first byte lettre accepts no existing connection: the only
+    /// address of the host, or the first of several that accepts a connection.
     async fn address(&self) -> std::io::Result<SocketAddr> {
         let mut addresses = lookup_host((self.config.host.as_str(), self.config.port)).await?;
         match (addresses.next(), addresses.next()) {
@@ -133,9 +132,9 @@ impl Dialer {
     }
 }
 
-/// Hands one mail over, and returns the server's reply to the whole of it.
+/// Sends one mail and returns the server's reply to the end of the mail.
 ///
-/// After an error the connection is of no use: nobody knows what the server waits for.
+/// After an error the state of the connection is unknown, and it must not be reused.
 pub(super) async fn deliver(
     connection: &mut AsyncSmtpConnection,
     mail: &Outgoing,
@@ -153,7 +152,7 @@ pub(super) async fn deliver(
     progress.enter(Phase::Reply);
     expect(Command::Data, Severity::PositiveIntermediate, connection.command(Data).await)?;
     let parts = mail.bytes.chunks(PART_BYTES).inspect(|_| progress.enter(Phase::Reply));
-    // lettre asks once more after the last part, and then writes the end of the mail.
+    // lettre calls `next` once more after the last part, and then writes the end of the mail.
     let end = std::iter::from_fn(|| {
         progress.enter(Phase::End);
         None
@@ -163,7 +162,7 @@ pub(super) async fn deliver(
     expect(command, Severity::PositiveCompletion, reply)
 }
 
-/// The reply, where it is one that goes on.
+/// Returns the text of a reply with the expected severity.
 fn expect(command: Command, wanted: Severity, reply: Result<Response, Error>) -> Result<String, SmtpError> {
     let reply = reply.map_err(|error| SmtpError::of_mail(command, &error))?;
     let lines: Vec<&str> = reply.message().collect();
@@ -182,7 +181,7 @@ fn parameters(connection: &AsyncSmtpConnection, mail: &Outgoing) -> Result<Vec<M
     if !mail.envelope.from().into_iter().chain(mail.envelope.to()).all(ascii) {
         if !offers(Extension::SmtpUtfEight) {
             return Err(SmtpError::Unsupported(
-                "the address is in another script before its @, and the server does not speak SMTPUTF8",
+                "the part before the @ of the address is not ASCII, and the server does not support SMTPUTF8",
             ));
         }
         parameters.push(MailParameter::SmtpUtfEight);
@@ -190,7 +189,7 @@ fn parameters(connection: &AsyncSmtpConnection, mail: &Outgoing) -> Result<Vec<M
     if !mail.bytes.is_ascii() {
         if !offers(Extension::EightBitMime) {
             return Err(SmtpError::Unsupported(
-                "a header is in another script, and the server lacks 8BITMIME",
+                "a header is not ASCII, and the server does not support 8BITMIME",
             ));
         }
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));

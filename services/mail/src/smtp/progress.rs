@@ -1,4 +1,4 @@
-//! How far an exchange with the server is, and how long it may stay there.
+//! The phases of an exchange with the SMTP server, and their timeouts.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::config::Timeouts;
 
 /// How long a caller waits after the end of a mail. RFC 5321 gives the server ten minutes to answer, which is longer than a
 /// call can be kept open.
-const TELL_AFTER: Duration = Duration::from_secs(30);
+const CALLER_WAITS: Duration = Duration::from_secs(30);
 
-/// The steps of an exchange that differ in how long they may take and in what it means when they take longer.
+/// The phases of an exchange. They differ in their timeouts, and in what a timeout means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// All connections are in use.
+    /// Waiting for a free connection.
     Slot,
-    /// No address of the server has accepted the connection yet.
+    /// Connecting to the server's addresses.
     Connect,
-    /// The server has to greet, to answer a command, or to take the next part of a mail. It does not have the mail.
+    /// Waiting for the greeting, for a reply, or until a part of a mail is written. The server does not have the mail.
     Reply,
-    /// The end of the mail is sent or being sent. The server may have the mail.
+    /// The end of the mail has been or is being sent. The server may have the mail.
     End,
 }
 
-/// The present phase, and since when.
+/// The current phase and its start.
 #[derive(Debug)]
 pub(super) struct Progress(watch::Sender<(Phase, Instant)>);
 
@@ -35,7 +35,7 @@ impl Progress {
         Self(watch::Sender::new((Phase::Slot, Instant::now())))
     }
 
-    /// The phase's time begins now, also where the phase is the same as before.
+    /// Enters a phase, and restarts its timeout if the phase is the same.
     pub(super) fn enter(&self, phase: Phase) {
         self.0.send_replace((phase, Instant::now()));
     }
@@ -45,26 +45,26 @@ impl Progress {
     }
 }
 
-/// How long an exchange may go on.
+/// Limits of an exchange beside the timeouts of its phases.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// When the caller wants its answer. Until the end of the mail is sent, the exchange ends with it.
+    /// When the caller stops waiting. Before the end of the mail is sent, this also ends the exchange.
     pub give_up: Instant,
-    /// The process's end.
+    /// Shutdown of the process.
     pub shutdown: Shutdown,
-    /// How long a caller still waits once the process is asked to end.
+    /// How long a caller still waits after shutdown is requested.
     pub grace: Duration,
 }
 
 impl Limits {
-    /// No limits but this one.
+    /// Limits with this timeout only.
     pub(super) fn within(time: Duration) -> Self {
         Self { give_up: Instant::now() + time, shutdown: Shutdown::default(), grace: time }
     }
 }
 
-/// Runs an exchange within the limits of each phase. Calls `late` once, when the caller can't wait longer and the server may
-/// have the mail; the exchange then goes on for as long as [`Timeouts::end`] says.
+/// Runs an exchange within the timeouts of its phases. Calls `late` once when the caller stops waiting after the end of the mail
+/// was sent; the exchange then continues until [`Timeouts::end`].
 ///
 /// # Cancellation
 /// Drops the exchange.
@@ -76,31 +76,31 @@ pub(super) async fn bounded<T>(
     late: impl Fn(),
 ) -> Result<T, SmtpError> {
     let mut changes = progress.0.subscribe();
-    let (mut told, mut leaving) = (false, false);
+    let (mut late_called, mut shutting_down) = (false, false);
     tokio::pin!(exchange);
     loop {
         let (phase, since) = *changes.borrow_and_update();
         let allowed = timeouts.of(phase);
         let end = since + allowed;
         let wake = match phase {
-            Phase::End if told => end,
-            Phase::End => end.min(since + TELL_AFTER).min(limits.give_up),
+            Phase::End if late_called => end,
+            Phase::End => end.min(since + CALLER_WAITS).min(limits.give_up),
             Phase::Slot | Phase::Connect | Phase::Reply => end.min(limits.give_up),
         };
         tokio::select! {
             biased;
             outcome = &mut exchange => return outcome,
             _ = changes.changed() => {}
-            () = limits.shutdown.requested(), if !leaving => {
-                leaving = true;
+            () = limits.shutdown.requested(), if !shutting_down => {
+                shutting_down = true;
                 limits.give_up = limits.give_up.min(Instant::now() + limits.grace);
             }
             () = sleep_until(wake) => match phase {
                 Phase::End if wake < end => {
-                    told = true;
+                    late_called = true;
                     late();
                 }
-                _ => return Err(overdue(phase, since)),
+                _ => return Err(timed_out(phase, since)),
             },
         }
     }
@@ -116,13 +116,15 @@ impl Timeouts {
     }
 }
 
-fn overdue(phase: Phase, since: Instant) -> SmtpError {
+fn timed_out(phase: Phase, since: Instant) -> SmtpError {
     let took = since.elapsed();
     match phase {
         Phase::Slot => SmtpError::Busy(took),
         Phase::Connect => SmtpError::Unreachable(format!("no connection within {} s", took.as_secs_f32())),
         Phase::Reply => SmtpError::TimedOut(took),
-        Phase::End => SmtpError::Unknown(format!("no reply within {} s after its end", took.as_secs_f32())),
+        Phase::End => {
+            SmtpError::Unknown(format!("no reply within {} s after the end of the mail", took.as_secs_f32()))
+        }
     }
 }
 
@@ -141,17 +143,18 @@ mod tests {
         end: Duration::from_secs(600),
     };
 
-    /// What becomes of an exchange that does this; after how many seconds, and when its caller was told to wait no longer.
+    /// Runs an exchange. Returns its outcome, its duration in seconds, and when `late` was called.
     async fn run(
         seconds: u64,
         exchange: impl AsyncFn(&Progress) -> Result<(), SmtpError>,
     ) -> (Result<(), SmtpError>, u64, Option<u64>) {
         let started = Instant::now();
-        let (progress, told) = (Progress::new(), Cell::new(None));
+        let (progress, late_at) = (Progress::new(), Cell::new(None));
         let limits = Limits::within(Duration::from_secs(seconds));
-        let late = || assert_eq!(told.replace(Some(started.elapsed().as_secs())), None, "told twice");
+        let late =
+            || assert_eq!(late_at.replace(Some(started.elapsed().as_secs())), None, "late was called twice");
         let outcome = bounded(exchange(&progress), &progress, &RFC, limits, late).await;
-        (outcome, started.elapsed().as_secs(), told.get())
+        (outcome, started.elapsed().as_secs(), late_at.get())
     }
 
     async fn slow(progress: &Progress, phase: Phase, seconds: u64) {
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_phase_has_its_own_time() {
+    async fn each_phase_has_its_own_timeout() {
         for (phase, seconds) in
             [(Phase::Slot, 10), (Phase::Connect, 10), (Phase::Reply, 300), (Phase::End, 600)]
         {
@@ -172,7 +175,7 @@ mod tests {
             assert!(outcome.is_err());
             assert_eq!(took, seconds, "{phase:?}");
         }
-        let (outcome, took, told) = run(3_600, async |progress| {
+        let (outcome, took, late_at) = run(3_600, async |progress| {
             for _ in 0..4 {
                 slow(progress, Phase::Reply, 290).await;
             }
@@ -180,43 +183,43 @@ mod tests {
             Ok(())
         })
         .await;
-        assert_eq!((outcome, took, told), (Ok(()), 4 * 290 + 20, None));
+        assert_eq!((outcome, took, late_at), (Ok(()), 4 * 290 + 20, None));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn before_the_end_of_the_mail_the_caller_ends_the_exchange() {
-        let (outcome, took, told) = run(8, async |progress| {
+    async fn the_callers_deadline_ends_the_exchange_before_the_end_of_the_mail() {
+        let (outcome, took, late_at) = run(8, async |progress| {
             slow(progress, Phase::Reply, 100).await;
             Ok(())
         })
         .await;
         assert!(matches!(outcome, Err(SmtpError::TimedOut(_))), "{outcome:?}");
-        assert_eq!((took, told), (8, None));
+        assert_eq!((took, late_at), (8, None));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_it_the_caller_is_told_and_the_exchange_goes_on() {
-        // The caller's deadline comes first, or half a minute does.
-        for (deadline, told_at) in [(8, 8), (3_600, 35)] {
-            let (outcome, took, told) = run(deadline, async |progress| {
+    async fn the_exchange_continues_without_its_caller_after_the_end_of_the_mail() {
+        // Limited by the caller's deadline, or by CALLER_WAITS.
+        for (deadline, expected_late_at) in [(8, 8), (3_600, 35)] {
+            let (outcome, took, late_at) = run(deadline, async |progress| {
                 slow(progress, Phase::Reply, 5).await;
                 slow(progress, Phase::End, 500).await;
                 Ok(())
             })
             .await;
-            assert_eq!((outcome, took, told), (Ok(()), 505, Some(told_at)));
+            assert_eq!((outcome, took, late_at), (Ok(()), 505, Some(expected_late_at)));
         }
-        let (outcome, took, told) = run(8, async |progress| {
+        let (outcome, took, late_at) = run(8, async |progress| {
             progress.enter(Phase::End);
             pending().await
         })
         .await;
         assert!(matches!(outcome, Err(SmtpError::Unknown(_))), "{outcome:?}");
-        assert_eq!((took, told), (600, Some(8)));
+        assert_eq!((took, late_at), (600, Some(8)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_the_process_leaves_time_to_tell_the_caller() {
+    async fn shutdown_ends_the_exchange_after_the_grace_period() {
         let started = Instant::now();
         let progress = Progress::new();
         let limits = Limits {

@@ -1,4 +1,4 @@
-//! MJML to HTML that still has its placeholders, and errors that name the place.
+//! Compiles MJML with placeholders to HTML with placeholders. Errors name the position.
 
 use std::collections::BTreeMap;
 
@@ -9,49 +9,49 @@ use mrml::prelude::render::RenderOptions;
 use super::TemplateError;
 use super::folder::Source;
 
-/// Compiles MJML. Every placeholder of the source is in the result, or it is refused: mrml leaves out text where MJML
-/// wants none, and a value that is silently not shown is worse than a process that does not start.
+/// Compiles MJML. Fails if a placeholder of the source is not in the result: mrml drops text where MJML allows none, and a value
+/// that is silently left out is worse than a process that does not start.
 pub(super) fn html(environment: &Environment<'_>, source: &Source) -> Result<String, TemplateError> {
-    // First as a template: its errors then have the lines of the file that a person edits.
+    // Parsed as a template first, so that errors have the line numbers of the source file.
     environment
         .template_from_named_str(&source.file, &source.text)
         .map_err(|error| broken(&source.file, &error))?;
     let at = |position: usize, reason: String| TemplateError::Broken {
         file: source.file.clone(),
-        position: place(&source.text, position),
+        position: line_and_column(&source.text, position),
         reason,
     };
     let parsed = mrml::parse(&source.text).map_err(|error| mjml_broken(source, &error))?;
     if let Some(warning) = parsed.warnings.first() {
         return Err(at(warning.span.start, warning.kind.to_string()));
     }
-    // No fonts from elsewhere: to load one tells its owner who reads the mail, and when.
+    // No remote fonts: loading one tells its host who reads the mail, and when.
     let options = RenderOptions { fonts: Default::default(), ..RenderOptions::default() };
     let html = parsed.element.render(&options).map_err(|error| at(0, error.to_string()))?;
-    // Where HTML may stand mrml passes any element on, also one that only looks like MJML's.
+    // Where HTML is allowed mrml copies any element, also an unknown `mj-` element.
     if let Some(element) = unknown_element(&html) {
         let position = source.text.find(element).unwrap_or_default();
-        return Err(at(position, format!("`{element}` is no element of MJML, or not at this place")));
+        return Err(at(position, format!("`{element}` is not an MJML element, or not allowed here")));
     }
     let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
     for (position, tag) in tags(&source.text) {
         let count = wanted.entry(tag).or_default();
         *count += 1;
         if html.matches(tag).count() < *count {
-            return Err(at(position, format!("`{tag}` gets lost here: MJML takes no text at this place")));
+            return Err(at(position, format!("`{tag}` would be dropped: MJML allows no text here")));
         }
     }
     Ok(html)
 }
 
-/// The beginning of an MJML element that was not compiled, such as `<mj-nope`.
+/// Finds the start of an MJML element that was not compiled, such as `<mj-nope`.
 fn unknown_element(html: &str) -> Option<&str> {
     let element = html.get(html.find("<mj-")?..)?;
     let end = element.find(|c: char| c.is_whitespace() || c == '>' || c == '/').unwrap_or(element.len());
     element.get(..end)
 }
 
-/// A template error with the line of the file.
+/// Builds an error with the line in the file.
 pub(super) fn broken(file: &str, error: &minijinja::Error) -> TemplateError {
     TemplateError::Broken {
         file: file.to_owned(),
@@ -60,7 +60,7 @@ pub(super) fn broken(file: &str, error: &minijinja::Error) -> TemplateError {
     }
 }
 
-/// What is wrong, without the name of a template that only this process knows.
+/// The text of an error, without the template's internal name.
 pub(super) fn reason(error: &minijinja::Error) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
@@ -69,46 +69,40 @@ pub(super) fn reason(error: &minijinja::Error) -> String {
 }
 
 fn mjml_broken(source: &Source, error: &MjmlError) -> TemplateError {
-    let span = |span: &Span| place(&source.text, span.start);
+    let span = |span: &Span| line_and_column(&source.text, span.start);
     let (position, reason) = match error {
         MjmlError::UnexpectedElement { position, .. } => {
-            (span(position), "MJML does not take this element here".to_owned())
+            (span(position), "element not allowed here".to_owned())
         }
-        MjmlError::UnexpectedToken { position, .. } => {
-            (span(position), "MJML does not take this here".to_owned())
-        }
+        MjmlError::UnexpectedToken { position, .. } => (span(position), "unexpected token".to_owned()),
         MjmlError::MissingAttribute { name, position, .. } => {
-            (span(position), format!("the attribute `{name}` is missing"))
+            (span(position), format!("missing attribute `{name}`"))
         }
-        MjmlError::InvalidAttribute { position, .. } => {
-            (span(position), "the attribute is invalid".to_owned())
-        }
-        MjmlError::InvalidFormat { position, .. } => {
-            (span(position), "the value is of the wrong form".to_owned())
-        }
+        MjmlError::InvalidAttribute { position, .. } => (span(position), "invalid attribute".to_owned()),
+        MjmlError::InvalidFormat { position, .. } => (span(position), "invalid value".to_owned()),
         MjmlError::IncludeLoaderError { position, .. } => {
-            (span(position), "mj-include is not taken: a template is one file".to_owned())
+            (span(position), "mj-include is not supported: a template is one file".to_owned())
         }
         MjmlError::EndOfStream { .. } => {
-            (place(&source.text, source.text.len()), "an element is not closed".to_owned())
+            (line_and_column(&source.text, source.text.len()), "an element is not closed".to_owned())
         }
-        // Its text has row and column.
+        // The text has row and column.
         MjmlError::ParserError { source: error, .. } => {
-            ("the place that follows".to_owned(), error.to_string())
+            ("the position that follows".to_owned(), error.to_string())
         }
         MjmlError::SizeLimit { .. } | MjmlError::NoRootNode => ("line 1".to_owned(), error.to_string()),
     };
     TemplateError::Broken { file: source.file.clone(), position, reason }
 }
 
-fn place(text: &str, position: usize) -> String {
+fn line_and_column(text: &str, position: usize) -> String {
     let before = text.get(..position.min(text.len())).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("line {line}, column {column}")
 }
 
-/// Every `{{ … }}` and `{% … %}` with its place.
+/// Finds every `{{ … }}` and `{% … %}` with its position.
 fn tags(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut from = 0;

@@ -1,4 +1,4 @@
-//! Where templates come from: the built-in ones, and a folder that may be a mounted ConfigMap.
+//! Reads the built-in templates, and those of a folder, which may be a mounted ConfigMap.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::TemplateError;
 /// One file of a template.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
-    /// For errors.
+    /// File name for errors.
     pub(super) file: String,
     pub(super) text: String,
 }
@@ -31,7 +31,7 @@ struct Found {
 
 type Slot = fn(&mut Found) -> &mut Option<Source>;
 
-/// Longer ends first: `.subject.txt` ends with `.txt` too.
+/// Longer suffixes first, because `.subject.txt` also ends with `.txt`.
 const KINDS: [(&str, Slot); 3] = [
     (".subject.txt", |found| &mut found.subject),
     (".txt", |found| &mut found.text),
@@ -56,7 +56,7 @@ const BUILT_IN: [(&str, &str); 9] = built_in![
     "password-reset.txt"
 ];
 
-/// The files of every template, by its name.
+/// Reads the files of every template.
 pub(super) fn read(folder: Option<&Path>) -> Result<BTreeMap<String, Sources>, TemplateError> {
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     for (file, text) in BUILT_IN {
@@ -65,15 +65,15 @@ pub(super) fn read(folder: Option<&Path>) -> Result<BTreeMap<String, Sources>, T
     if let Some(folder) = folder {
         read_folder(folder, &mut found)?;
     }
-    found.into_iter().map(|(name, found)| Ok((name.clone(), whole(&name, found)?))).collect()
+    found.into_iter().map(|(name, found)| Ok((name.clone(), complete(&name, found)?))).collect()
 }
 
 fn read_folder(folder: &Path, found: &mut BTreeMap<String, Found>) -> Result<(), TemplateError> {
-    let wrong = |source| TemplateError::Folder { folder: folder.to_owned(), source };
-    for entry in std::fs::read_dir(folder).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
+    let error = |source| TemplateError::Folder { folder: folder.to_owned(), source };
+    for entry in std::fs::read_dir(folder).map_err(error)? {
+        let path = entry.map_err(error)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // A ConfigMap's files are links into `..data`, itself a link to a folder that is swapped as a whole.
+        // The files of a ConfigMap are links into `..data`, a link that the kubelet replaces atomically.
         if name.starts_with('.') {
             continue;
         }
@@ -87,7 +87,7 @@ fn read_folder(folder: &Path, found: &mut BTreeMap<String, Found>) -> Result<(),
     Ok(())
 }
 
-/// False when the file's name is none of a template's.
+/// Returns false when the file name is not that of a template file.
 fn put(found: &mut BTreeMap<String, Found>, file: &str, mut source: Source) -> bool {
     for (end, slot) in KINDS {
         let Some(name) = file.strip_suffix(end) else { continue };
@@ -104,11 +104,11 @@ fn put(found: &mut BTreeMap<String, Found>, file: &str, mut source: Source) -> b
 }
 
 fn is_name(name: &str) -> bool {
-    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    !name.is_empty() && name.chars().all(known)
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    !name.is_empty() && name.chars().all(allowed)
 }
 
-fn whole(name: &str, found: Found) -> Result<Sources, TemplateError> {
+fn complete(name: &str, found: Found) -> Result<Sources, TemplateError> {
     let Found { subject, text, html } = found;
     let part = |part: Option<Source>, end: &str| {
         part.ok_or_else(|| TemplateError::Incomplete { name: name.to_owned(), file: format!("{name}{end}") })

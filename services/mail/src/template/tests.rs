@@ -8,7 +8,7 @@ fn built_in() -> Templates {
     Templates::load(None).unwrap()
 }
 
-/// A folder with these files, as a ConfigMap is mounted: links into `..data`, which is a link itself.
+/// A folder with these files, laid out like a mounted ConfigMap: links into `..data`, which is a link itself.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -29,9 +29,9 @@ impl Mounted {
         Templates::load(Some(&self.0))
     }
 
-    fn refused(&self) -> String {
+    fn load_error(&self) -> String {
         match self.load() {
-            Ok(_) => format!("{} was taken", self.0.display()),
+            Ok(_) => format!("{} was accepted", self.0.display()),
             Err(error) => weft_runtime::telemetry::chain(&error),
         }
     }
@@ -63,7 +63,7 @@ fn mounted_order(test: &str, inside: &str) -> Mounted {
 }
 
 #[test]
-fn a_message_has_its_values_in_every_part() {
+fn renders_values_in_every_part() {
     let rendered =
         built_in().render("message", &values([("subject", "Hi & you"), ("message", "a\nb")])).unwrap();
     assert_eq!((rendered.subject.as_str(), rendered.text.as_str()), ("Hi & you", "a\nb"));
@@ -72,7 +72,7 @@ fn a_message_has_its_values_in_every_part() {
 }
 
 #[test]
-fn styles_are_on_their_elements_and_nothing_is_loaded_from_elsewhere() {
+fn inlines_styles_and_loads_nothing_remote() {
     let rendered =
         built_in().render("message", &values([("subject", "s"), ("message", "the text")])).unwrap();
     let text = rendered.html.find("the text").unwrap();
@@ -87,7 +87,7 @@ fn styles_are_on_their_elements_and_nothing_is_loaded_from_elsewhere() {
 }
 
 #[test]
-fn a_value_is_text_whatever_it_looks_like() {
+fn escapes_markup_and_placeholders_in_values() {
     let nasty =
         "</div><script>alert(1)</script><mj-raw>{{ subject }}{% for x in y %}\" onload='x' & <img src=x>";
     let rendered = built_in().render("message", &values([("subject", "s"), ("message", nasty)])).unwrap();
@@ -99,20 +99,20 @@ fn a_value_is_text_whatever_it_looks_like() {
 }
 
 #[test]
-fn a_reset_link_is_whole_in_both_parts() {
+fn keeps_the_reset_link_intact_in_both_parts() {
     let link = "https://shop.example.com/account/reset-password#aB-_9";
     let given = values([("email", "e@f.g"), ("first_name", "Ada"), ("link", link), ("minutes", "30")]);
     let rendered = built_in().render("password-reset", &given).unwrap();
     assert_eq!(rendered.subject, "Set a new password");
     assert!(rendered.text.contains(&format!("\n{link}\n")), "{}", rendered.text);
-    // A slash may be escaped: it is the same to a browser.
+    // A slash may be escaped, which is the same to a browser.
     let html = rendered.html.replace("&#x2f;", "/");
     assert!(html.contains(&format!("href=\"{link}\"")), "{html}");
     assert!(html.contains("30 minutes") && html.contains("e@f.g"), "{html}");
 }
 
 #[test]
-fn a_logout_says_whether_it_was_everywhere() {
+fn a_logout_mail_tells_whether_all_sessions_ended() {
     let given = |everywhere| {
         values([
             ("email", "ann@example.com"),
@@ -129,19 +129,22 @@ fn a_logout_says_whether_it_was_everywhere() {
 }
 
 #[test]
-fn what_is_lacking_or_unknown_is_named() {
+fn names_missing_values_and_unknown_templates() {
     let error = built_in().render("message", &values([("subject", "s")])).unwrap_err();
-    assert_eq!(error.to_string(), "values: the template `message` asks for `message`, which is lacking");
+    assert_eq!(error.to_string(), "values: missing `message`, required by template `message`");
     let error =
         built_in().render("logout", &values([("email", "e"), ("time", "t")])).unwrap_err().to_string();
     assert!(error.contains("`address`, `everywhere`, `first_name`"), "{error}");
     let error = built_in().render("nope", &values([])).unwrap_err();
-    assert_eq!(error.to_string(), "template: `nope` is unknown; known are: logout, message, password-reset");
+    assert_eq!(
+        error.to_string(),
+        "template: unknown template `nope`; expected one of logout, message, password-reset"
+    );
     assert!(built_in().render(&"x".repeat(1 << 20), &values([])).unwrap_err().to_string().len() < 200);
 }
 
 #[test]
-fn a_mounted_template_is_known_and_goes_before_a_built_in_one_file_by_file() {
+fn mounted_files_add_templates_and_override_built_in_files() {
     let mounted = Mounted::new("override", [("logout.subject.txt", "\n  Goodbye {{ first_name }}  \n")]);
     let given = ["email", "first_name", "time", "address", "everywhere"].map(|name| (name, name));
     let rendered = mounted.load().unwrap().render("logout", &values(given)).unwrap();
@@ -158,7 +161,7 @@ fn a_mounted_template_is_known_and_goes_before_a_built_in_one_file_by_file() {
 }
 
 #[test]
-fn placeholders_in_attributes_survive_and_their_values_stay_inside() {
+fn escapes_values_in_attributes() {
     let mounted = mounted_order("attribute", "<mj-button href=\"{{ url }}\">{{ number }}</mj-button>");
     let rendered = mounted.load().unwrap();
     let rendered = rendered.render("order", &values([("number", "7"), ("url", "https://a/?b=\"><script>")]));
@@ -167,30 +170,30 @@ fn placeholders_in_attributes_survive_and_their_values_stay_inside() {
 }
 
 #[test]
-fn a_broken_template_is_refused_with_its_file_and_place() {
-    let refused = |test, inside: &str| mounted_order(test, inside).refused();
-    let error = refused("syntax", "<mj-text>{% if %}</mj-text>");
-    assert!(error.contains("order.mjml is broken at line 4"), "{error}");
-    let error = refused("filter", "<mj-text>{{ number | shout }}</mj-text>");
+fn errors_name_file_and_position() {
+    let load_error = |test, inside: &str| mounted_order(test, inside).load_error();
+    let error = load_error("syntax", "<mj-text>{% if %}</mj-text>");
+    assert!(error.contains("order.mjml at line 4"), "{error}");
+    let error = load_error("filter", "<mj-text>{{ number | shout }}</mj-text>");
     assert!(error.contains("order.mjml") && error.contains("shout"), "{error}");
-    let error = refused("element", "<mj-nope>x</mj-nope>");
-    assert!(error.contains("order.mjml is broken at line 4, column"), "{error}");
-    let error = refused("unclosed", "<mj-text>x");
-    assert!(error.contains("order.mjml is broken at"), "{error}");
-    let error = refused("nested", "<mj-text>{{ number.digits }}</mj-text>");
+    let error = load_error("element", "<mj-nope>x</mj-nope>");
+    assert!(error.contains("order.mjml at line 4, column"), "{error}");
+    let error = load_error("unclosed", "<mj-text>x");
+    assert!(error.contains("order.mjml at"), "{error}");
+    let error = load_error("nested", "<mj-text>{{ number.digits }}</mj-text>");
     assert!(error.contains("order.mjml"), "{error}");
-    let error = refused("lost", "</mj-column><mj-column><mj-image src=\"a.png\" width=\"{{ width }}\" />");
+    let error = load_error("lost", "</mj-column><mj-column><mj-image src=\"a.png\" width=\"{{ width }}\" />");
     assert!(error.contains("order.mjml") && error.contains("{{ width }}"), "{error}");
 }
 
 #[test]
-fn files_that_make_no_template_are_refused_by_name() {
-    let error = Mounted::new("half", [("order.txt", "x")]).refused();
-    assert!(error.contains("the template `order` lacks its file order."), "{error}");
-    let error = Mounted::new("stray", [("order.html", "x")]).refused();
-    assert!(error.contains("order.html is part of no template"), "{error}");
-    let error = Mounted::new("name", [("Order 1.txt", "x")]).refused();
-    assert!(error.contains("Order 1.txt is part of no template"), "{error}");
+fn rejects_incomplete_templates_and_unexpected_files() {
+    let error = Mounted::new("half", [("order.txt", "x")]).load_error();
+    assert!(error.contains("template `order`: file order."), "{error}");
+    let error = Mounted::new("stray", [("order.html", "x")]).load_error();
+    assert!(error.contains("order.html is not part of a template"), "{error}");
+    let error = Mounted::new("name", [("Order 1.txt", "x")]).load_error();
+    assert!(error.contains("Order 1.txt is not part of a template"), "{error}");
     let error = Templates::load(Some(Path::new("/nowhere/at/all"))).unwrap_err().to_string();
     assert!(error.contains("/nowhere/at/all") && error.contains("MAIL_TEMPLATES_DIR"), "{error}");
 }

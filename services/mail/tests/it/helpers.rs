@@ -1,4 +1,4 @@
-//! Mail and what it sends to, on loopback.
+//! The service and its SMTP servers, on loopback.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub(crate) fn to(smtp: SocketAddr) -> ServiceOptions {
         .env("MAIL_DOMAIN", "mail.example.com")
 }
 
-/// Mail alone, with the folder that it writes to.
+/// The service, with its state folder.
 pub(crate) struct Mail {
     pub(crate) service: Service,
     _state: StateDir,
@@ -38,8 +38,8 @@ impl Mail {
         Ok(Self { service, _state: state })
     }
 
-    /// One whose start fails; what it said.
-    pub(crate) async fn refused(options: ServiceOptions) -> Result<String> {
+    /// Starts a service whose start must fail. Returns its log.
+    pub(crate) async fn failed_start(options: ServiceOptions) -> Result<String> {
         let state = StateDir::temporary()?;
         let service = Service::start_unready("mail", state.path(), options)?;
         let ended = service.await_end(Duration::from_secs(20)).await?;
@@ -64,11 +64,11 @@ impl Mail {
     }
 
     pub(crate) async fn until_smtp(&self, reachable: bool, authenticated: bool) -> Result<Value> {
-        until("/status tells of the SMTP server", async || {
+        until("/status shows the expected state of the SMTP server", async || {
             self.smtp_status().await.is_ok_and(|status| {
                 status["reachable"] == reachable
                     && status["authenticated"] == authenticated
-                    && status["message"] != "not looked at yet"
+                    && status["message"] != "not checked yet"
             })
         })
         .await?;
@@ -76,7 +76,7 @@ impl Mail {
     }
 }
 
-/// Mail and a catcher for what it sends.
+/// The service with MailDev as SMTP server.
 pub(crate) struct Rig {
     pub(crate) mail: Mail,
     pub(crate) maildev: MailDev,
@@ -95,19 +95,22 @@ impl Rig {
         Ok(Self { mail, maildev, _state: state })
     }
 
-    /// Every mail that was caught.
+    /// Mails that MailDev received.
     pub(crate) async fn caught(&self) -> Result<Vec<Value>> {
         let answer = reqwest::get(format!("{}/api/email", self.maildev.url())).await?;
         Ok(answer.json().await?)
     }
 
-    /// The one mail that was caught, and its source.
+    /// The only mail that MailDev received, and its source.
     pub(crate) async fn only(&self) -> Result<(Value, String)> {
         let mut caught = self.caught().await?;
-        ensure!(caught.len() == 1, "{} mails, not one: {caught:?}", caught.len());
+        ensure!(caught.len() == 1, "{} mails, expected one: {caught:?}", caught.len());
         let mail = caught.remove(0);
-        let source =
-            format!("{}/api/email/{}/source", self.maildev.url(), mail["id"].as_str().context("an id")?);
+        let source = format!(
+            "{}/api/email/{}/source",
+            self.maildev.url(),
+            mail["id"].as_str().context("the mail has no id")?
+        );
         Ok((mail, reqwest::get(source).await?.text().await?))
     }
 }
@@ -126,7 +129,7 @@ pub(crate) fn values(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Waits, within bounds, until this holds.
+/// Waits up to 30 s until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Result<()> {
     let wait = async {
         while !holds().await {
@@ -135,5 +138,5 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> R
     };
     tokio::time::timeout(Duration::from_secs(30), wait)
         .await
-        .with_context(|| format!("it never came true that {what}"))
+        .with_context(|| format!("timed out waiting until {what}"))
 }

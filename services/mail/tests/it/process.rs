@@ -7,7 +7,7 @@ use crate::helpers::{Mail, Rig, message, to, until};
 use crate::scripted::{Act, Scripted};
 
 #[tokio::test]
-async fn without_its_smtp_server_it_is_ready_says_so_and_comes_back_by_itself() -> Result<()> {
+async fn is_ready_without_the_smtp_server_and_recovers() -> Result<()> {
     let rig = Rig::start().await?;
     rig.mail.until_smtp(true, true).await?;
     rig.maildev.kill().await?;
@@ -24,22 +24,22 @@ async fn without_its_smtp_server_it_is_ready_says_so_and_comes_back_by_itself() 
 }
 
 #[tokio::test]
-async fn a_mail_in_hand_is_sent_before_the_process_ends() -> Result<()> {
+async fn answers_a_call_in_flight_before_the_process_ends() -> Result<()> {
     let server = Scripted::start(vec![(".", Act::Hang)]).await?;
     let mail = Mail::start(to(server.address()).env("WEFT_DRAIN_TIMEOUT", "4s")).await?;
     let mut client = mail.client()?;
     let send = tokio::spawn(async move { client.send(message("s", "m")).await });
-    until("the mail is under way", async || server.heard().contains(&".".to_owned())).await?;
+    until("the mail is in flight", async || server.heard().contains(&".".to_owned())).await?;
     let ended = mail.service.stop().await?;
     assert_eq!(ended, "exit status: 0");
-    // It got its answer, not a cut connection.
+    // A status, not a closed connection.
     let status = send.await?.unwrap_err();
     assert_eq!(status.code(), Code::Unknown, "{status}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_wrong_setting_ends_the_start_with_its_name() -> Result<()> {
+async fn an_invalid_setting_fails_the_start_and_is_named() -> Result<()> {
     let nowhere = || to("127.0.0.1:9".parse().unwrap());
     for (name, value) in [
         ("MAIL_HOST", ""),
@@ -50,7 +50,7 @@ async fn a_wrong_setting_ends_the_start_with_its_name() -> Result<()> {
         ("MAIL_USERNAME", "weft"),
         ("MAIL_TEMPLATES_DIR", "/nowhere/at/all"),
     ] {
-        let log = Mail::refused(nowhere().env(name, value)).await?;
+        let log = Mail::failed_start(nowhere().env(name, value)).await?;
         let named = if name == "MAIL_USERNAME" { "MAIL_PASSWORD" } else { name };
         assert!(log.contains(named), "{name}: {log}");
     }
@@ -58,7 +58,7 @@ async fn a_wrong_setting_ends_the_start_with_its_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_start_does_not_wait_for_the_smtp_server() -> Result<()> {
+async fn starts_without_waiting_for_the_smtp_server() -> Result<()> {
     let server = Scripted::start(vec![("", Act::Hang)]).await?;
     let started = tokio::time::Instant::now();
     let mail = Mail::start(to(server.address())).await?;

@@ -1,4 +1,4 @@
-//! An SMTP server that says what a test tells it to.
+//! An SMTP server with scripted replies.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,22 +10,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// What it does when a line comes.
+/// What the server does when it receives a line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act {
     Say(&'static str),
-    /// Says what a friendly server does, after this time.
+    /// Sends the default reply after this time.
     Wait(Duration),
-    /// Says it when the test releases it.
+    /// Sends the default reply after [`Scripted::release`].
     Hold,
-    /// Keeps the connection and says nothing more.
+    /// Keeps the connection open and sends nothing more.
     Hang,
-    /// Ends the connection.
+    /// Closes the connection.
     Drop,
 }
 
-/// Rules go before what a friendly server does. A rule's word is the start of a line, `` that of the connection, and `.`
-/// the end of a mail.
+/// Rules override the default replies. A rule applies to lines that start with its word; the empty word is the start of the
+/// connection, and `.` the end of a mail.
 pub(crate) type Rules = Vec<(&'static str, Act)>;
 
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl Scripted {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let server = of_task.clone();
-                // A client that goes away is what some tests are about.
+                // Some tests close their connection, so errors are ignored.
                 tokio::spawn(async move { server.talk(stream).await });
             }
         });
@@ -60,11 +60,11 @@ impl Scripted {
         self.address
     }
 
-    pub(crate) fn now(&self, rules: Rules) {
+    pub(crate) fn set_rules(&self, rules: Rules) {
         *self.rules.lock().unwrap() = rules;
     }
 
-    /// The lines that clients have sent, mails' own lines left out.
+    /// The lines that clients have sent, without the content of mails.
     pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
@@ -73,7 +73,7 @@ impl Scripted {
         self.released.send_replace(true);
     }
 
-    /// How many mails have come whole.
+    /// Number of complete mails received.
     pub(crate) fn mails(&self) -> usize {
         self.heard().iter().filter(|line| *line == ".").count()
     }
@@ -86,12 +86,12 @@ impl Scripted {
                 Act::Say(reply) => say(&mut stream, reply).await?,
                 Act::Wait(time) => {
                     sleep(time).await;
-                    say(&mut stream, friendly(&word)).await?;
+                    say(&mut stream, default_reply(&word)).await?;
                 }
                 Act::Hold => {
-                    // The sender is in this very value.
+                    // Can't fail: `self` has the sender.
                     let _ = self.released.subscribe().wait_for(|released| *released).await;
-                    say(&mut stream, friendly(&word)).await?;
+                    say(&mut stream, default_reply(&word)).await?;
                 }
                 Act::Hang => std::future::pending().await,
                 Act::Drop => return Ok(()),
@@ -113,9 +113,12 @@ impl Scripted {
     }
 
     fn act(&self, line: &str) -> Act {
-        let fits = |word: &str| if word.is_empty() { line.is_empty() } else { line.starts_with(word) };
+        let matches = |word: &str| if word.is_empty() { line.is_empty() } else { line.starts_with(word) };
         let rules = self.rules.lock().unwrap();
-        rules.iter().find(|(word, _)| fits(word)).map_or_else(|| Act::Say(friendly(line)), |(_, act)| *act)
+        rules
+            .iter()
+            .find(|(word, _)| matches(word))
+            .map_or_else(|| Act::Say(default_reply(line)), |(_, act)| *act)
     }
 }
 
@@ -123,7 +126,7 @@ async fn say(stream: &mut BufReader<TcpStream>, reply: &str) -> Result<()> {
     Ok(stream.write_all(format!("{reply}\r\n").as_bytes()).await?)
 }
 
-fn friendly(line: &str) -> &'static str {
+fn default_reply(line: &str) -> &'static str {
     match line.split(' ').next().unwrap_or_default() {
         "" => "220 scripted ESMTP",
         "EHLO" => "250-scripted\r\n250 8BITMIME",

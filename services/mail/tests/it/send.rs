@@ -4,7 +4,7 @@ use weft_proto::weft::mail::v1::SendRequest;
 use crate::helpers::{Rig, message, values};
 
 #[tokio::test]
-async fn a_mail_arrives_in_both_parts_with_the_stacks_from_and_the_callers_reply_to() -> Result<()> {
+async fn sends_both_parts_with_configured_from_and_requested_reply_to() -> Result<()> {
     let rig = Rig::start().await?;
     let request = message("Good news & more", "First line\nSecond <b>line</b>");
     let id = request.id.clone();
@@ -35,14 +35,14 @@ async fn a_mail_arrives_in_both_parts_with_the_stacks_from_and_the_callers_reply
 }
 
 #[tokio::test]
-async fn a_repeat_sends_no_second_copy_and_a_new_mail_has_another_message_id() -> Result<()> {
+async fn a_repeat_sends_no_second_copy() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.mail.client()?;
     let request = message("s", "m");
     let first = client.send(request.clone()).await?.into_inner().message_id;
-    // An id has one form, whatever form it comes in.
-    let shouted = SendRequest { id: request.id.to_uppercase(), ..request };
-    assert_eq!(client.send(shouted).await?.into_inner().message_id, first);
+    // An id in upper case is the same id.
+    let upper_case = SendRequest { id: request.id.to_uppercase(), ..request };
+    assert_eq!(client.send(upper_case).await?.into_inner().message_id, first);
     assert_ne!(client.send(message("s", "m")).await?.into_inner().message_id, first);
     let caught = rig.caught().await?;
     let same = caught.iter().filter(|mail| mail["headers"]["message-id"] == format!("<{first}>")).count();
@@ -51,7 +51,7 @@ async fn a_repeat_sends_no_second_copy_and_a_new_mail_has_another_message_id() -
 }
 
 #[tokio::test]
-async fn a_logout_is_a_machines_mail() -> Result<()> {
+async fn marks_a_logout_mail_as_generated() -> Result<()> {
     let rig = Rig::start().await?;
     let given = values(&[
         ("email", "ann@example.org"),
@@ -79,7 +79,7 @@ async fn a_logout_is_a_machines_mail() -> Result<()> {
 }
 
 #[tokio::test]
-async fn other_scripts_arrive_as_they_are() -> Result<()> {
+async fn sends_non_ascii_text_unchanged() -> Result<()> {
     let rig = Rig::start().await?;
     let request = SendRequest {
         to: "Зоя 你好 <用户@bücher.example>".into(),
@@ -91,7 +91,7 @@ async fn other_scripts_arrive_as_they_are() -> Result<()> {
     assert_eq!(mail["subject"], "Grüße, 世界 🎉");
     assert_eq!(mail["text"].as_str().map(str::trim_end), Some("Здравствуй, мир\n你好，世界 🎉"));
     assert!(mail["html"].as_str().is_some_and(|html| html.contains("你好，世界 🎉")));
-    // The catcher shows the domain as people write it; on the wire it is ASCII.
+    // MailDev shows the domain in Unicode; in SMTP it is ASCII.
     assert_eq!(mail["envelope"]["to"][0]["address"], "用户@bücher.example");
     assert_eq!(mail["to"][0]["name"], "Зоя 你好");
     assert!(source.contains("unal@xn--bcher-kva.example"), "{source}");
@@ -99,7 +99,7 @@ async fn other_scripts_arrive_as_they_are() -> Result<()> {
 }
 
 #[tokio::test]
-async fn many_mails_at_once_all_arrive() -> Result<()> {
+async fn sends_many_mails_concurrently() -> Result<()> {
     let rig = Rig::start().await?;
     let sends = (0..50).map(|number| {
         let mut client = rig.mail.client().unwrap();

@@ -1,4 +1,4 @@
-//! Servers that take their time.
+//! Slow SMTP servers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use weft_proto::weft::mail::v1::{SendRequest, SendResponse};
 use crate::helpers::{Mail, message, to, until};
 use crate::scripted::{Act, Scripted};
 
-/// How long the callers wait that give up here. A quarter of it is for the answer's way.
+/// Deadline of callers that give up in these tests. A quarter is reserved for the response.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 type Answer = Result<Response<SendResponse>, Status>;
@@ -25,11 +25,11 @@ fn send(mail: &Mail, request: &SendRequest, time: Option<Duration>) -> Result<Jo
 }
 
 #[tokio::test]
-async fn each_step_has_its_own_time() -> Result<()> {
+async fn each_phase_has_its_own_timeout() -> Result<()> {
     let step = Act::Wait(Duration::from_secs(1));
     let slow = ["", "EHLO", "MAIL", "RCPT", "DATA", "."].map(|at| (at, step));
     let server = Scripted::start(slow.to_vec()).await?;
-    // The steps together take longer than one may.
+    // All steps together take longer than the timeout of one.
     let mail = Mail::start(to(server.address()).env("MAIL_SMTP_TIMEOUT", "3s")).await?;
     mail.client()?.send(message("s", "m")).await?;
     assert_eq!(server.mails(), 1);
@@ -37,21 +37,21 @@ async fn each_step_has_its_own_time() -> Result<()> {
 }
 
 #[tokio::test]
-async fn until_the_end_of_the_mail_the_callers_time_ends_the_exchange_and_nothing_is_sent() -> Result<()> {
+async fn the_callers_deadline_ends_the_exchange_before_the_end_of_the_mail() -> Result<()> {
     let server = Scripted::start(vec![("DATA", Act::Hang)]).await?;
     let mail = Mail::start(to(server.address())).await?;
     let request = message("s", "m");
     let status = send(&mail, &request, Some(PATIENCE))?.await?.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.message().contains("did not answer within"), "{status}");
-    server.now(vec![]);
+    server.set_rules(vec![]);
     mail.client()?.send(request).await?;
     assert_eq!(server.mails(), 1);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_repeat_while_the_server_still_thinks_joins_the_first_and_sends_no_second_copy() -> Result<()> {
+async fn a_repeat_joins_the_mail_in_flight() -> Result<()> {
     let server = Scripted::start(vec![(".", Act::Hold)]).await?;
     let mail = Mail::start(to(server.address())).await?;
     let request = message("s", "m");
@@ -67,14 +67,14 @@ async fn a_repeat_while_the_server_still_thinks_joins_the_first_and_sends_no_sec
 }
 
 #[tokio::test]
-async fn a_repeat_of_a_mail_that_was_sent_when_nobody_waited_sends_no_second_copy() -> Result<()> {
+async fn a_repeat_gets_the_reply_that_came_after_its_caller_gave_up() -> Result<()> {
     let server = Scripted::start(vec![(".", Act::Hold)]).await?;
     let mail = Mail::start(to(server.address())).await?;
     let request = message("s", "m");
     let status = send(&mail, &request, Some(PATIENCE))?.await?.unwrap_err();
     assert_eq!(status.code(), Code::Unknown, "{status}");
     server.release();
-    until("the server's answer has come", async || {
+    until("the server has replied", async || {
         let metrics = mail.admin("/metrics").await.unwrap_or_default().1;
         metrics.contains("mail_smtp_exchange_duration_seconds_count{outcome=\"sent\"} 1")
     })
@@ -82,14 +82,14 @@ async fn a_repeat_of_a_mail_that_was_sent_when_nobody_waited_sends_no_second_cop
     let sent = mail.client()?.send(request.clone()).await?.into_inner();
     assert_eq!(sent.smtp_reply, "250 2.0.0 queued as 1");
     assert_eq!(server.mails(), 1);
-    // Another mail with its id is another mail.
+    // The same id with other content is another mail.
     mail.client()?.send(SendRequest { to: "bob@example.org".into(), ..request }).await?;
     assert_eq!(server.mails(), 2);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_does_not_cut_its_mail_off() -> Result<()> {
+async fn a_cancelled_call_does_not_abort_its_mail() -> Result<()> {
     let server = Scripted::start(vec![(".", Act::Hold)]).await?;
     let mail = Mail::start(to(server.address())).await?;
     let request = message("s", "m");

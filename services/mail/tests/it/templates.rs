@@ -13,7 +13,7 @@ const ORDER: &str = "<mjml><mj-body><mj-section><mj-column>\
                      <mj-button href=\"{{ link }}\">Show</mj-button>\
                      </mj-column></mj-section></mj-body></mjml>";
 
-/// A ConfigMap as the kubelet mounts it.
+/// Lays out files like a ConfigMap that the kubelet mounts.
 fn mount(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
     let data = folder.join("..2026_11_24_19_00_00.1");
     fs::create_dir_all(&data)?;
@@ -26,7 +26,7 @@ fn mount(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_mounted_template_is_sent_and_goes_before_a_built_in() -> Result<()> {
+async fn mounted_files_add_templates_and_override_built_in_files() -> Result<()> {
     let state = StateDir::temporary()?;
     mount(
         state.path(),
@@ -59,13 +59,13 @@ async fn a_mounted_template_is_sent_and_goes_before_a_built_in() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_broken_template_refuses_the_start_with_its_file_and_place() -> Result<()> {
+async fn an_invalid_template_fails_the_start_with_file_and_position() -> Result<()> {
     for (file, text, wanted) in [
-        ("order.mjml", "<mjml>\n<mj-body>\n{% if x %}\n</mj-body>\n</mjml>", "order.mjml is broken at line"),
-        ("order.mjml", "<mjml>\n<mj-body>\n<mj-text>\n</mj-body>\n</mjml>", "order.mjml is broken at"),
-        ("order.txt", "one\ntwo {{ number", "order.txt is broken at line 2"),
-        ("order.subject.txt", "{{ number | nope }}", "order.subject.txt is broken at line 1"),
-        ("order.html", "x", "order.html is part of no template"),
+        ("order.mjml", "<mjml>\n<mj-body>\n{% if x %}\n</mj-body>\n</mjml>", "order.mjml at line"),
+        ("order.mjml", "<mjml>\n<mj-body>\n<mj-text>\n</mj-body>\n</mjml>", "order.mjml at"),
+        ("order.txt", "one\ntwo {{ number", "order.txt at line 2"),
+        ("order.subject.txt", "{{ number | nope }}", "order.subject.txt at line 1"),
+        ("order.html", "x", "order.html is not part of a template"),
     ] {
         let state = StateDir::temporary()?;
         let mut files =
@@ -75,7 +75,7 @@ async fn a_broken_template_refuses_the_start_with_its_file_and_place() -> Result
         mount(state.path(), &files)?;
         let nowhere = to("127.0.0.1:9".parse()?);
         let log =
-            Mail::refused(nowhere.env("MAIL_TEMPLATES_DIR", state.path().display().to_string())).await?;
+            Mail::failed_start(nowhere.env("MAIL_TEMPLATES_DIR", state.path().display().to_string())).await?;
         assert!(log.contains(wanted), "{log}");
     }
     Ok(())

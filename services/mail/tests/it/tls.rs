@@ -1,4 +1,4 @@
-//! Against Nodemailer's SMTP server, which MailDev is built on: it offers STARTTLS, which MailDev itself hides.
+//! Tests TLS with Nodemailer's SMTP server, on which MailDev is built. It offers STARTTLS, which MailDev disables.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,18 +21,18 @@ struct Secured {
 impl Secured {
     async fn start(kind: &str) -> Result<Self> {
         let state = StateDir::temporary()?;
-        let certificate = certify(state.path())?;
+        let certificate = create_certificate(state.path())?;
         let modules = tool("maildev", "maildev")?.canonicalize()?;
         let modules = modules.ancestors().find(|folder| folder.ends_with("node_modules"));
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let process = Command::new("node")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/smtp-server.cjs"))
-            .arg(modules.context("MailDev's modules")?.join("smtp-server"))
+            .arg(modules.context("no node_modules folder above MailDev")?.join("smtp-server"))
             .args([kind, &address.port().to_string()])
             .arg(state.path())
             .stdin(Stdio::null())
             .spawn()?;
-        until("it listens", async || TcpStream::connect(address).await.is_ok()).await?;
+        until("the SMTP server listens", async || TcpStream::connect(address).await.is_ok()).await?;
         Ok(Self { process, address, certificate, state })
     }
 
@@ -52,14 +52,14 @@ impl Secured {
 
 impl Drop for Secured {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // Fails when the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A certificate for `localhost` that is its own authority.
-fn certify(folder: &Path) -> Result<PathBuf> {
+/// Creates a self-signed certificate for `localhost`.
+fn create_certificate(folder: &Path) -> Result<PathBuf> {
     let certificate = folder.join("cert.pem");
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
@@ -75,7 +75,7 @@ fn certify(folder: &Path) -> Result<PathBuf> {
 }
 
 #[tokio::test]
-async fn a_mail_goes_by_starttls_and_by_tls_with_name_and_password() -> Result<()> {
+async fn authenticates_and_sends_with_starttls_and_with_tls() -> Result<()> {
     for (kind, encryption) in [("starttls", "tls"), ("tls", "ssl")] {
         let server = Secured::start(kind).await?;
         let mail = Mail::start(server.options(encryption)).await?;
@@ -88,9 +88,9 @@ async fn a_mail_goes_by_starttls_and_by_tls_with_name_and_password() -> Result<(
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_gets_no_password() -> Result<()> {
+async fn sends_no_password_to_a_server_with_an_untrusted_certificate() -> Result<()> {
     let server = Secured::start("starttls").await?;
-    let other = certify(StateDir::temporary()?.path())?;
+    let other = create_certificate(StateDir::temporary()?.path())?;
     let options = server.options("tls").env("SSL_CERT_FILE", other.display().to_string());
     let mail = Mail::start(options).await?;
     let status = mail.client()?.send(message("secret", "m")).await.unwrap_err();
@@ -101,7 +101,7 @@ async fn a_certificate_that_nobody_vouches_for_gets_no_password() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_at_status_and_does_not_make_it_unready() -> Result<()> {
+async fn a_wrong_password_is_shown_in_status_and_leaves_the_service_ready() -> Result<()> {
     let server = Secured::start("starttls").await?;
     let mail = Mail::start(server.options("tls").env("MAIL_PASSWORD", "wrong")).await?;
     let status = mail.until_smtp(true, false).await?;

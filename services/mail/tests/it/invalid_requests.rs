@@ -5,36 +5,36 @@ use weft_proto::weft::mail::v1::SendRequest;
 use crate::helpers::{Rig, message, values};
 
 #[tokio::test]
-async fn what_can_never_work_is_refused_by_name_and_nothing_is_sent() -> Result<()> {
+async fn invalid_requests_are_refused_with_their_field() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.mail.client()?;
     let good = || message("s", "m");
     let long = format!("{}@example.org", "x".repeat(10_000));
     let many: Vec<(String, String)> = (0..65).map(|number| (format!("v{number}"), String::new())).collect();
-    let wrong = [
+    let invalid = [
         (SendRequest { id: String::new(), ..good() }, "id: "),
         (SendRequest { id: "7".into(), ..good() }, "id: "),
-        (SendRequest { to: String::new(), ..good() }, "to: it is empty"),
+        (SendRequest { to: String::new(), ..good() }, "to: empty"),
         (SendRequest { to: "nobody".into(), ..good() }, "to: "),
         (SendRequest { to: "a@example.org, b@example.org".into(), ..good() }, "to: "),
-        (SendRequest { to: long.clone(), ..good() }, "to: it has 10012 characters"),
-        (SendRequest { reply_to: long, ..good() }, "reply_to: it has 10012 characters"),
+        (SendRequest { to: long.clone(), ..good() }, "to: too long: 10012 characters"),
+        (SendRequest { reply_to: long, ..good() }, "reply_to: too long: 10012 characters"),
         (SendRequest { reply_to: "nobody".into(), ..good() }, "reply_to: "),
         (
             SendRequest { template: String::new(), ..good() },
-            "template: `` is unknown; known are: logout, message, password-reset",
+            "template: unknown template ``; expected one of logout, message, password-reset",
         ),
         (
             SendRequest { template: "../etc/passwd".into(), ..good() },
-            "known are: logout, message, password-reset",
+            "expected one of logout, message, password-reset",
         ),
-        (SendRequest { values: values(&[("subject", "s")]), ..good() }, "asks for `message`"),
-        (SendRequest { template: "logout".into(), ..good() }, "asks for `address`, `email`, `everywhere`"),
+        (SendRequest { values: values(&[("subject", "s")]), ..good() }, "missing `message`"),
+        (SendRequest { template: "logout".into(), ..good() }, "missing `address`, `email`, `everywhere`"),
         (message(&"x".repeat(513), "m"), "values: the subject is too long"),
-        (SendRequest { values: many.into_iter().collect(), ..good() }, "values: there are 65"),
-        (message("s", &"x".repeat(1 << 20)), "values: they have 104859"),
+        (SendRequest { values: many.into_iter().collect(), ..good() }, "values: too many: 65"),
+        (message("s", &"x".repeat(1 << 20)), "values: too large: 104859"),
     ];
-    for (request, why) in wrong {
+    for (request, why) in invalid {
         let refused = client.send(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
         assert!(refused.message().contains(why), "{refused} does not say {why}");
@@ -45,13 +45,13 @@ async fn what_can_never_work_is_refused_by_name_and_nothing_is_sent() -> Result<
 }
 
 #[tokio::test]
-async fn no_field_can_add_a_header_a_recipient_or_an_element() -> Result<()> {
+async fn no_field_can_add_a_header_recipient_or_element() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.mail.client()?;
     let good = || message("s", "m");
     for end in ["\r\n", "\n", "\r", "\u{85}", "\u{2028}", "\0"] {
         let added = format!("{end}Bcc: eve@example.com");
-        let nasty = [
+        let injections = [
             SendRequest { to: format!("ann@example.org{added}"), ..good() },
             SendRequest { to: format!("Ann{added} <ann@example.org>"), ..good() },
             SendRequest { to: format!("\"Ann{added}\" <ann@example.org>"), ..good() },
@@ -60,7 +60,7 @@ async fn no_field_can_add_a_header_a_recipient_or_an_element() -> Result<()> {
             SendRequest { id: format!("{}{added}", good().id), ..good() },
             message(&format!("s{added}"), "m"),
         ];
-        for request in nasty {
+        for request in injections {
             let refused = client.send(request.clone()).await.unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument, "{request:?}: {refused}");
         }
@@ -72,7 +72,7 @@ async fn no_field_can_add_a_header_a_recipient_or_an_element() -> Result<()> {
     );
     assert!(rig.caught().await?.is_empty());
 
-    // Where line breaks belong, they are text.
+    // Line breaks are allowed in a message.
     let script = "</td><script>alert(1)</script>{{ subject }}\r\n\r\nBcc: eve@example.com\r\n\r\n--x\r\nContent-Type: text/html";
     client.send(message("a <script>alert(2)</script> {{ message }}", script)).await?;
     let (mail, source) = rig.only().await?;
@@ -89,7 +89,7 @@ async fn no_field_can_add_a_header_a_recipient_or_an_element() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_megabyte_of_markup_is_escaped_and_sent() -> Result<()> {
+async fn escapes_and_sends_a_megabyte_of_markup() -> Result<()> {
     let rig = Rig::start().await?;
     let text = "<&>\n".repeat(200_000);
     rig.mail.client()?.send(message("large", &text)).await?;

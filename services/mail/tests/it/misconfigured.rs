@@ -1,4 +1,4 @@
-//! Refusals that are about this service and not about a mail.
+//! Refusals of this service, not of a mail.
 
 use anyhow::Result;
 use tonic::Code;
@@ -7,7 +7,7 @@ use crate::helpers::{Mail, message, to};
 use crate::scripted::{Act, Scripted};
 
 #[tokio::test]
-async fn a_refusal_of_this_service_lets_the_mail_wait_and_is_said_at_status_and_in_a_metric() -> Result<()> {
+async fn a_refusal_of_this_service_is_unavailable_and_shown_in_status_and_metrics() -> Result<()> {
     let server = Scripted::start(vec![]).await?;
     let mail = Mail::start(to(server.address())).await?;
     let refusals = [
@@ -21,11 +21,11 @@ async fn a_refusal_of_this_service_lets_the_mail_wait_and_is_said_at_status_and_
         (".", "538 5.7.11 encryption required"),
     ];
     for (at, reply) in refusals {
-        server.now(vec![(at, Act::Say(reply))]);
+        server.set_rules(vec![(at, Act::Say(reply))]);
         let status = mail.client()?.send(message("s", "m")).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{at}: {status}");
         assert!(status.message().contains(reply), "{at}: {status}");
-        // Connecting works, and does not hide it.
+        // A successful check of the connection does not hide it.
         let shown = mail.smtp_status().await?;
         assert!(shown["message"].as_str().is_some_and(|text| text.contains(reply)), "{at}: {shown}");
         assert_eq!((&shown["reachable"], &shown["authenticated"]), (&true.into(), &false.into()));
@@ -35,7 +35,7 @@ async fn a_refusal_of_this_service_lets_the_mail_wait_and_is_said_at_status_and_
     assert!(metrics.contains(&line), "{line} is missing in\n{metrics}");
     assert_eq!(mail.admin("/readyz").await?.0, 200);
 
-    server.now(vec![]);
+    server.set_rules(vec![]);
     mail.client()?.send(message("s", "m")).await?;
     mail.until_smtp(true, true).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Mails that the SMTP server has not answered for yet, and those that it took: a repeat of either sends no second copy.
+//! Mails in flight, and mails sent recently. A repeat of either sends no second copy.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
@@ -13,65 +13,67 @@ use uuid::Uuid;
 use crate::smtp::SmtpError;
 use crate::validate::Order;
 
-/// Callers that do not know the outcome ask again after 10 minutes, 1 hour and 6 hours.
+/// Longer than the last repeat of callers that do not know the outcome: they repeat after 10 minutes, 1 hour and 6 hours.
 const KEPT_FOR: Duration = Duration::from_secs(8 * 3_600);
-const MOST_KEPT: usize = 10_000;
+const MAX_KEPT: usize = 10_000;
 
-/// An order's id, and a keyed hash of all of it: another mail with the same id is another mail.
+/// An order's id, and a keyed hash of the whole order: the same id with other content is another mail.
 type Key = (Uuid, u64);
 
-/// What is known of a mail under way.
+/// State of a mail in flight.
 #[derive(Debug, Clone)]
 pub(crate) enum Report {
-    /// Nothing yet.
+    /// No outcome yet.
     Open,
-    /// The server may have it, and the caller should not wait longer.
+    /// No outcome yet; the server may have the mail, and callers should not wait longer.
     Late,
-    /// All of it.
+    /// Finished.
     Done(Result<String, SmtpError>),
 }
 
 impl Report {
-    /// What to tell a caller now.
+    /// The outcome to return to a caller now.
     pub(crate) fn outcome(&self) -> Result<String, SmtpError> {
         match self {
             Self::Done(outcome) => outcome.clone(),
-            Self::Open | Self::Late => Err(SmtpError::Unknown("its reply is still awaited".to_owned())),
+            Self::Open | Self::Late => {
+                Err(SmtpError::Unknown("no reply to the end of the mail yet".to_owned()))
+            }
         }
     }
 }
 
-/// Where a call finds its mail.
+/// What is known of an order when a call arrives.
 pub(crate) enum Place {
-    /// It was sent. The reply to it.
+    /// The mail was sent; the server's reply.
     Sent(String),
-    /// Another call has it under way.
+    /// Another call is sending the mail.
     Joined(watch::Receiver<Report>),
-    /// Nobody has: the caller sends it.
+    /// Unknown: this call must send the mail.
     First(Entry, watch::Receiver<Report>),
 }
 
-/// All of them. Clones share it.
+/// All mails in flight and sent recently. Clones share state.
 #[derive(Debug, Clone, Default)]
-pub struct UnderWay(Arc<Mutex<Mails>>);
+pub struct InFlight(Arc<Mutex<Mails>>);
 
 #[derive(Debug, Default)]
 struct Mails {
     hash: RandomState,
-    going: HashMap<Key, watch::Sender<Report>>,
+    sending: HashMap<Key, watch::Sender<Report>>,
     sent: HashMap<Key, String>,
-    /// In the order in which they were sent.
+    /// Keys of `sent`, oldest first.
     kept: VecDeque<(Instant, Key)>,
 }
 
-/// A mail under way, until it is done or this is dropped.
+/// A mail in flight, until it is finished or this value is dropped.
 pub(crate) struct Entry {
-    under_way: UnderWay,
+    in_flight: InFlight,
     key: Key,
     report: watch::Sender<Report>,
 }
 
-impl UnderWay {
+impl InFlight {
     pub(crate) fn enter(&self, order: &Order) -> Place {
         let mut mails = self.lock();
         let key = (order.id, mails.hash.hash_one(order));
@@ -79,12 +81,12 @@ impl UnderWay {
         if let Some(reply) = mails.sent.get(&key) {
             return Place::Sent(reply.clone());
         }
-        if let Some(report) = mails.going.get(&key) {
+        if let Some(report) = mails.sending.get(&key) {
             return Place::Joined(report.subscribe());
         }
         let (report, told) = watch::channel(Report::Open);
-        mails.going.insert(key, report.clone());
-        Place::First(Entry { under_way: self.clone(), key, report }, told)
+        mails.sending.insert(key, report.clone());
+        Place::First(Entry { in_flight: self.clone(), key, report }, told)
     }
 
     fn lock(&self) -> MutexGuard<'_, Mails> {
@@ -93,19 +95,19 @@ impl UnderWay {
 }
 
 impl Entry {
-    /// The caller should not wait longer.
+    /// Tells callers not to wait longer.
     pub(crate) fn late(&self) {
         self.report.send_replace(Report::Late);
     }
 
-    /// Tells all callers that still wait, and remembers a mail that was sent: a caller that has gone is noticed only later, and one that
-    /// waits may go before it has the answer.
+    /// Returns the outcome to all waiting callers. Remembers every mail that was sent, because any caller may be gone before the answer
+    /// reaches it.
     pub(crate) fn done(self, outcome: Result<String, SmtpError>) {
-        let mut mails = self.under_way.lock();
+        let mut mails = self.in_flight.lock();
         if let Ok(reply) = &outcome {
             mails.keep(self.key, reply.clone(), Instant::now());
         }
-        mails.going.remove(&self.key);
+        mails.sending.remove(&self.key);
         drop(mails);
         self.report.send_replace(Report::Done(outcome));
     }
@@ -113,7 +115,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.under_way.lock().going.remove(&self.key);
+        self.in_flight.lock().sending.remove(&self.key);
     }
 }
 
@@ -125,7 +127,7 @@ impl Mails {
 
     fn forget(&mut self, now: Instant) {
         while let Some((since, key)) = self.kept.front().copied() {
-            if self.kept.len() <= MOST_KEPT && now - since < KEPT_FOR {
+            if self.kept.len() <= MAX_KEPT && now - since < KEPT_FOR {
                 return;
             }
             self.kept.pop_front();
@@ -151,69 +153,69 @@ mod tests {
         }
     }
 
-    fn first(under_way: &UnderWay, order: &Order) -> (Entry, watch::Receiver<Report>) {
-        match under_way.enter(order) {
+    fn first(in_flight: &InFlight, order: &Order) -> (Entry, watch::Receiver<Report>) {
+        match in_flight.enter(order) {
             Place::First(entry, report) => (entry, report),
-            Place::Sent(_) | Place::Joined(_) => panic!("it should be the first"),
+            Place::Sent(_) | Place::Joined(_) => panic!("expected Place::First"),
         }
     }
 
-    fn send(under_way: &UnderWay, order: &Order, outcome: Result<String, SmtpError>) {
-        let (entry, report) = first(under_way, order);
+    fn send(in_flight: &InFlight, order: &Order, outcome: Result<String, SmtpError>) {
+        let (entry, report) = first(in_flight, order);
         drop(report);
         entry.done(outcome);
     }
 
     #[test]
-    fn a_repeat_joins_the_mail_that_is_under_way_and_gets_its_outcome() {
-        let under_way = UnderWay::default();
-        let (entry, report) = first(&under_way, &order(1));
-        let Place::Joined(joined) = under_way.enter(&order(1)) else { panic!("it should join") };
+    fn a_repeat_joins_the_mail_in_flight() {
+        let in_flight = InFlight::default();
+        let (entry, report) = first(&in_flight, &order(1));
+        let Place::Joined(joined) = in_flight.enter(&order(1)) else { panic!("expected Place::Joined") };
         entry.late();
         assert!(matches!(*joined.borrow(), Report::Late));
         entry.done(Ok("250 ok".into()));
         for told in [report, joined] {
             assert_eq!(told.borrow().outcome(), Ok("250 ok".into()));
         }
-        assert!(matches!(under_way.enter(&order(1)), Place::Sent(reply) if reply == "250 ok"));
+        assert!(matches!(in_flight.enter(&order(1)), Place::Sent(reply) if reply == "250 ok"));
     }
 
     #[test]
-    fn another_mail_with_the_same_id_is_another_mail() {
-        let under_way = UnderWay::default();
-        let _one = first(&under_way, &order(1));
+    fn the_same_id_with_other_content_is_another_mail() {
+        let in_flight = InFlight::default();
+        let _one = first(&in_flight, &order(1));
         let other = Order { to: mailbox("to", "bob@example.org").unwrap(), ..order(1) };
-        let _other = first(&under_way, &other);
+        let _other = first(&in_flight, &other);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_mail_that_was_sent_is_not_sent_again_for_eight_hours() {
-        let under_way = UnderWay::default();
-        send(&under_way, &order(1), Ok("250 ok".into()));
+    async fn a_repeat_within_eight_hours_gets_the_first_reply() {
+        let in_flight = InFlight::default();
+        send(&in_flight, &order(1), Ok("250 ok".into()));
         advance(KEPT_FOR - Duration::from_secs(1)).await;
-        assert!(matches!(under_way.enter(&order(1)), Place::Sent(reply) if reply == "250 ok"));
+        assert!(matches!(in_flight.enter(&order(1)), Place::Sent(reply) if reply == "250 ok"));
         advance(Duration::from_secs(1)).await;
-        first(&under_way, &order(1));
+        first(&in_flight, &order(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_are_remembered() {
-        let under_way = UnderWay::default();
-        for id in 0..=MOST_KEPT as u128 {
-            send(&under_way, &order(id), Ok("250 ok".into()));
+    async fn forgets_the_oldest_mail_beyond_the_limit() {
+        let in_flight = InFlight::default();
+        for id in 0..=MAX_KEPT as u128 {
+            send(&in_flight, &order(id), Ok("250 ok".into()));
         }
-        first(&under_way, &order(0));
-        assert!(matches!(under_way.enter(&order(1)), Place::Sent(_)));
+        first(&in_flight, &order(0));
+        assert!(matches!(in_flight.enter(&order(1)), Place::Sent(_)));
     }
 
     #[test]
-    fn what_was_not_sent_may_be_sent_again() {
-        let under_way = UnderWay::default();
-        send(&under_way, &order(1), Err(SmtpError::Unknown("cut".into())));
-        let (entry, report) = first(&under_way, &order(1));
+    fn an_unsent_mail_can_be_sent_again() {
+        let in_flight = InFlight::default();
+        send(&in_flight, &order(1), Err(SmtpError::Unknown("cut".into())));
+        let (entry, report) = first(&in_flight, &order(1));
         // As after a panic.
         drop(entry);
         assert!(report.has_changed().is_err());
-        first(&under_way, &order(1));
+        first(&in_flight, &order(1));
     }
 }

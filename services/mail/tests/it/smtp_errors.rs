@@ -8,34 +8,34 @@ use weft_proto::weft::mail::v1::SendRequest;
 use crate::helpers::{Mail, message, to};
 use crate::scripted::{Act, Rules, Scripted};
 
-async fn answer(server: &Scripted, mail: &Mail, rules: Rules) -> Result<tonic::Status> {
-    server.now(rules);
+async fn send_error(server: &Scripted, mail: &Mail, rules: Rules) -> Result<tonic::Status> {
+    server.set_rules(rules);
     Ok(mail.client()?.send(message("s", "m")).await.unwrap_err())
 }
 
 #[tokio::test]
-async fn what_the_server_says_of_a_mail_decides_and_is_told() -> Result<()> {
+async fn maps_replies_about_a_mail_and_passes_them_on() -> Result<()> {
     let server = Scripted::start(vec![]).await?;
     let mail = Mail::start(to(server.address())).await?;
     let later = "451 4.7.1 greylisted, come back";
     let refused = "550 5.1.1 no such user here";
     for at in ["MAIL", "RCPT", "DATA", "."] {
-        let status = answer(&server, &mail, vec![(at, Act::Say(later))]).await?;
+        let status = send_error(&server, &mail, vec![(at, Act::Say(later))]).await?;
         assert_eq!(status.code(), Code::Unavailable, "{at}: {status}");
         assert!(status.message().contains(later), "{at}: {status}");
     }
     for at in ["RCPT", "DATA", "."] {
-        let status = answer(&server, &mail, vec![(at, Act::Say(refused))]).await?;
+        let status = send_error(&server, &mail, vec![(at, Act::Say(refused))]).await?;
         assert_eq!(status.code(), Code::FailedPrecondition, "{at}: {status}");
         assert!(status.message().contains(refused), "{at}: {status}");
     }
     let both = "550-5.7.1 two\r\n550 5.7.1 lines";
-    let status = answer(&server, &mail, vec![(".", Act::Say(both))]).await?;
+    let status = send_error(&server, &mail, vec![(".", Act::Say(both))]).await?;
     assert!(status.message().contains("550 5.7.1 two"), "{status}");
-    server.now(vec![]);
+    server.set_rules(vec![]);
     let reply = mail.client()?.send(message("s", "m")).await?.into_inner().smtp_reply;
     assert_eq!(reply, "250 2.0.0 queued as 1");
-    // What it says of mails says nothing of the server.
+    // Replies about a mail do not change the status of the server.
     assert_eq!(mail.smtp_status().await?["reachable"], true);
     let metrics = mail.admin("/metrics").await?.1;
     for line in [
@@ -50,8 +50,7 @@ async fn what_the_server_says_of_a_mail_decides_and_is_told() -> Result<()> {
 }
 
 #[tokio::test]
-async fn trouble_with_the_connection_is_unavailable_before_the_end_of_the_mail_and_unknown_after_it()
--> Result<()> {
+async fn connection_errors_are_unavailable_before_the_end_of_the_mail_and_unknown_after_it() -> Result<()> {
     let server = Scripted::start(vec![]).await?;
     let options = to(server.address()).env("MAIL_SMTP_TIMEOUT", "500ms").env("MAIL_END_TIMEOUT", "600ms");
     let mail = Mail::start(options).await?;
@@ -66,7 +65,7 @@ async fn trouble_with_the_connection_is_unavailable_before_the_end_of_the_mail_a
         (vec![("RCPT", Act::Hang)], "did not answer within"),
         (vec![("DATA", Act::Say("250 go on"))], "unexpected reply to Data: 250 go on"),
     ] {
-        let status = answer(&server, &mail, rules.clone()).await?;
+        let status = send_error(&server, &mail, rules.clone()).await?;
         assert_eq!(status.code(), Code::Unavailable, "{rules:?}: {status}");
         assert!(status.message().contains(why), "{rules:?}: {status}");
     }
@@ -74,23 +73,23 @@ async fn trouble_with_the_connection_is_unavailable_before_the_end_of_the_mail_a
     for (act, why) in [
         (Act::Drop, "incomplete response"),
         (Act::Hang, "no reply within"),
-        (Act::Say("nonsense"), "may have the mail or not"),
+        (Act::Say("nonsense"), "may or may not have the mail"),
         (Act::Say("354 go on"), "unexpected reply to the end of the mail: 354 go on"),
     ] {
-        let status = answer(&server, &mail, vec![(".", act)]).await?;
+        let status = send_error(&server, &mail, vec![(".", act)]).await?;
         assert_eq!(status.code(), Code::Unknown, "{act:?}: {status}");
         assert!(status.message().contains(why), "{act:?}: {status}");
     }
     let metrics = mail.admin("/metrics").await?.1;
     assert!(metrics.contains("mail_sends_total{template=\"message\",outcome=\"unknown\"} 4"), "{metrics}");
-    server.now(vec![]);
+    server.set_rules(vec![]);
     mail.client()?.send(message("s", "m")).await?;
     mail.until_smtp(true, true).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_late_reply_to_one_mail_is_never_taken_for_the_next() -> Result<()> {
+async fn a_late_reply_to_one_mail_is_not_read_as_the_reply_to_the_next() -> Result<()> {
     let server = Scripted::start(vec![(".", Act::Hang)]).await?;
     let options = to(server.address()).env("MAIL_CONNECTIONS", "1").env("MAIL_END_TIMEOUT", "1s");
     let mail = Mail::start(options).await?;
@@ -99,11 +98,11 @@ async fn a_late_reply_to_one_mail_is_never_taken_for_the_next() -> Result<()> {
     request.set_timeout(Duration::from_millis(300));
     let started = Instant::now();
     let late = mail.client()?.send(request).await.unwrap_err();
-    // The server's limit and the caller's both make it unknown; so does the caller's own clock.
+    // Which code the caller gets depends on which timeout is first.
     assert!(matches!(late.code(), Code::Unknown | Code::DeadlineExceeded | Code::Cancelled), "{late}");
-    assert!(started.elapsed() < Duration::from_secs(5), "the caller's deadline ends it");
+    assert!(started.elapsed() < Duration::from_secs(5), "the caller's deadline must end the call");
 
-    server.now(vec![(".", Act::Say("250 the second"))]);
+    server.set_rules(vec![(".", Act::Say("250 the second"))]);
     let second = mail.client()?.send(message("s", "m")).await?.into_inner();
     assert_eq!(second.smtp_reply, "250 the second");
     assert_eq!(server.mails(), 2);
@@ -111,7 +110,7 @@ async fn a_late_reply_to_one_mail_is_never_taken_for_the_next() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_server_without_starttls_gets_nothing_unless_it_is_said_by_name() -> Result<()> {
+async fn sends_nothing_to_a_server_without_starttls() -> Result<()> {
     let server = Scripted::start(vec![]).await?;
     let options = to(server.address())
         .env("MAIL_ENCRYPTION", "tls")
@@ -133,7 +132,7 @@ async fn a_server_without_starttls_gets_nothing_unless_it_is_said_by_name() -> R
 }
 
 #[tokio::test]
-async fn a_refused_password_is_no_mails_fault_and_is_never_shown() -> Result<()> {
+async fn a_refused_password_is_unavailable_and_not_logged() -> Result<()> {
     let rules = vec![
         ("EHLO", Act::Say("250-scripted\r\n250 AUTH PLAIN LOGIN")),
         ("AUTH", Act::Say("535 5.7.8 authentication failed")),
@@ -148,15 +147,17 @@ async fn a_refused_password_is_no_mails_fault_and_is_never_shown() -> Result<()>
     assert!(shown["message"].as_str().is_some_and(|text| text.contains("535")), "{shown}");
     assert!(!mail.service.log_tail().contains("hunter2"));
 
-    server
-        .now(vec![("EHLO", Act::Say("250-scripted\r\n250 AUTH PLAIN LOGIN")), ("AUTH", Act::Say("235 ok"))]);
+    server.set_rules(vec![
+        ("EHLO", Act::Say("250-scripted\r\n250 AUTH PLAIN LOGIN")),
+        ("AUTH", Act::Say("235 ok")),
+    ]);
     mail.client()?.send(message("s", "m")).await?;
     mail.until_smtp(true, true).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn an_address_that_the_server_can_not_take_is_refused_before_it_is_sent() -> Result<()> {
+async fn refuses_an_address_that_needs_smtputf8_before_sending() -> Result<()> {
     let server = Scripted::start(vec![]).await?;
     let mail = Mail::start(to(server.address())).await?;
     let request = SendRequest { to: "用户@example.org".into(), ..message("s", "m") };
@@ -164,7 +165,7 @@ async fn an_address_that_the_server_can_not_take_is_refused_before_it_is_sent() 
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     assert!(status.message().contains("SMTPUTF8"), "{status}");
     assert!(!server.heard().iter().any(|line| line.starts_with("MAIL")));
-    // A domain alone has an ASCII form.
+    // An internationalized domain is converted to ASCII.
     let request = SendRequest { to: "ann@bücher.example".into(), ..message("s", "m") };
     mail.client()?.send(request).await?;
     assert!(
@@ -176,7 +177,7 @@ async fn an_address_that_the_server_can_not_take_is_refused_before_it_is_sent() 
 }
 
 #[tokio::test]
-async fn connections_are_used_again_and_bounded() -> Result<()> {
+async fn reuses_connections_up_to_the_limit() -> Result<()> {
     let server = Scripted::start(vec![]).await?;
     let mail = Mail::start(to(server.address()).env("MAIL_CONNECTIONS", "2")).await?;
     mail.until_smtp(true, true).await?;

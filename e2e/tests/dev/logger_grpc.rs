@@ -1,4 +1,4 @@
-//! The logger's gRPC face, called without the broker in front of it.
+//! The logger's gRPC API, called directly.
 
 use prost_types::Timestamp;
 use tonic::transport::Channel;
@@ -30,20 +30,20 @@ fn assert_names(what: &str, refused: &Status, field: &str) {
     assert!(refused.message().contains(field), "{what}: `{}` does not name {field}", refused.message());
 }
 
-fn rubbish() -> Vec<(&'static str, &'static str, Entry)> {
+fn invalid() -> Vec<(&'static str, &'static str, Entry)> {
     let at = |seconds, nanos| Some(Timestamp { seconds, nanos });
-    let good = || entry("rubbish");
+    let good = || entry("invalid");
     vec![
         ("no name", "name", Entry { name: String::new(), ..good() }),
         ("a long name", "name", Entry { name: "x".repeat(257), ..good() }),
         ("no id", "id", Entry { id: String::new(), ..good() }),
-        ("an id that is none", "id", Entry { id: "42".into(), ..good() }),
+        ("an invalid id", "id", Entry { id: "42".into(), ..good() }),
         ("the year 10000", "time", Entry { time: at(YEAR_10000, 0), ..good() }),
         ("before the year 1", "time", Entry { time: at(-62_135_596_801, 0), ..good() }),
         ("too many nanoseconds", "time", Entry { time: at(0, 1_000_000_000), ..good() }),
         ("negative nanoseconds", "time", Entry { time: at(0, -1), ..good() }),
         ("an unknown level", "level", Entry { level: 99, ..good() }),
-        ("a trace id that is none", "trace_id", Entry { trace_id: "xyz".into(), ..good() }),
+        ("an invalid trace id", "trace_id", Entry { trace_id: "xyz".into(), ..good() }),
         (
             "65 attributes",
             "attributes",
@@ -53,9 +53,9 @@ fn rubbish() -> Vec<(&'static str, &'static str, Entry)> {
 }
 
 #[tokio::test]
-async fn an_entry_that_is_wrong_is_refused_by_the_name_of_its_field() {
+async fn refuses_an_invalid_entry_and_names_the_field() {
     let mut logger = LogServiceClient::new(connect(shared().await).await);
-    for (what, field, entry) in rubbish() {
+    for (what, field, entry) in invalid() {
         let refused = logger.write(WriteRequest { entry: Some(entry) }).await.expect_err(what);
         assert_names(what, &refused, field);
     }
@@ -64,7 +64,7 @@ async fn an_entry_that_is_wrong_is_refused_by_the_name_of_its_field() {
 }
 
 #[tokio::test]
-async fn one_wrong_entry_among_many_keeps_all_of_them_out() {
+async fn write_many_refuses_all_entries_if_one_is_invalid() {
     let stack = shared().await;
     let mut logger = LogServiceClient::new(connect(stack).await);
     let name = road::unique("many");
@@ -77,7 +77,7 @@ async fn one_wrong_entry_among_many_keeps_all_of_them_out() {
 }
 
 #[tokio::test]
-async fn the_original_s_broker_can_write_and_its_rubbish_is_refused() {
+async fn write_log_accepts_calls_of_the_original() {
     let stack = shared().await;
     let mut original = OriginalClient::new(connect(stack).await);
     let name = road::unique("original");
@@ -99,7 +99,7 @@ async fn the_original_s_broker_can_write_and_its_rubbish_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_grpc_disturb_nobody() {
+async fn invalid_grpc_does_not_disturb_others() {
     let stack = shared().await;
     let address = stack.logger.grpc_address().to_string();
     let mut logger = LogServiceClient::new(connect(stack).await);
