@@ -56,8 +56,17 @@ async fn it_ends_in_order_when_asked_and_loses_nothing() {
         sent.push(event.id);
     }
     assert_eq!(road.listener.stop().await.unwrap(), "exit status: 0");
-    let stored = road.entries("drain").await.unwrap().len();
-    assert_eq!(stored as u64 + road.messages("listener.log"), 50);
+    // RabbitMQ's counts of a quorum queue follow its contents with a delay.
+    let deadline = soon();
+    loop {
+        let stored = road.entries("drain").await.unwrap().len();
+        let waiting = road.messages("listener.log");
+        if stored as u64 + waiting == 50 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{stored} are stored and {waiting} wait, of 50");
+        sleep(Duration::from_millis(100)).await;
+    }
     road.listener.start().await.unwrap();
     let entries = road.until_entries("drain", 50).await;
     assert!(sent.iter().all(|id| entries.contains_key(id)));
