@@ -94,7 +94,7 @@ impl Supervisor {
             progress.migrated = true;
         }
         if has_elapsed(progress.keys_at, keys.tick()) {
-            keys.refresh(&**store).await.map_err(Trouble::Keys)?;
+            keys.refresh(store).await.map_err(Trouble::Keys)?;
             progress.keys_at = Some(Instant::now());
         }
         if !progress.first_user {

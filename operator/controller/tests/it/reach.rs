@@ -391,7 +391,8 @@ fn lets_out(plan: &Plan, from: &str, to: &str, port: i64) -> bool {
 #[test]
 fn policies_allow_the_graph_and_nothing_else() {
     let plan = plan(shop());
-    assert_eq!(plan.network_policies.len(), templates(&plan).len(), "one for each thing that runs");
+    let run = templates(&plan).len() + plan.rotations.len();
+    assert_eq!(plan.network_policies.len(), run, "one for each pod template and each Job");
     for (to, port, allowed) in [
         ("authentication", 50051, vec!["broker"]),
         ("logger", 50051, vec!["authentication", "broker", "listener"]),

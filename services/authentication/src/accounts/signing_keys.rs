@@ -17,7 +17,7 @@ impl Accounts {
         let admin = self.admin(caller).await?;
         let what = if revoke { "revoked the signing keys" } else { "replaced the signing keys" };
         let letters = [self.entry(&admin, None, what)];
-        let key = self.keys.rotate(&*self.store, revoke, &letters).await?;
+        let key = self.keys.rotate(&self.store, revoke, &letters).await?;
         self.wake.all();
         tracing::info!(kid = %key.id, revoke, user.id = %admin.id, "an admin replaced the signing keys");
         Ok(key)
@@ -26,7 +26,7 @@ impl Accounts {
     /// Loads the keys before they are published. Otherwise this replica could publish a key that another replica has revoked. If the
     /// store is unavailable, the loaded keys are kept.
     pub async fn refresh_keys(&self) {
-        if let Err(error) = self.keys.refresh(&*self.store).await {
+        if let Err(error) = self.keys.refresh(&self.store).await {
             tracing::debug!(error = chain(&error), "failed to load the signing keys before publishing them");
         }
     }

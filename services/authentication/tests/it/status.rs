@@ -2,7 +2,7 @@ use anyhow::Result;
 use serde_json::Value;
 use weft_devstack::{Service, ServiceOptions, StateDir};
 
-use crate::helpers::{Rig, until};
+use crate::helpers::{ENCRYPTION_KEY, Rig, until};
 
 #[tokio::test]
 async fn the_admin_port_reports_store_state_and_metrics() -> Result<()> {
@@ -60,6 +60,7 @@ async fn an_invalid_setting_is_named_without_its_password() -> Result<()> {
     let state = StateDir::temporary()?;
     let options = ServiceOptions::default()
         .env("DATABASE_URL", "mysql//weft:hunter2@db")
+        .env("AUTH_ENCRYPTION_KEYS", ENCRYPTION_KEY)
         .env("WEFT_MESH_ADDRESSES", "logger=127.0.0.1:1,mail=127.0.0.1:1");
     let service = Service::start_unready("authentication", state.path(), options)?;
     let ended = service.await_end(std::time::Duration::from_secs(10)).await?;

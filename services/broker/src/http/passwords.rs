@@ -7,11 +7,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use weft_proto::weft::auth::v1::{RequestPasswordResetRequest, ResetPasswordRequest};
 
-use super::sign_in::check_email;
 use super::users::check_new_password;
 use crate::app::App;
 use crate::body::{self, Rest};
 use crate::client::Client;
+use crate::mail::check_address;
 use crate::reply::{ApiError, Problem};
 use crate::upstream;
 
@@ -35,8 +35,8 @@ pub(super) struct Forgotten {
 pub(super) struct NewPassword {
     #[schema(min_length = 1, max_length = 256)]
     token: String,
-    /// Not a commonly used password.
-    #[schema(min_length = 15, max_length = 256)]
+    /// Not a commonly used password. Its length is counted in NFC.
+    #[schema(min_length = 15, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     new_password: String,
     #[serde(flatten)]
     #[schema(ignore)]
@@ -61,7 +61,7 @@ pub(super) async fn forgot(
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
     let Forgotten { email, _rest } = body::json(request).await?;
-    check_email("email", &email)?;
+    check_address("email", &email)?;
     let request = RequestPasswordResetRequest { email, client_address: client.address.to_string() };
     let reply = app.authentication.clone().request_password_reset(request).await;
     reply.map_err(|status| upstream::authentication(&status))?;

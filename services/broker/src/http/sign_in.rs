@@ -77,7 +77,7 @@ pub(super) async fn sign_in(
 }
 
 /// Rejects texts that can't be the address of a user.
-pub(super) fn check_email(field: &str, email: &str) -> Result<(), ApiError> {
+fn check_email(field: &str, email: &str) -> Result<(), ApiError> {
     let invalid = |what: &str| ApiError::bad_request(format!("{field}: the email address {what}"));
     if email.trim().is_empty() {
         return Err(invalid("is empty"));
