@@ -18,9 +18,11 @@ use uuid::Uuid;
 use crate::road::unique;
 use crate::{Broker, Reply, until};
 
+/// Bounds of the exponential backoff between repeats.
 const REPEAT_AFTER: Duration = Duration::from_millis(500);
-/// Timeout of a request including repeats.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
+const REPEAT_AFTER_AT_MOST: Duration = Duration::from_secs(4);
+/// Timeout of a request including repeats. A Stack may be deleted and created meanwhile.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(300);
 const STORED_WITHIN: Duration = Duration::from_secs(120);
 
 /// How entries are sent.
@@ -51,12 +53,15 @@ pub struct Outcome {
     pub acknowledged: usize,
     /// Number of requests sent more than once.
     pub repeated: usize,
+    /// Longest time from the first attempt to the acknowledgement.
+    pub slowest: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Sent {
     ids: BTreeSet<Uuid>,
     repeated: usize,
+    slowest: Duration,
 }
 
 impl Flow {
@@ -97,7 +102,7 @@ impl Flow {
             check(&sent.ids, &counted(broker, name).await?)
         })
         .await?;
-        Ok(Outcome { acknowledged: sent.ids.len(), repeated: sent.repeated })
+        Ok(Outcome { acknowledged: sent.ids.len(), repeated: sent.repeated, slowest: sent.slowest })
     }
 }
 
@@ -150,24 +155,26 @@ async fn send(one: One, door: Route, every: Duration, mut stopped: watch::Receiv
         requests.spawn(one.clone().deliver(action));
     }
     while let Some(request) = requests.join_next().await {
-        let (id, attempts) = request??;
+        let (id, attempts, took) = request??;
         sent.ids.insert(id);
         sent.repeated += usize::from(attempts > 1);
+        sent.slowest = sent.slowest.max(took);
     }
     Ok(sent)
 }
 
 impl One {
-    async fn deliver(self, action: &'static str) -> Result<(Uuid, u32)> {
+    async fn deliver(self, action: &'static str) -> Result<(Uuid, u32, Duration)> {
         let id = Uuid::new_v4();
         let body = json!({"action": action, action: {"name": self.name, "data": id}});
-        let deadline = Instant::now() + ACKNOWLEDGED_WITHIN;
+        let started = Instant::now();
+        let mut pause = REPEAT_AFTER;
         for attempt in 1.. {
             let request = self.broker.post("/handle", &body).header("idempotency-key", id.to_string());
             let refused = match Reply::of(request).await {
                 Ok(reply) if reply.status == 202 => {
                     self.acknowledged.fetch_add(1, Ordering::Relaxed);
-                    return Ok((id, attempt));
+                    return Ok((id, attempt, started.elapsed()));
                 }
                 // All requests come from one address, whose requests in flight are bounded.
                 Ok(reply) if matches!(reply.status, 429 | 503) => anyhow!("{}: {}", reply.status, reply.body),
@@ -177,10 +184,14 @@ impl One {
                 }
                 Err(error) => error,
             };
-            if Instant::now() > deadline {
-                return Err(refused.context(format!("not acknowledged within {ACKNOWLEDGED_WITHIN:?}")));
+            if started.elapsed() > ACKNOWLEDGED_WITHIN {
+                let failed =
+                    format!("{action} not acknowledged within {ACKNOWLEDGED_WITHIN:?}, {attempt} attempts");
+                return Err(refused.context(failed));
             }
-            sleep(REPEAT_AFTER).await;
+            // With jitter: otherwise all that failed together repeat together.
+            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = REPEAT_AFTER_AT_MOST.min(pause * 2);
         }
         Err(anyhow!("unreachable: the loop does not end"))
     }

@@ -254,7 +254,11 @@ impl Place {
     ) -> Result<T, String> {
         match test.await {
             Ok(value) => Ok(value),
-            Err(error) => Err(format!("{error:#}\n{}", self.cluster_state().await)),
+            Err(error) => {
+                // Also at once, beside the lines of its steps.
+                eprintln!("{error:#}");
+                Err(format!("{error:#}\n{}", self.cluster_state().await))
+            }
         }
     }
 
