@@ -147,7 +147,7 @@ impl Broker {
             }
             let page = self.signed_in(|http| http.get(url.clone())).await?;
             // FerretDB reads every entry for a search, which is slow on a busy machine.
-            if matches!(page.status, 429 | 503 | 504) && Instant::now() < deadline {
+            if matches!(page.status, 429 | 504) && Instant::now() < deadline {
                 sleep(Duration::from_millis(250)).await;
                 continue;
             }
