@@ -2,7 +2,6 @@
 
 mod common;
 pub mod hasher;
-mod memory;
 
 pub use hasher::{HashError, Hasher, Verdict};
 

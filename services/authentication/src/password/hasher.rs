@@ -7,16 +7,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use argon2::password_hash::PasswordVerifier as _;
-use argon2::password_hash::phc::{Output, PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 
 use weft_values::password::prepare;
 
-use super::memory::{Memory, Spare};
 use crate::config::HashConfig;
 use crate::metrics::Metrics;
 use crate::random::{self, Random};
@@ -35,9 +34,6 @@ pub struct Hasher {
     room: Arc<Semaphore>,
     /// One permit for each hash that runs.
     threads: Arc<Semaphore>,
-    /// When at least this many permits of `room` are free, no hash waits.
-    quiet: usize,
-    spare: Spare,
     /// Hash of a random password, verified in place of an unknown user's.
     dummy: Arc<str>,
     random: Arc<dyn Random>,
@@ -80,12 +76,10 @@ impl Hasher {
     /// When argon2id fails.
     pub fn new(config: HashConfig, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self, HashError> {
         let unknown = uuid::Uuid::from_bytes(random::bytes(&*random)).to_string();
-        let dummy = hash(&unknown, &random::bytes(&*random), &mut Memory::new())?.into();
+        let dummy = hash(&unknown, &random::bytes(&*random))?.into();
         Ok(Self {
             room: Arc::new(Semaphore::new(config.threads + config.queue)),
             threads: Arc::new(Semaphore::new(config.threads)),
-            quiet: config.queue,
-            spare: Spare::default(),
             dummy,
             random,
             metrics,
@@ -102,8 +96,7 @@ impl Hasher {
     pub async fn verify(&self, password: &SecretString, stored: Option<&str>) -> Result<Verdict, HashError> {
         let (known, stored) = (stored.is_some(), stored.unwrap_or(&self.dummy).to_owned());
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
-        let right = move |memory: &mut _| verify(password.expose_secret(), &stored, &salt, memory);
-        let verdict = self.run(right).await??;
+        let verdict = self.run(move || verify(password.expose_secret(), &stored, &salt)).await??;
         Ok(if known { verdict } else { Verdict::Wrong })
     }
 
@@ -113,32 +106,22 @@ impl Hasher {
     /// When the queue is full.
     pub async fn hash(&self, password: &SecretString) -> Result<String, HashError> {
         let (password, salt) = (password.clone(), random::bytes::<16>(&*self.random));
-        self.run(move |memory: &mut _| {
-            hash(prepared(password.expose_secret()).expose_secret(), &salt, memory)
-        })
-        .await?
+        self.run(move || hash(prepared(password.expose_secret()).expose_secret(), &salt)).await?
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, HashError> {
         let place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| HashError::Busy)?;
         let waiting = self.metrics.hash_waits();
         let thread = Arc::clone(&self.threads).acquire_owned().await?;
         drop(waiting);
-        let (metrics, spare, room, quiet) =
-            (self.metrics.clone(), self.spare.clone(), Arc::clone(&self.room), self.quiet);
+        let metrics = self.metrics.clone();
         Ok(spawn_blocking(move || {
             let _held: [OwnedSemaphorePermit; 2] = [place, thread];
             let begun = Instant::now();
-            let mut memory = spare.take();
-            let outcome = work(&mut memory);
-            if room.available_permits() < quiet {
-                spare.keep(memory);
-            } else {
-                spare.free();
-            }
+            let outcome = work();
             metrics.hashed(begun.elapsed());
             outcome
         })
@@ -151,24 +134,8 @@ fn argon2id() -> Result<Argon2<'static>, HashError> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-/// The raw argon2id hash with the current parameters.
-fn digest(password: &[u8], salt: &[u8], memory: &mut Memory) -> Result<Output, HashError> {
-    let argon2 = argon2id()?;
-    // argon2 overwrites what an earlier hash left before it reads it.
-    memory.resize(argon2.params().block_count(), Block::default());
-    let mut digest = [0; Params::DEFAULT_OUTPUT_LEN];
-    argon2.hash_password_into_with_memory(password, salt, &mut digest, memory)?;
-    Ok(Output::new(&digest).map_err(argon2::password_hash::Error::from)?)
-}
-
-fn hash(prepared: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<String, HashError> {
-    let hash = PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: argon2id()?.params().try_into()?,
-        salt: Some(Salt::new(salt).map_err(argon2::password_hash::Error::from)?),
-        hash: Some(digest(prepared.as_bytes(), salt, memory)?),
-    };
+fn hash(prepared: &str, salt: &[u8; 16]) -> Result<String, HashError> {
+    let hash: PasswordHash = argon2id()?.hash_password_with_salt(prepared.as_bytes(), salt)?;
     Ok(hash.to_string())
 }
 
@@ -178,21 +145,21 @@ fn prepared(password: &str) -> SecretString {
 }
 
 /// Verifies the prepared password and, if that differs, the password as typed, which earlier versions hashed.
-fn verify(password: &str, stored: &str, salt: &[u8; 16], memory: &mut Memory) -> Result<Verdict, HashError> {
+fn verify(password: &str, stored: &str, salt: &[u8; 16]) -> Result<Verdict, HashError> {
     let prepared = prepared(password);
-    let matches_prepared = matches(prepared.expose_secret().as_bytes(), stored, memory)?;
+    let matches_prepared = matches(prepared.expose_secret().as_bytes(), stored)?;
     // Hashed even if the first matched, so that the time does not reveal which one did.
-    let matches_typed = password != prepared.expose_secret() && matches(password.as_bytes(), stored, memory)?;
+    let matches_typed = password != prepared.expose_secret() && matches(password.as_bytes(), stored)?;
     if !matches_prepared && !matches_typed {
         return Ok(Verdict::Wrong);
     }
     let renew = !matches_prepared || !is_current(stored);
-    let renewed = renew.then(|| hash(prepared.expose_secret(), salt, memory)).transpose()?;
+    let renewed = renew.then(|| hash(prepared.expose_secret(), salt)).transpose()?;
     Ok(Verdict::Right { renewed })
 }
 
 /// Whether a stored hash is a hash of exactly these bytes.
-fn matches(password: &[u8], stored: &str, memory: &mut Memory) -> Result<bool, HashError> {
+fn matches(password: &[u8], stored: &str) -> Result<bool, HashError> {
     if BCRYPT.iter().any(|kind| stored.starts_with(kind)) {
         // Hashed before the length is checked, so that the time reveals nothing.
         return match bcrypt::verify(password, stored) {
@@ -200,18 +167,11 @@ fn matches(password: &[u8], stored: &str, memory: &mut Memory) -> Result<bool, H
             Err(error) => Ok(unreadable(&error)),
         };
     }
-    let parsed = match PasswordHash::new(stored) {
-        Ok(parsed) => parsed,
-        Err(error) => return Ok(unreadable(&error)),
-    };
-    if !is_current(stored) {
-        return Ok(argon2id()?.verify_password(password, &parsed).is_ok());
+    match PasswordHash::new(stored) {
+        // Compares in constant time.
+        Ok(parsed) => Ok(argon2id()?.verify_password(password, &parsed).is_ok()),
+        Err(error) => Ok(unreadable(&error)),
     }
-    let (Some(salt), Some(expected)) = (&parsed.salt, &parsed.hash) else {
-        return Ok(unreadable(&"salt or hash is missing"));
-    };
-    // `Output` compares in constant time.
-    Ok(*expected == digest(password, salt, memory)?)
 }
 
 /// Whether bcrypt distinguishes this password from all others. bcrypt ignores bytes after the 72nd, and repeats a shorter password
@@ -231,8 +191,6 @@ fn is_current(stored: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use argon2::password_hash::PasswordHasher as _;
-
     use super::*;
     use crate::random::FixedRandom;
 
@@ -344,28 +302,6 @@ mod tests {
                 "{invalid}"
             );
         }
-    }
-
-    #[test]
-    fn reused_memory_gives_the_same_hash() {
-        let (mut used, salt) = (Memory::new(), [3; 16]);
-        let first = hash("first", &salt, &mut used).unwrap();
-        let second = hash("second", &salt, &mut used).unwrap();
-        assert_eq!(second, hash("second", &salt, &mut Memory::new()).unwrap());
-        let argon2 = argon2id().unwrap();
-        for (password, hash) in [(&b"first"[..], first), (b"second", second)] {
-            let parsed = PasswordHash::new(&hash).unwrap();
-            assert_eq!(argon2.verify_password(password, &parsed), Ok(()), "argon2 does not verify {hash}");
-        }
-    }
-
-    #[tokio::test]
-    async fn keeps_memory_only_while_hashes_wait() {
-        let hasher = hasher(1, 8);
-        let password = "x".into();
-        let (a, b) = tokio::join!(hasher.hash(&password), hasher.hash(&password));
-        assert_ne!(a.unwrap(), "", "{b:?}");
-        assert!(hasher.spare.take().is_empty(), "19 MiB are kept although no hash waits");
     }
 
     #[tokio::test]
