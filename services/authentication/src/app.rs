@@ -71,7 +71,7 @@ impl App {
         let mesh = Mesh::new(MeshConfig::from_settings(&process.settings)?, &process.metrics);
         let listener = server::listen(process).await?;
         let accounts = accounts(process, &config)?;
-        let links = reset_links(&accounts);
+        let links = reset_links(&accounts, &config);
         let peers = Arc::new(Peers::new(mesh.channel("logger")?, mesh.channel("mail")?, links));
         let relays = Recipient::ALL
             .map(|recipient| relay(recipient, &accounts, peers.clone(), process.status.clone()));
@@ -135,9 +135,9 @@ fn accounts(process: &Process, config: &Config) -> Result<Accounts, AppError> {
     })
 }
 
-fn reset_links(accounts: &Accounts) -> ResetLinks {
-    let Accounts { store, random, clock, rules, .. } = accounts.clone();
-    ResetLinks { store, random, clock, console: rules.console }
+fn reset_links(accounts: &Accounts, config: &Config) -> ResetLinks {
+    let Accounts { store, clock, rules, .. } = accounts.clone();
+    ResetLinks { store, sealer: config.sealer.clone(), clock, console: rules.console }
 }
 
 fn relay(recipient: Recipient, accounts: &Accounts, peers: Arc<Peers>, status: StatusBoard) -> Relay {

@@ -47,7 +47,11 @@ pub struct Key {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Private {
     /// Unencrypted, as written by earlier versions.
-    Clear([u8; 32]),
+    Clear {
+        seed: [u8; 32],
+        /// When to encrypt the key. Until then, replicas of the earlier version may still read it.
+        until: Timestamp,
+    },
     /// Encrypted by a [`Sealer`].
     Sealed(Vec<u8>),
 }
@@ -107,7 +111,7 @@ impl KeyRing {
         self.rotation.tick()
     }
 
-    /// Creates the next key when it is due, deletes expired keys, encrypts again the keys that are not encrypted with the first
+    /// Creates the next key when it is due, deletes expired keys, encrypts the keys that are not encrypted with the first
     /// encryption key, and loads the keys that other replicas have created.
     ///
     /// # Errors
@@ -123,7 +127,7 @@ impl KeyRing {
         self.learn(&keys)
     }
 
-    /// Creates a new key. It signs once every replica has loaded it; the former keys stay published until their last token has
+    /// Creates a new key. It signs once every verifier has fetched it; the former keys stay published until their last token has
     /// expired. With `revoke`, the new key signs at once and the former keys are deleted, so that their tokens are refused.
     ///
     /// # Errors
@@ -170,32 +174,32 @@ impl KeyRing {
 
     /// Whether [`Self::maintained`] would change anything.
     fn is_due(&self, keys: &[Key], now: Timestamp) -> bool {
-        let stale = |key: &Key| self.open(key).is_some_and(|opened| !opened.is_current);
+        let stale = |key: &Key| self.open(key, now).is_some_and(|opened| !opened.is_current);
         keys.iter().any(|key| key.published_until <= now || stale(key))
-            || self.rotation.next_signs_from(self.usable(keys), now).is_some()
+            || self.rotation.next_signs_from(self.usable(keys, now), now).is_some()
     }
 
     /// The keys without expired ones, each encrypted with the first encryption key, and with the next key if it is due.
     fn maintained(&self, mut keys: Vec<Key>, (id, private): (Uuid, Private), now: Timestamp) -> Vec<Key> {
         keys.retain(|key| key.published_until > now);
         for key in &mut keys {
-            let Some(Opened { seed, is_current: false }) = self.open(key) else { continue };
+            let Some(Opened { seed, is_current: false }) = self.open(key, now) else { continue };
             if let Ok(sealed) = self.sealer.seal(key.id, &seed, &*self.random) {
                 key.private = Private::Sealed(sealed);
             }
         }
-        let due = self.rotation.next_signs_from(self.usable(&keys), now);
+        let due = self.rotation.next_signs_from(self.usable(&keys, now), now);
         keys.extend(due.map(|signs_from| self.rotation.key(id, private, now, signs_from)));
         keys
     }
 
-    fn usable<'a>(&self, keys: &'a [Key]) -> impl Iterator<Item = &'a Key> {
-        keys.iter().filter(|key| self.open(key).is_some())
+    fn usable<'a>(&self, keys: &'a [Key], now: Timestamp) -> impl Iterator<Item = &'a Key> {
+        keys.iter().filter(move |key| self.open(key, now).is_some())
     }
 
-    fn open(&self, key: &Key) -> Option<Opened> {
+    fn open(&self, key: &Key, now: Timestamp) -> Option<Opened> {
         match &key.private {
-            Private::Clear(seed) => Some(Opened { seed: *seed, is_current: false }),
+            Private::Clear { seed, until } => Some(Opened { seed: *seed, is_current: now < *until }),
             Private::Sealed(sealed) => self.sealer.open(key.id, sealed),
         }
     }
@@ -203,7 +207,7 @@ impl KeyRing {
     fn learn(&self, keys: &[Key]) -> Result<(), KeyError> {
         let (mut usable, mut unreadable) = (Vec::new(), BTreeSet::new());
         for key in keys {
-            let Some(Opened { seed, .. }) = self.open(key) else {
+            let Some(Opened { seed, .. }) = self.open(key, self.clock.now()) else {
                 unreadable.insert(key.id);
                 continue;
             };

@@ -11,8 +11,8 @@ use weft_runtime::clock::Clock;
 use weft_runtime::telemetry::chain;
 
 use crate::outbox::Letter;
-use crate::random::Random;
-use crate::session::{after, new_refresh_token};
+use crate::seal::Sealer;
+use crate::session::{after, token_of};
 use crate::store::PostgresStore;
 
 /// Template of the mail.
@@ -26,15 +26,15 @@ const PAGE: &str = "/account/reset-password";
 #[derive(Clone)]
 pub struct ResetLinks {
     pub store: Arc<PostgresStore>,
-    pub random: Arc<dyn Random>,
+    pub sealer: Sealer,
     pub clock: Arc<dyn Clock>,
     /// Public URL of the console.
     pub console: Option<String>,
 }
 
 impl ResetLinks {
-    /// The mail with a new link for the user with this address; `None` if no active user has the address. Each delivery attempt has
-    /// its own link, because a mail of an earlier attempt with an unknown outcome may arrive too.
+    /// The mail with the link for the user with this address; `None` if no active user has the address. All delivery attempts have the
+    /// same link, so that the mail service recognizes a repeat.
     ///
     /// # Errors
     /// FAILED_PRECONDITION when the request is too old or `AUTH_CONSOLE_URL` is not set; UNAVAILABLE when the store is unavailable.
@@ -48,7 +48,8 @@ impl ResetLinks {
         let Some(console) = &self.console else {
             return Err(Status::failed_precondition("AUTH_CONSOLE_URL is not set"));
         };
-        let (token, hash) = new_refresh_token(&*self.random);
+        let text = format!("password reset {} {}", letter.id, letter.created_at);
+        let (token, hash) = token_of(&self.sealer.token(text.as_bytes()));
         let user = self.store.add_reset(email, &hash, after(now, VALID_FOR)).await.map_err(|error| {
             tracing::warn!(error = chain(&error), "failed to store the hash of a reset token");
             Status::unavailable("failed to store the reset token")

@@ -1,8 +1,10 @@
-//! Encryption of private signing keys in the store: AES-256-GCM with the key's id as associated data, so that rows can't be swapped.
+//! What the encryption keys protect: private signing keys in the store (AES-256-GCM with the key's id as associated data, so that rows
+//! can't be swapped), and the tokens of password resets.
 
 use std::sync::Arc;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -16,6 +18,8 @@ const MIN_CHARACTERS: usize = 43;
 #[derive(Debug, Clone)]
 pub struct Sealer {
     keys: Arc<[LessSafeKey]>,
+    /// Derives tokens; from the first key of the list.
+    tokens: hmac::Key,
 }
 
 /// A decrypted private key.
@@ -38,9 +42,19 @@ impl Sealer {
 
     /// Parses the list; `None` if it is empty or a line is too short. A key is the SHA-256 of its line.
     pub fn from_lines(lines: &SecretString) -> Option<Self> {
-        let lines = lines.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
-        let keys: Option<Arc<[LessSafeKey]>> = lines.map(key).collect();
-        keys.filter(|keys| !keys.is_empty()).map(|keys| Self { keys })
+        let mut lines =
+            lines.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
+        let tokens = hmac::Key::new(hmac::HMAC_SHA256, lines.peek()?.as_bytes());
+        let keys = lines.map(key).collect::<Option<_>>()?;
+        Some(Self { keys, tokens })
+    }
+
+    /// A token that only this service can compute: HMAC-SHA256 of a text that never repeats.
+    pub fn token(&self, text: &[u8]) -> [u8; 32] {
+        let tag = hmac::sign(&self.tokens, text);
+        let mut token = [0; 32];
+        token.copy_from_slice(tag.as_ref());
+        token
     }
 
     /// Encrypts a private key.

@@ -63,7 +63,12 @@ pub type RefreshHash = [u8; 32];
 
 /// A new token of 256 bits in base64url, and its hash.
 pub fn new_refresh_token(random: &dyn Random) -> (SecretString, RefreshHash) {
-    let text = URL_SAFE_NO_PAD.encode(random::bytes::<32>(random));
+    token_of(&random::bytes(random))
+}
+
+/// A token of these bytes, and its hash.
+pub fn token_of(bytes: &[u8; 32]) -> (SecretString, RefreshHash) {
+    let text = URL_SAFE_NO_PAD.encode(bytes);
     let hash = Sha256::digest(text.as_bytes()).into();
     (text.into(), hash)
 }

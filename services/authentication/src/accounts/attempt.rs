@@ -3,20 +3,25 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use weft_mesh::Deadline;
+use weft_runtime::clock::Clock;
+use weft_runtime::task::finish;
 use weft_runtime::telemetry::chain;
 
 use super::{AccountError, Accounts};
-use crate::limits::{Counted, Taken, Try};
+use crate::limits::{Counted, Rate, Taken, Try};
+use crate::store::{PostgresStore, StoreError};
 
 /// Longest wait of an attempt for undecided ones.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(30);
 /// Part of the caller's deadline that is reserved for the attempt itself.
 const OWN_TIME: Duration = Duration::from_secs(1);
-/// Poll interval. Replicas share the outcome of attempts only through the store.
-const POLL_EVERY: Duration = Duration::from_millis(25);
+/// First and longest pause between two polls. Replicas share the outcome of attempts only through the store.
+const POLL_AFTER: Duration = Duration::from_millis(25);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 const LANES: usize = 64;
 /// Retry delay for a caller whose attempt waited in vain.
 const SOON: Duration = Duration::from_secs(1);
@@ -45,43 +50,112 @@ impl Turns {
     }
 }
 
+/// A password attempt. It counts as a failure until it is given back.
+///
+/// If it is dropped, it ends as a failure: as long as it is undecided, the attempts after it wait for it.
+#[must_use]
+pub(super) struct Attempt {
+    store: Arc<PostgresStore>,
+    clock: Arc<dyn Clock>,
+    rate: Option<Rate>,
+    who: Counted,
+    /// `None` after the end.
+    taken: Option<Taken>,
+}
+
 impl Accounts {
-    /// Begins a password attempt, to be ended with [`Self::fail`] or [`Self::give_back`]. A dropped attempt stays counted as a
-    /// failure.
+    /// Begins a password attempt.
     ///
     /// # Errors
     /// [`AccountError::TooOften`] when there were too many failures, or the attempts before it are not decided in time.
-    pub(super) async fn begin_attempt(&self, who: &Counted) -> Result<Taken, AccountError> {
+    pub(super) async fn begin_attempt(&self, who: &Counted) -> Result<Attempt, AccountError> {
         let left = Deadline::current().map(|deadline| deadline.left().saturating_sub(OWN_TIME));
         let until = Instant::now() + left.map_or(WAIT_FOR_OTHERS, |left| left.min(WAIT_FOR_OTHERS));
-        let mut turn = None;
+        let (mut turn, mut pause) = (None, POLL_AFTER);
         loop {
-            match self.store.take_try(who, self.rules.sign_in_rate, self.now()).await? {
-                Try::Taken(taken) => return Ok(taken),
-                Try::Wait(wait) => return Err(AccountError::TooOften(wait)),
-                Try::Busy if Instant::now() >= until => return Err(AccountError::TooOften(SOON)),
-                Try::Busy if turn.is_some() => sleep(POLL_EVERY).await,
-                Try::Busy => match timeout_at(until, self.turns.of(&who.address).lock()).await {
+            // Runs to its end, so that an attempt whose caller is gone is dropped there.
+            match finish(take_try(
+                self.store.clone(),
+                self.clock.clone(),
+                self.rules.sign_in_rate,
+                who.clone(),
+            ))
+            .await?
+            {
+                Begun::Attempt(attempt) => return Ok(attempt),
+                Begun::Wait(wait) => return Err(AccountError::TooOften(wait)),
+                Begun::Busy if Instant::now() >= until => return Err(AccountError::TooOften(SOON)),
+                Begun::Busy if turn.is_some() => {
+                    sleep(pause).await;
+                    pause = MAX_PAUSE.min(pause * 2);
+                }
+                Begun::Busy => match timeout_at(until, self.turns.of(&who.address).lock()).await {
                     Ok(lane) => turn = Some(lane),
                     Err(_) => return Err(AccountError::TooOften(SOON)),
                 },
             }
         }
     }
+}
 
+async fn take_try(
+    store: Arc<PostgresStore>,
+    clock: Arc<dyn Clock>,
+    rate: Option<Rate>,
+    who: Counted,
+) -> Result<Begun, StoreError> {
+    Ok(match store.take_try(&who, rate, clock.now()).await? {
+        Try::Taken(taken) => Begun::Attempt(Attempt { store, clock, rate, who, taken: Some(taken) }),
+        Try::Busy => Begun::Busy,
+        Try::Wait(wait) => Begun::Wait(wait),
+    })
+}
+
+enum Begun {
+    Attempt(Attempt),
+    Busy,
+    Wait(Duration),
+}
+
+impl Attempt {
     /// Ends an attempt whose password was wrong.
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub(super) async fn fail(&self, who: &Counted, taken: Taken) -> Result<(), AccountError> {
-        Ok(self.store.add_failure(who, taken, self.now()).await?)
+    pub(super) async fn fail(mut self) -> Result<(), AccountError> {
+        match self.end_as_failure() {
+            Some(ended) => Ok(finish(ended).await?),
+            None => Ok(()),
+        }
     }
 
     /// Ends an attempt that did not fail. If the store is unavailable, the attempt stays counted; the operation succeeds anyway.
-    pub(super) async fn give_back(&self, who: &Counted, taken: Taken) {
-        let refund = self.rules.sign_in_rate.map_or(Duration::ZERO, |rate| rate.refund(taken, self.now()));
-        if let Err(error) = self.store.give_back(who, taken, refund).await {
-            tracing::warn!(error = chain(&error), "failed to return a password attempt to its limit");
+    pub(super) async fn give_back(mut self) {
+        let Some(taken) = self.taken.take() else { return };
+        finish(async move {
+            let refund = self.rate.map_or(Duration::ZERO, |rate| rate.refund(taken, self.clock.now()));
+            if let Err(error) = self.store.give_back(&self.who, taken, refund).await {
+                tracing::warn!(error = chain(&error), "failed to return a password attempt to its limit");
+            }
+        })
+        .await;
+    }
+
+    fn end_as_failure(&mut self) -> Option<impl Future<Output = Result<(), StoreError>> + use<>> {
+        let (taken, store, who, now) =
+            (self.taken.take()?, self.store.clone(), self.who.clone(), self.clock.now());
+        Some(async move { store.add_failure(&who, taken, now).await })
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let (Some(ended), Ok(runtime)) = (self.end_as_failure(), Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = ended.await {
+                    tracing::warn!(error = chain(&error), "failed to end a dropped password attempt");
+                }
+            });
         }
     }
 }

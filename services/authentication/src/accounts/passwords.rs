@@ -32,23 +32,23 @@ impl Accounts {
             address: format!("{CHANGE} {}", account.user.id),
             key: failures_key(&Email::known(&account.user.email)?, CHANGE),
         };
-        let taken = self.begin_attempt(&counted).await?;
+        let attempt = self.begin_attempt(&counted).await?;
         match self.verify_and_change(caller, account, session_id, current, new).await {
             Ok(None) => {
-                self.give_back(&counted, taken).await;
+                attempt.give_back().await;
                 self.wake.all();
                 Ok(())
             }
             Ok(Some(account)) => {
                 // Counted before the new password is checked, so that an error in between does not make a guess free.
-                self.fail(&counted, taken).await?;
+                attempt.fail().await?;
                 match self.hasher.verify(new, Some(&account.password_hash)).await? {
                     Verdict::Wrong => Err(AccountError::WrongPassword),
                     Verdict::Right { .. } => Ok(()),
                 }
             }
             Err(error) => {
-                self.give_back(&counted, taken).await;
+                attempt.give_back().await;
                 Err(error)
             }
         }

@@ -101,8 +101,7 @@ impl Accounts {
             address: format!("{REPEAT} {}", user.id),
             key: failures_key(&Email::known(&user.email)?, REPEAT),
         };
-        let taken = self.begin_attempt(&counted).await?;
-        self.fail(&counted, taken).await?;
+        self.begin_attempt(&counted).await?.fail().await?;
         match self.hasher.verify(new, Some(&password_hash)).await? {
             Verdict::Right { .. } => Ok(()),
             Verdict::Wrong => Err(AccountError::ResetLink),

@@ -52,13 +52,13 @@ impl Accounts {
 
     async fn try_sign_in(&self, sign_in: SignIn) -> Result<(User, Tokens), AccountError> {
         let attempt = validate(sign_in)?;
-        let taken = self.begin_attempt(&attempt.counted).await?;
+        let counted = self.begin_attempt(&attempt.counted).await?;
         let outcome = self.verify_and_open(&attempt).await;
         match &outcome {
             // Counted alike for every reason.
-            Err(AccountError::Credentials) => self.fail(&attempt.counted, taken).await?,
+            Err(AccountError::Credentials) => counted.fail().await?,
             // The password was right, or was not checked.
-            Ok(_) | Err(_) => self.give_back(&attempt.counted, taken).await,
+            Ok(_) | Err(_) => counted.give_back().await,
         }
         outcome
     }

@@ -12,6 +12,9 @@ use crate::session::{after, before};
 const MAX_LEAD: Duration = Duration::from_secs(86_400);
 /// Tolerated clock difference between this service and verifiers.
 const SKEW: Duration = Duration::from_secs(60);
+/// When all verifiers have fetched a published key: the broker's key set is at most 30 s old, and the reply to
+/// `/.well-known/jwks.json` may be cached for 60 s.
+const FETCHED_AFTER: Duration = Duration::from_secs(100);
 /// Longest refresh interval. For this long a replica may sign with a key that another replica has revoked.
 const MAX_TICK: Duration = Duration::from_secs(5);
 
@@ -54,9 +57,10 @@ impl Rotation {
         Key { id, private, created_at: now, signs_from, signs_until, published_until }
     }
 
-    /// The key of a manual rotation. With `revoke` it signs at once, otherwise once every replica has loaded it.
+    /// The key of a manual rotation. With `revoke` it signs at once, otherwise once every verifier has fetched it.
     pub(super) fn next(&self, id: Uuid, private: Private, now: Timestamp, revoke: bool) -> Key {
-        let signs_from = if revoke { now } else { after(now, self.tick() * 2) };
+        let lead = self.lead().min(FETCHED_AFTER).max(self.tick() * 2);
+        let signs_from = if revoke { now } else { after(now, lead) };
         self.key(id, private, now, signs_from)
     }
 
@@ -128,12 +132,12 @@ mod tests {
     fn keeps_replaced_keys_published_and_drops_revoked_ones() {
         let keys = vec![key(1, at(0), at(0)), key(2, at(29 * DAY), at(30 * DAY))];
         let next = ROTATION.next(Uuid::from_u128(3), Private::Sealed(Vec::new()), at(29 * DAY), false);
-        assert_eq!(next.signs_from, at(29 * DAY + 10), "every replica has loaded it by then");
+        assert_eq!(next.signs_from, at(29 * DAY + 100), "every verifier has fetched it by then");
         let replaced = ROTATION.replaced(keys.clone(), next.clone(), false);
         let ids: Vec<_> = replaced.iter().map(|key| key.id.as_u128()).collect();
         assert_eq!(ids, [1, 3], "a key that has not signed yet is dropped");
         assert_eq!(replaced[0].signs_until, next.signs_from);
-        assert_eq!(replaced[0].published_until, at(29 * DAY + 10 + 360));
+        assert_eq!(replaced[0].published_until, at(29 * DAY + 100 + 360));
 
         let next = ROTATION.next(Uuid::from_u128(3), Private::Sealed(Vec::new()), at(29 * DAY), true);
         assert_eq!(next.signs_from, at(29 * DAY));
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn debug_output_has_no_private_key() {
-        let key = Key { private: Private::Clear([7; 32]), ..due(&[], at(0)).unwrap() };
+        let key = Key { private: Private::Clear { seed: [7; 32], until: at(0) }, ..due(&[], at(0)).unwrap() };
         let output = format!("{key:?}");
         assert!(!output.contains("private") && !output.contains("7, 7"), "{output}");
     }

@@ -83,7 +83,7 @@ fn kid(token: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn encrypts_unencrypted_private_keys_at_the_start() -> Result<()> {
+async fn encrypts_unencrypted_private_keys_when_no_earlier_version_runs() -> Result<()> {
     let rig = Rig::start().await?;
     let [(id, None, Some(sealed))] = &rows(&rig).await?[..] else {
         anyhow::bail!("expected one encrypted key")
@@ -94,6 +94,11 @@ async fn encrypts_unencrypted_private_keys_at_the_start() -> Result<()> {
     let clear = sqlx::query("UPDATE signing_keys SET seed = $1, sealed = NULL").bind(seed.as_slice());
     clear.execute(&mut rig.database().await?).await?;
     let next = restarted(&rig, ENCRYPTION_KEY).await?;
+    assert!(matches!(&rows(&rig).await?[..], [(_, Some(_), None)]), "pods of the earlier version need it");
+    let passed = sqlx::query("UPDATE signing_keys SET clear_until = now()");
+    passed.execute(&mut rig.database().await?).await?;
+    until("the key is encrypted", async || matches!(rows(&rig).await.as_deref(), Ok([(_, None, Some(_))])))
+        .await?;
     let [(same, None, Some(sealed))] = &rows(&rig).await?[..] else {
         anyhow::bail!("the key is not encrypted")
     };
@@ -187,7 +192,7 @@ async fn revoking_removes_a_key_at_every_replica_and_keeps_sessions() -> Result<
 
 #[tokio::test]
 async fn a_replaced_key_stays_published() -> Result<()> {
-    let rig = Rig::start().await?;
+    let rig = Rig::with(ServiceOptions::default().env("AUTH_KEY_LIFE", "60s")).await?;
     let mut client = rig.client()?;
     let admin = rig.sign_in_admin().await?;
     let former = kid_of(&admin).context("no kid")?;

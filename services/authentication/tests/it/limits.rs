@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
@@ -91,6 +91,28 @@ async fn a_right_password_after_one_wrong_one_is_never_refused() -> Result<()> {
         rig.sign_in_admin_from("10.0.0.1").await.with_context(|| format!("round {round}"))?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn dropped_attempts_end_as_failures() -> Result<()> {
+    let rig = Rig::with(limited()).await?;
+    let client = rig.client()?;
+    let mut database = rig.database().await?;
+    for number in 0..40 {
+        let (mut client, address) = (client.clone(), format!("10.0.0.{number}"));
+        let attempt = client.sign_in(sign_in_from(&address, ADMIN, WRONG));
+        let _ = tokio::time::timeout(Duration::from_millis(number / 2), attempt).await;
+    }
+    let begun = "SELECT count(*) FROM sign_in_addresses WHERE next_at > now()";
+    until("attempts have begun", async || {
+        sqlx::query_scalar::<_, i64>(begun).fetch_one(&mut database).await.is_ok_and(|count| count > 5)
+    })
+    .await?;
+    let undecided = "SELECT count(*) FROM sign_in_addresses WHERE pending > 0";
+    until("every attempt is decided", async || {
+        sqlx::query_scalar::<_, i64>(undecided).fetch_one(&mut database).await.is_ok_and(|count| count == 0)
+    })
+    .await
 }
 
 #[tokio::test]

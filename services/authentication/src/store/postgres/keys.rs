@@ -17,6 +17,7 @@ struct KeyRow {
     id: Uuid,
     seed: Option<Vec<u8>>,
     sealed: Option<Vec<u8>>,
+    clear_until: OffsetDateTime,
     created_at: OffsetDateTime,
     signs_from: OffsetDateTime,
     signs_until: OffsetDateTime,
@@ -29,10 +30,12 @@ impl TryFrom<KeyRow> for Key {
     fn try_from(row: KeyRow) -> Result<Self, StoreError> {
         let private = match (row.seed, row.sealed) {
             (None, Some(sealed)) => Private::Sealed(sealed),
-            (Some(seed), None) => Private::Clear(
-                seed.try_into()
+            (Some(seed), None) => Private::Clear {
+                seed: seed
+                    .try_into()
                     .map_err(|_| corrupt("invalid signing key: the private key does not have 32 bytes"))?,
-            ),
+                until: from_db(row.clear_until),
+            },
             _ => return Err(corrupt("invalid signing key: expected exactly one of seed and sealed")),
         };
         Ok(Self {
@@ -50,7 +53,7 @@ impl Statements {
     async fn keys(&self, connection: &mut PgConnection) -> Result<Vec<Key>, StoreError> {
         let rows = query_as!(
             KeyRow,
-            "SELECT id, seed, sealed, created_at, signs_from, signs_until, published_until \
+            "SELECT id, seed, sealed, clear_until, created_at, signs_from, signs_until, published_until \
              FROM signing_keys ORDER BY signs_from"
         );
         let rows = self.run("SELECT", "signing_keys", rows.fetch_all(connection)).await?;
@@ -59,7 +62,7 @@ impl Statements {
 
     async fn put_key(&self, connection: &mut PgConnection, key: &Key) -> Result<(), StoreError> {
         let (seed, sealed) = match &key.private {
-            Private::Clear(seed) => (Some(seed.as_slice()), None),
+            Private::Clear { seed, .. } => (Some(seed.as_slice()), None),
             Private::Sealed(sealed) => (None, Some(sealed.as_slice())),
         };
         let put = query!(

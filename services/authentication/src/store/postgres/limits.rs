@@ -153,8 +153,12 @@ impl Statements {
             to_db(now),
         );
         self.run("INSERT", "sign_in_addresses", added.execute(&mut *connection)).await?;
-        let used =
-            query!("SELECT next_at, pending FROM sign_in_addresses WHERE address = $1 FOR UPDATE", address);
+        // A refused attempt must not wait for the disk: waiting ones poll.
+        let used = query!(
+            "SELECT next_at, pending, set_config('synchronous_commit', 'off', true) \
+             FROM sign_in_addresses WHERE address = $1 FOR UPDATE",
+            address
+        );
         let used = self.run("SELECT", "sign_in_addresses", used.fetch_optional(connection)).await?;
         // A purge may have deleted the row in between; then nothing of the allowance was used.
         let (next_at, pending) = used.map_or((now, 0), |row| (from_db(row.next_at), row.pending));
@@ -204,7 +208,7 @@ impl Statements {
             "UPDATE sign_in_addresses \
              SET next_at = greatest(next_at, $2) + $3::float8 * interval '1 second', \
                  pending = CASE WHEN next_at < $2 THEN 1 ELSE pending + 1 END \
-             WHERE address = $1 RETURNING next_at, set_config('synchronous_commit', 'off', true)",
+             WHERE address = $1 RETURNING next_at",
             who.address,
             to_db(now),
             rate.every.as_secs_f64(),

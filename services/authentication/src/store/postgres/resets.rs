@@ -90,15 +90,19 @@ impl PostgresStore {
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
-                let mut longest = None;
+                let mut wait = None;
+                // The first limit is the caller's. A refused caller must not use up the limit of somebody else's address.
                 for (key, rate) in limits {
-                    longest = longest.max(db.take_reset(&mut transaction, &key, rate, now).await?);
+                    wait = db.take_reset(&mut transaction, &key, rate, now).await?;
+                    if wait.is_some() {
+                        break;
+                    }
                 }
-                if longest.is_none() {
+                if wait.is_none() {
                     db.post(&mut transaction, &[letter]).await?;
                 }
                 db.commit(transaction).await?;
-                Ok(longest)
+                Ok(wait)
             })
         })
         .await
@@ -120,7 +124,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Stores the hash of a new token for the active user with this address, and returns the user; `None` if there is none.
+    /// Stores the hash of a token for the active user with this address, and returns the user; `None` if there is none. Idempotent.
     ///
     /// # Errors
     /// When the store is unavailable.
@@ -144,7 +148,8 @@ impl PostgresStore {
                     return Ok(None);
                 };
                 let added = query!(
-                    "INSERT INTO password_resets (hash, user_id, expires_at) VALUES ($1, $2, $3)",
+                    "INSERT INTO password_resets (hash, user_id, expires_at) VALUES ($1, $2, $3) \
+                     ON CONFLICT (hash) DO NOTHING",
                     token.as_slice(),
                     user.id,
                     to_db(expires_at)
