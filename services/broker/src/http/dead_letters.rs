@@ -1,6 +1,8 @@
 //! `/v1/dead-letters`: events that could not be handled. Viewers list dead letters without bodies; admins also read the bodies,
 //! and replay or discard dead letters.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -16,8 +18,7 @@ use weft_runtime::task;
 
 use super::logs::read_time;
 use super::{query, read_limit};
-use crate::app::App;
-use crate::letters::{Origin, not_found};
+use crate::letters::{DeadLetters, Origin, not_found};
 use crate::reply::{ApiError, Problem};
 use crate::signed_in::{Admin, Viewer};
 
@@ -50,7 +51,8 @@ enum QueueName {
 
 /// Dead letters, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeadLetters {
+#[schema(as = DeadLetters)]
+pub(super) struct Page {
     items: Vec<DeadLetter>,
     /// Null on the last page.
     #[schema(required = true)]
@@ -158,7 +160,7 @@ impl From<proto::Letter> for DeadLetter {
     ),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "A page", body = DeadLetters),
+        (status = 200, description = "A page", body = Page),
         (status = 400, description = "A field of the query is invalid"),
         (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is neither a viewer nor an admin"),
@@ -166,13 +168,13 @@ impl From<proto::Letter> for DeadLetter {
         (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
-    State(app): State<App>,
+    State(letters): State<Arc<DeadLetters>>,
     Viewer(caller): Viewer,
     uri: Uri,
-) -> Result<Json<DeadLetters>, Problem> {
+) -> Result<Json<Page>, Problem> {
     let (origin, request) = query::<Filters>(&uri)?.into_request()?;
-    let page = app.dead_letters.list(&caller, origin, request).await?;
-    Ok(Json(DeadLetters {
+    let page = letters.list(&caller, origin, request).await?;
+    Ok(Json(Page {
         items: page.items.into_iter().map(DeadLetter::from).collect(),
         next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()),
     }))
@@ -195,12 +197,12 @@ pub(super) async fn list(
         (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn show(
-    State(app): State<App>,
+    State(letters): State<Arc<DeadLetters>>,
     Admin(caller): Admin,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<DeadLetterWithData>, Problem> {
     let (origin, id) = read_path(path)?;
-    let (letter, content) = app.dead_letters.get(&caller, origin, id).await?;
+    let (letter, content) = letters.get(&caller, origin, id).await?;
     Ok(Json(DeadLetterWithData { letter: letter.into(), data: to_json(content.body)? }))
 }
 
@@ -221,14 +223,14 @@ pub(super) async fn show(
         (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn replay(
-    State(app): State<App>,
+    State(letters): State<Arc<DeadLetters>>,
     Admin(caller): Admin,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let (origin, id) = read_path(path)?;
-    let (letter, _) = app.dead_letters.get(&caller, origin, id).await?;
+    let (letter, _) = letters.get(&caller, origin, id).await?;
     // A client that disconnects must not stop a replay halfway: the event would be published and its dead letter still listed.
-    task::finish(async move { replay_one(&app, &caller, origin, &letter).await }).await?;
+    task::finish(async move { letters.replay(&caller, origin, &letter).await }).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -249,14 +251,13 @@ pub(super) async fn replay(
         (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn discard(
-    State(app): State<App>,
+    State(letters): State<Arc<DeadLetters>>,
     Admin(caller): Admin,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let (origin, id) = read_path(path)?;
-    let (letter, _) = app.dead_letters.get(&caller, origin, id).await?;
-    audit(&app, &caller, "dead letter discarded", &letter).await?;
-    match app.dead_letters.remove(&caller, origin, &[id]).await? {
+    let (letter, _) = letters.get(&caller, origin, id).await?;
+    match letters.discard(&caller, origin, &[letter]).await? {
         0 => Err(not_found().into()),
         _ => Ok(StatusCode::NO_CONTENT),
     }
@@ -282,15 +283,15 @@ pub(super) async fn discard(
         (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time; some may have been replayed"),
     ))]
 pub(super) async fn replay_matching(
-    State(app): State<App>,
+    State(letters): State<Arc<DeadLetters>>,
     Admin(caller): Admin,
     uri: Uri,
 ) -> Result<Json<Batch>, Problem> {
-    let (origin, letters, more) = matching(&app, &caller, &uri).await?;
+    let (origin, found, more) = matching(&letters, &caller, &uri).await?;
     let count = task::finish(async move {
         let mut count = 0;
-        for letter in &letters {
-            match replay_one(&app, &caller, origin, letter).await {
+        for letter in &found {
+            match letters.replay(&caller, origin, letter).await {
                 Ok(()) => count += 1,
                 // Replayed or discarded by another call in the meantime.
                 Err(error) if error.status == StatusCode::NOT_FOUND => {}
@@ -323,21 +324,18 @@ pub(super) async fn replay_matching(
         (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn discard_matching(
-    State(app): State<App>,
+    State(letters): State<Arc<DeadLetters>>,
     Admin(caller): Admin,
     uri: Uri,
 ) -> Result<Json<Batch>, Problem> {
-    let (origin, letters, more) = matching(&app, &caller, &uri).await?;
-    let recorded = letters.iter().map(|letter| audit(&app, &caller, "dead letter discarded", letter));
-    futures::future::try_join_all(recorded).await?;
-    let ids = letters.iter().map(letter_id).collect::<Result<Vec<_>, _>>()?;
-    let count = if ids.is_empty() { 0 } else { app.dead_letters.remove(&caller, origin, &ids).await? };
+    let (origin, found, more) = matching(&letters, &caller, &uri).await?;
+    let count = letters.discard(&caller, origin, &found).await?;
     Ok(Json(Batch { count, more }))
 }
 
 /// The dead letters that a call by filter applies to, and whether more match.
 async fn matching(
-    app: &App,
+    letters: &DeadLetters,
     caller: &Caller,
     uri: &Uri,
 ) -> Result<(Origin, Vec<proto::Letter>, bool), ApiError> {
@@ -355,40 +353,13 @@ async fn matching(
         )));
     }
     request.limit = if request.limit == 0 { BATCH } else { request.limit };
-    let page = app.dead_letters.list(caller, Some(origin), request).await?;
+    let page = letters.list(caller, Some(origin), request).await?;
     Ok((origin, page.items, !page.next_cursor.is_empty()))
-}
-
-async fn replay_one(
-    app: &App,
-    caller: &Caller,
-    origin: Origin,
-    letter: &proto::Letter,
-) -> Result<(), ApiError> {
-    audit(app, caller, "dead letter replayed", letter).await?;
-    app.dead_letters.replay(caller, origin, letter_id(letter)?).await
-}
-
-/// Stores an audit record. If this fails, the caller must not proceed.
-async fn audit(app: &App, caller: &Caller, name: &str, letter: &proto::Letter) -> Result<(), ApiError> {
-    let proto::Letter { id, queue, event_id, r#type, .. } = letter;
-    let attributes = [
-        ("user", caller.user.as_str()),
-        ("queue", queue),
-        ("id", event_id),
-        ("type", r#type),
-        ("letter", id),
-    ];
-    app.audit(name, attributes).await
 }
 
 fn read_path(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Origin, Uuid), ApiError> {
     let Path((name, id)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
     Ok((name.parse()?, id.parse().map_err(|_| not_found())?))
-}
-
-fn letter_id(letter: &proto::Letter) -> Result<Uuid, ApiError> {
-    letter.id.parse().map_err(|_| crate::upstream::invalid_reply("logger", "letter.id"))
 }
 
 /// Returns the body unchanged if it is JSON, otherwise as a JSON string. Does not build a tree of values, because a body may have

@@ -13,12 +13,11 @@ use weft_proto::weft::auth::v1::{
 };
 
 use super::check_personal_name;
-use crate::app::App;
 use crate::body::{self, Rest};
 use crate::http::sessions::uuid;
 use crate::reply::Problem;
-use crate::signed_in::{Admin, on_behalf};
-use crate::upstream;
+use crate::signed_in::Admin;
+use crate::upstream::{self, AuthClient, on_behalf};
 use crate::user::{Role, User};
 
 /// The fields to change; fields that are omitted or null stay as they are.
@@ -51,7 +50,7 @@ pub(in crate::http) struct UserChange {
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn update(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
     request: Request<Body>,
@@ -63,7 +62,7 @@ pub(in crate::http) async fn update(
     }
     let role = role.map(|role| proto::Role::from(role).into());
     let call = on_behalf(&caller, UpdateUserRequest { user_id, role, first_name, last_name })?;
-    let reply = app.authentication.clone().update_user(call).await;
+    let reply = authentication.update_user(call).await;
     let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
     Ok(Json(user.try_into()?))
 }
@@ -82,13 +81,13 @@ pub(in crate::http) async fn update(
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn reactivate(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<User>, Problem> {
     let user_id = uuid("user", id)?.to_string();
     let call = on_behalf(&caller, ReactivateUserRequest { user_id })?;
-    let reply = app.authentication.clone().reactivate_user(call).await;
+    let reply = authentication.reactivate_user(call).await;
     let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
     Ok(Json(user.try_into()?))
 }
@@ -108,13 +107,12 @@ pub(in crate::http) async fn reactivate(
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn delete(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let user_id = uuid("user", id)?.to_string();
-    let reply =
-        app.authentication.clone().delete_user(on_behalf(&caller, DeleteUserRequest { user_id })?).await;
+    let reply = authentication.delete_user(on_behalf(&caller, DeleteUserRequest { user_id })?).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -134,13 +132,13 @@ pub(in crate::http) async fn delete(
         (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn start_reset(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let user_id = uuid("user", id)?.to_string();
     let call = on_behalf(&caller, StartPasswordResetRequest { user_id })?;
-    let reply = app.authentication.clone().start_password_reset(call).await;
+    let reply = authentication.start_password_reset(call).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::ACCEPTED)
 }
