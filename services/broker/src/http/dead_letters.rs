@@ -162,10 +162,7 @@ impl From<proto::Letter> for DeadLetter {
     responses(
         (status = 200, description = "A page", body = Page),
         (status = 400, description = "A field of the query is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is neither a viewer nor an admin"),
-        (status = 502, description = "The logger or authentication failed"),
-        (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
     State(letters): State<Arc<DeadLetters>>,
@@ -190,11 +187,8 @@ pub(super) async fn list(
     responses(
         (status = 200, description = "The dead letter", body = DeadLetterWithData),
         (status = 400, description = "The queue is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin"),
         (status = 404, description = "Dead letter not found"),
-        (status = 502, description = "The logger or authentication failed"),
-        (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn show(
     State(letters): State<Arc<DeadLetters>>,
@@ -216,7 +210,6 @@ pub(super) async fn show(
     responses(
         (status = 202, description = "The event is back in its queue"),
         (status = 400, description = "The queue is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "Dead letter not found"),
         (status = 502, description = "The event can't be published, or the logger or authentication failed"),
@@ -244,11 +237,8 @@ pub(super) async fn replay(
     responses(
         (status = 204, description = "Deleted"),
         (status = 400, description = "The queue is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "Dead letter not found"),
-        (status = 502, description = "The logger or authentication failed"),
-        (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn discard(
     State(letters): State<Arc<DeadLetters>>,
@@ -277,7 +267,6 @@ pub(super) async fn discard(
     responses(
         (status = 200, description = "How many were replayed", body = Batch),
         (status = 400, description = "A field of the query is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 502, description = "An event can't be published, or the logger or authentication failed; some may have been replayed"),
         (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time; some may have been replayed"),
@@ -318,10 +307,7 @@ pub(super) async fn replay_matching(
     responses(
         (status = 200, description = "How many were discarded", body = Batch),
         (status = 400, description = "A field of the query is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 502, description = "The logger or authentication failed"),
-        (status = 503, description = "The logger or authentication can't be reached in time"),
     ))]
 pub(super) async fn discard_matching(
     State(letters): State<Arc<DeadLetters>>,

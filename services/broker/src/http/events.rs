@@ -103,11 +103,8 @@ pub(super) struct EventResults {
     responses(
         (status = 202, description = "A single event: RabbitMQ has confirmed it. A batch: see each result", body = EventResults),
         (status = 400, description = "The body is invalid"),
-        (status = 401, description = "Not signed in"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 429, description = "Too many requests, or too many mails from this user or to this recipient"),
         (status = 502, description = "No queue is bound for the event's type"),
-        (status = 503, description = "RabbitMQ can't be reached in time"),
     ))]
 pub(super) async fn post(
     State(clock): State<Arc<dyn Clock>>,

@@ -115,11 +115,8 @@ pub(super) struct Accepted {
             body = inline(Handled), headers(("Set-Cookie" = String, description = "For `auth`: the session cookie"))),
         (status = 400, description = "The body is invalid"),
         (status = 401, description = "`invalid credentials`, not signed in, or the access token is invalid"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 422, description = "For `log` by a signed-in user: the idempotency key was used before with other content"),
         (status = 429, description = "Too many requests, failed sign-ins, mails, or bytes without a sign-in"),
-        (status = 502, description = "The service that performs the action failed"),
-        (status = 503, description = "The service that performs the action, or RabbitMQ, can't be reached in time"),
     ))]
 pub(super) async fn post(
     State(Shared(parts)): State<Shared>,

@@ -34,8 +34,6 @@ struct Key {
 #[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "get_signing_keys", tag = "session",
     responses(
         (status = 200, description = "The keys", body = KeySet),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn get(State(keys): State<Arc<Keys>>) -> Result<Response, Problem> {
     let keys = keys.any().await.ok_or_else(|| {

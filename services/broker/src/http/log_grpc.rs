@@ -27,10 +27,7 @@ use crate::{body, idempotency};
         (status = 202, description = "`logged`: the logger has stored it", body = Envelope),
         (status = 400, description = "The body is invalid"),
         (status = 401, description = "Not signed in, and the Stack has not opened `log`; or the access token is invalid"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 422, description = "The idempotency key of a signed-in user was used before with other content"),
-        (status = 502, description = "The logger failed"),
-        (status = 503, description = "The logger can't be reached in time"),
     ))]
 pub(super) async fn post(
     State(callers): State<Arc<Callers>>,

@@ -42,9 +42,6 @@ pub(super) struct Logout {
         (status = 400, description = "The body is invalid"),
         (status = 401, description = "Neither a valid access token nor a session; or `everywhere` without the access token \
             of an open session. No session was ended"),
-        (status = 403, description = "A page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn post(
     State(callers): State<Arc<Callers>>,

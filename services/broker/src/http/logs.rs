@@ -74,11 +74,8 @@ pub(super) struct LogEntry {
     responses(
         (status = 200, description = "A page", body = Logs),
         (status = 400, description = "A field of the query is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is neither a viewer nor an admin"),
         (status = 429, description = "Too many requests, or too many searches are running"),
-        (status = 502, description = "The logger failed"),
-        (status = 503, description = "The logger can't be reached in time"),
         (status = 504, description = "The search timed out: narrow it by time or service"),
     ))]
 pub(super) async fn get(

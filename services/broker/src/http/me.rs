@@ -35,9 +35,6 @@ pub(super) struct ChangePassword {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The signed-in user", body = User),
-        (status = 401, description = "Not signed in"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn get(
     State(mut authentication): State<AuthClient>,
@@ -55,10 +52,7 @@ pub(super) async fn get(
     responses(
         (status = 204, description = "Changed; all other sessions have ended"),
         (status = 400, description = "The body is invalid, or the new password is too weak"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The current password is wrong, or a page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn change_password(
     State(mut authentication): State<AuthClient>,

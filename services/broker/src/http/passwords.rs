@@ -50,10 +50,7 @@ pub(super) struct NewPassword {
     responses(
         (status = 202, description = "A mail is sent if an active user has this address"),
         (status = 400, description = "The body is invalid"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 409, description = "`spec.console.url` is not set in the Stack"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn forgot(
     State(mut authentication): State<AuthClient>,
@@ -75,10 +72,7 @@ pub(super) async fn forgot(
     responses(
         (status = 204, description = "Changed; all sessions have ended"),
         (status = 400, description = "The body is invalid, or the new password is too weak"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 404, description = "The token is unknown, was used or has expired"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn reset(
     State(mut authentication): State<AuthClient>,

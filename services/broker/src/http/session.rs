@@ -35,9 +35,6 @@ pub(super) struct Refreshed {
             headers(("Set-Cookie" = String, description = "The new session cookie"))),
         (status = 401, description = "No session, or the session has ended; the cookie is deleted",
             headers(("Set-Cookie" = String, description = "Deletes the session cookie"))),
-        (status = 403, description = "A page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn refresh(
     State(clock): State<Arc<dyn Clock>>,

@@ -25,9 +25,6 @@ pub(super) struct Sessions {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The sessions", body = Sessions),
-        (status = 401, description = "Not signed in"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
     State(mut authentication): State<AuthClient>,
@@ -47,11 +44,7 @@ pub(super) async fn list(
     responses(
         (status = 204, description = "The session has ended"),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 404, description = "The caller has no such session"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn end(
     State(mut authentication): State<AuthClient>,

@@ -49,10 +49,7 @@ pub(super) struct SigningKey {
     responses(
         (status = 200, description = "The new key", body = SigningKey),
         (status = 400, description = "The body is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn rotate(
     State(keys): State<Arc<Keys>>,

@@ -20,7 +20,6 @@ use crate::upstream;
     responses(
         (status = 200, description = "The spans that Jaeger has", body = Trace),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is neither a viewer nor an admin"),
         (status = 404, description = "Trace not found in Jaeger; it may not have arrived yet"),
         (status = 502, description = "Jaeger's reply is invalid, or larger than 16 MiB"),

@@ -76,10 +76,7 @@ pub(super) struct NewUser {
     responses(
         (status = 200, description = "A page", body = Users),
         (status = 400, description = "A field of the query is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
     State(mut authentication): State<AuthClient>,
@@ -103,12 +100,9 @@ pub(super) async fn list(
     responses(
         (status = 201, description = "The user", body = User),
         (status = 400, description = "The body is invalid, or the password is too weak"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 409, description = "Another user has this email"),
         (status = 422, description = "The idempotency key was used before with other content"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn create(
     State(clock): State<Arc<dyn Clock>>,
@@ -145,12 +139,9 @@ fn not_created(status: &Status) -> ApiError {
     responses(
         (status = 200, description = "The user, no longer active", body = User),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is the last active admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn deactivate(
     State(mut authentication): State<AuthClient>,

@@ -42,12 +42,9 @@ pub(in crate::http) struct UserChange {
     responses(
         (status = 200, description = "The user", body = User),
         (status = 400, description = "The id or the body is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is the last active admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn update(
     State(mut authentication): State<AuthClient>,
@@ -74,11 +71,8 @@ pub(in crate::http) async fn update(
     responses(
         (status = 200, description = "The user, now active", body = User),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn reactivate(
     State(mut authentication): State<AuthClient>,
@@ -99,12 +93,9 @@ pub(in crate::http) async fn reactivate(
     responses(
         (status = 204, description = "The user is deleted"),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is the last active admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn delete(
     State(mut authentication): State<AuthClient>,
@@ -124,12 +115,9 @@ pub(in crate::http) async fn delete(
     responses(
         (status = 202, description = "The mail will be sent"),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is inactive, or `spec.console.url` is not set in the Stack"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn start_reset(
     State(mut authentication): State<AuthClient>,
