@@ -10,11 +10,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use weft_runtime::budget::Exceeded;
 
-use crate::in_flight;
+use crate::in_flight::{self, MAX_BODY_BYTES};
 use crate::reply::ApiError;
 
-/// Maximum size of a body, as in the Go original: 1 MiB.
-pub(crate) const LIMIT: usize = 1 << 20;
 /// Bytes beyond the limit that are read and discarded. Otherwise a client that writes its whole body before it reads would get a
 /// connection reset instead of the 413.
 const DRAIN_LIMIT: usize = 64 << 20;
@@ -72,7 +70,7 @@ pub(crate) async fn read_optional_json<T: DeserializeOwned + Default>(
 pub(crate) async fn bytes(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // With `Expect: 100-continue` the client has not sent the body yet: there is nothing to drain.
-    if announced.is_some_and(|length| length > LIMIT) && headers.contains_key(EXPECT) {
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES) && headers.contains_key(EXPECT) {
         return Err(too_large().closing());
     }
     let read = tokio::time::timeout(READ_TIMEOUT, read(announced, &mut body)).await;
@@ -107,11 +105,11 @@ async fn read(announced: Option<usize>, body: &mut Body) -> Result<Vec<u8>, Unre
     let mut bytes = Vec::new();
     while let Some(chunk) = next_chunk(body).await? {
         let needed = bytes.len() + chunk.len();
-        if needed > LIMIT {
+        if needed > MAX_BODY_BYTES {
             return Err(Unread::TooLarge);
         }
         if needed > bytes.capacity() {
-            let max = announced.filter(|length| *length >= needed).unwrap_or(LIMIT);
+            let max = announced.filter(|length| *length >= needed).unwrap_or(MAX_BODY_BYTES);
             bytes.reserve_exact((2 * needed).min(max) - bytes.len());
         }
         bytes.extend_from_slice(&chunk);
@@ -232,15 +230,18 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_1_mib_is_413_after_the_rest_was_read() {
-        assert_eq!(read_all(Body::from(vec![b'x'; LIMIT]), HeaderMap::new()).await, Ok(LIMIT));
-        let error = read_all(Body::from(vec![b'x'; LIMIT + 1]), HeaderMap::new()).await.unwrap_err();
+        assert_eq!(
+            read_all(Body::from(vec![b'x'; MAX_BODY_BYTES]), HeaderMap::new()).await,
+            Ok(MAX_BODY_BYTES)
+        );
+        let error = read_all(Body::from(vec![b'x'; MAX_BODY_BYTES + 1]), HeaderMap::new()).await.unwrap_err();
         assert_eq!(error.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(!error.close, "all of it was read, so the connection stays open");
     }
 
     #[tokio::test(start_paused = true)]
     async fn too_large_a_body_is_413_even_if_the_rest_is_slow() {
-        let first = Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; LIMIT + 1]));
+        let first = Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; MAX_BODY_BYTES + 1]));
         let never = futures::stream::iter([first]).chain(futures::stream::pending());
         let error = read_all(Body::from_stream(never), HeaderMap::new()).await.unwrap_err();
         assert_eq!((error.status, error.close), (StatusCode::PAYLOAD_TOO_LARGE, true));

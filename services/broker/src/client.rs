@@ -1,15 +1,11 @@
 //! The client's address and scheme, from the connection or from trusted proxies.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::request::Parts;
+use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
-
-use crate::app::App;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -18,7 +14,7 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Proxies(Vec<IpNet>);
 
-/// The client of a request.
+/// The client of a request. The edge adds it to the request as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     /// The nearest address that is not a trusted proxy.
@@ -66,14 +62,6 @@ impl Proxies {
     /// True if the address belongs to a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
-    }
-}
-
-impl FromRequestParts<App> for Client {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        Ok(app.proxies.client(&parts.extensions, &parts.headers))
     }
 }
 

@@ -148,6 +148,7 @@ impl Edge {
             Err(exceeded) => return refuse(exceeded),
         };
         let mut request = request.map(|body| share.meter(body));
+        request.extensions_mut().insert(client);
         request.extensions_mut().insert(share.clone());
         let response = run(next, request).await;
         share.hold(response).unwrap_or_else(refuse)

@@ -5,6 +5,7 @@ mod body;
 mod headers;
 mod path;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
@@ -20,11 +21,11 @@ use weft_runtime::telemetry::chain;
 use weft_runtime::trace;
 
 use self::body::{Fault, Sending};
-use crate::app::App;
 use crate::client::Client;
 use crate::in_flight::{self, Share};
 use crate::reply::ApiError;
-use crate::{signed_in, upstream};
+use crate::signed_in::Callers;
+use crate::upstream;
 
 /// Upper bound. The timeout is also at most half of the time that the service has to answer, so that a service that can't be reached
 /// is always 503, never 504.
@@ -44,10 +45,10 @@ pub(crate) struct Bounds {
     pub(crate) body_bytes: u64,
 }
 
-/// Forwards requests. Clones share connections.
-#[derive(Debug, Clone)]
+/// Forwards requests.
 pub(crate) struct Forwarder {
     http: HttpClient<HttpConnector, Body>,
+    callers: Arc<Callers>,
     bounds: Bounds,
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct Forwarder {
 pub(crate) struct Forwarded;
 
 impl Forwarder {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(callers: Arc<Callers>, bounds: Bounds) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT.min(bounds.timeout / 2)));
         connector.set_nodelay(true);
@@ -65,58 +66,61 @@ impl Forwarder {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_max_buf_size(BUFFER_BYTES)
             .build(connector);
-        Self { http, bounds }
+        Self { http, callers, bounds }
     }
-}
 
-/// Forwards a request to a service, and returns its reply.
-///
-/// # Errors
-/// 400 when the path is invalid, 401 when the request has an invalid access token of the broker; 400, 408 and 413 when its body is
-/// incomplete, too slow or too large; 503 when the service can't be reached, 504 when it is too slow, 502 when it closes the connection
-/// or does not answer in HTTP.
-pub(crate) async fn send(
-    app: &App,
-    to: &Authority,
-    client: Client,
-    request: Request<Body>,
-) -> Result<Response<Body>, ApiError> {
-    let Forwarder { http, bounds } = &app.forwarder;
-    path::check(request.uri().path())?;
-    if let Some(share) = request.extensions().get::<Share>() {
-        share.stream().map_err(in_flight::refusal)?;
-    }
-    let caller = signed_in::identify_if_ours(app, request.headers()).await?;
-    if announced(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes) {
-        return Err(Fault::TooLarge.as_error());
-    }
-    let span = span(&request, to);
-    let (request, mut sending) = outgoing(request, to, client, caller.as_ref(), &span, bounds)?;
-    let answer = async {
-        tokio::select! {
-            biased;
-            answer = http.request(request) => Some(answer),
-            () = sending.service_timed_out(bounds.timeout) => None,
+    /// Forwards a request to a service, and returns its reply.
+    ///
+    /// # Errors
+    /// 400 when the path is invalid, 401 when the request has an invalid access token of the broker; 400, 408 and 413 when its body is
+    /// incomplete, too slow or too large; 503 when the service can't be reached, 504 when it is too slow, 502 when it closes the connection
+    /// or does not answer in HTTP.
+    pub(crate) async fn send(
+        &self,
+        to: &Authority,
+        client: Client,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, ApiError> {
+        let Self { http, callers, bounds } = self;
+        path::check(request.uri().path())?;
+        if let Some(share) = request.extensions().get::<Share>() {
+            share.stream().map_err(in_flight::refusal)?;
         }
-    };
-    let answer = answer.instrument(span.clone()).await;
-    let error = match answer {
-        Some(Ok(response)) => return incoming(response.map(Body::new), &span, bounds),
-        Some(Err(error)) => {
-            if let Some(fault) = sending.fault() {
-                failed(&span, "body");
-                return Err(fault.as_error());
+        let caller = callers.identify_if_ours(request.headers()).await?;
+        if announced(request.headers()).is_some_and(|bytes| bytes > bounds.body_bytes) {
+            return Err(Fault::TooLarge.as_error());
+        }
+        let span = span(&request, to);
+        let (request, mut sending) = outgoing(request, to, client, caller.as_ref(), &span, bounds)?;
+        let answer = async {
+            tokio::select! {
+                biased;
+                answer = http.request(request) => Some(answer),
+                () = sending.service_timed_out(bounds.timeout) => None,
             }
-            tracing::warn!(to = to.as_str(), error = chain(&error), "a routed service failed");
-            failed(&span, if error.is_connect() { "connect" } else { "reply" });
-            unusable(error.is_connect())
-        }
-        None => {
-            failed(&span, "timeout");
-            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the service behind this path did not answer in time")
-        }
-    };
-    Err(error)
+        };
+        let answer = answer.instrument(span.clone()).await;
+        let error = match answer {
+            Some(Ok(response)) => return incoming(response.map(Body::new), &span, bounds),
+            Some(Err(error)) => {
+                if let Some(fault) = sending.fault() {
+                    failed(&span, "body");
+                    return Err(fault.as_error());
+                }
+                tracing::warn!(to = to.as_str(), error = chain(&error), "a routed service failed");
+                failed(&span, if error.is_connect() { "connect" } else { "reply" });
+                unusable(error.is_connect())
+            }
+            None => {
+                failed(&span, "timeout");
+                ApiError::new(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the service behind this path did not answer in time",
+                )
+            }
+        };
+        Err(error)
+    }
 }
 
 fn unusable(connect_failed: bool) -> ApiError {

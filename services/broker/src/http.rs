@@ -4,12 +4,13 @@ mod dead_letters;
 mod events;
 #[cfg(test)]
 mod fuzz;
-pub(crate) mod handle;
+mod handle;
 mod jwks;
 mod log_grpc;
 mod logout;
 mod logs;
 mod me;
+mod parts;
 mod passwords;
 mod root;
 mod routed;
@@ -34,14 +35,15 @@ use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::App;
+pub(crate) use self::parts::Parts;
+use self::parts::Shared;
 use crate::edge::{self, Edge};
 use crate::openapi;
 use crate::reply::ApiError;
 use crate::routes::Routes;
 
 /// All routes of the broker.
-pub(crate) fn router(app: App, routes: &Routes, edge: Arc<Edge>) -> Router {
+pub(crate) fn router(parts: Parts, routes: &Routes, edge: Arc<Edge>) -> Router {
     let description = openapi::Document::new(described().into_openapi());
     let observed = middleware::from_fn_with_state(edge, edge::observe);
     let heartbeat = get(root::ping).fallback(wrong_method.layer(observed.clone()));
@@ -52,17 +54,17 @@ pub(crate) fn router(app: App, routes: &Routes, edge: Arc<Edge>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .merge(routed::router(routes))
         .fallback(unknown_path)
-        .with_state(app)
+        .with_state(Shared(Arc::new(parts)))
         .layer(observed)
         .merge(Router::new().route(openapi::PING, heartbeat))
 }
 
 /// The routes with their descriptions.
-pub(crate) fn described() -> OpenApiRouter<App> {
+pub(crate) fn described() -> OpenApiRouter<Shared> {
     behind_the_edge().routes(routes!(root::ping))
 }
 
-fn behind_the_edge() -> OpenApiRouter<App> {
+fn behind_the_edge() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(root::hit))
         .routes(routes!(handle::post))
@@ -83,8 +85,8 @@ fn behind_the_edge() -> OpenApiRouter<App> {
         .routes(routes!(events::post))
         .routes(routes!(logs::get))
         .routes(routes!(traces::get))
-        .routes(routes!(dead_letters::list, dead_letters::discard_matching))
-        .routes(routes!(dead_letters::replay_matching))
+        .routes(routes!(dead_letters::by_filter::list, dead_letters::by_filter::discard))
+        .routes(routes!(dead_letters::by_filter::replay))
         .routes(routes!(dead_letters::show, dead_letters::discard))
         .routes(routes!(dead_letters::replay))
         .routes(routes!(jwks::get))

@@ -16,10 +16,11 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use weft_runtime::budget::{Budget, Charge, Exceeded};
 
-use crate::body;
 use crate::reply::ApiError;
 use crate::upstream::RETRY_AFTER;
 
+/// Maximum size of a body, as in the Go original: 1 MiB. More is never held, so it does not count.
+pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
 /// What a streamed request counts: the buffers of its two connections.
 const STREAM_BYTES: usize = 64 << 10;
 /// A reply is written to its connection in chunks of this size, so that bytes that the client has not read still count.
@@ -85,7 +86,7 @@ impl Share {
         if body.is_end_stream() {
             return body;
         }
-        Body::new(Metered { body, share: self.clone(), counted_left: body::LIMIT })
+        Body::new(Metered { body, share: self.clone(), counted_left: MAX_BODY_BYTES })
     }
 
     /// Counts the reply until the client has read it, in place of the request's body, which is no longer held.
@@ -259,9 +260,9 @@ mod tests {
 
     #[tokio::test]
     async fn discarded_bytes_do_not_count() {
-        let in_flight = in_flight(10, 3 * body::LIMIT);
+        let in_flight = in_flight(10, 3 * MAX_BODY_BYTES);
         let share = in_flight.admit(CLIENT).unwrap();
-        assert_eq!(read(&share, 20 * body::LIMIT).await, Ok(20 * body::LIMIT));
+        assert_eq!(read(&share, 20 * MAX_BODY_BYTES).await, Ok(20 * MAX_BODY_BYTES));
     }
 
     #[tokio::test]

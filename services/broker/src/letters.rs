@@ -1,9 +1,10 @@
 //! Dead letters: the logger keeps those of RabbitMQ's queues, authentication keeps those of its outbox.
 
-use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -15,9 +16,9 @@ use weft_proto::weft::deadletter::v1::{
     Content, GetRequest, Letter, ListRequest, ListResponse, RemoveRequest, ReplayRequest, ReplayResponse,
 };
 
+use crate::logger::Logger;
 use crate::reply::ApiError;
-use crate::signed_in::on_behalf;
-use crate::upstream;
+use crate::upstream::{self, on_behalf};
 
 const OUTBOX: &str = "outbox";
 /// A call may be about 100 dead letters. Longer than the logger's timeout for its store, so that the logger's own reply comes first.
@@ -57,27 +58,26 @@ impl FromStr for Origin {
     }
 }
 
-/// The services that keep dead letters, and the publisher that replays them.
-#[derive(Clone)]
+/// The services that keep dead letters, the publisher that replays them, and the logger that stores the audit records.
 pub(crate) struct DeadLetters {
     logger: DeadLetterServiceClient<Channel>,
     authentication: DeadLetterServiceClient<Channel>,
     publisher: Publisher,
-}
-
-impl fmt::Debug for DeadLetters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeadLetters").finish_non_exhaustive()
-    }
+    audits: Arc<Logger>,
 }
 
 impl DeadLetters {
-    pub(crate) fn new(logger: Channel, authentication: Channel, publisher: Publisher) -> Self {
+    pub(crate) fn new(
+        logger: Channel,
+        authentication: Channel,
+        publisher: Publisher,
+        audits: Arc<Logger>,
+    ) -> Self {
         let client = |channel: Channel| {
             DeadLetterServiceClient::new(channel.with_timeout(CALL_TIMEOUT))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
         };
-        Self { logger: client(logger), authentication: client(authentication), publisher }
+        Self { logger: client(logger), authentication: client(authentication), publisher, audits }
     }
 
     /// Lists one page; without an origin, of all RabbitMQ queues.
@@ -105,9 +105,17 @@ impl DeadLetters {
         Ok((letter, found.content.unwrap_or_default()))
     }
 
-    /// Replays a dead letter: marks it, publishes its event, and removes it once RabbitMQ has confirmed the event. If this is
-    /// interrupted, the dead letter is still listed, and a second replay publishes the same event id again.
-    pub(crate) async fn replay(&self, caller: &Caller, origin: Origin, id: Uuid) -> Result<(), ApiError> {
+    /// Replays a dead letter: stores an audit record, marks the dead letter, publishes its event, and removes it once RabbitMQ has
+    /// confirmed the event. If this is interrupted, the dead letter is still listed, and a second replay publishes the same event id
+    /// again.
+    pub(crate) async fn replay(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        letter: &Letter,
+    ) -> Result<(), ApiError> {
+        self.audit(caller, "dead letter replayed", letter).await?;
+        let id = read_id(letter)?;
         let request = on_behalf(caller, ReplayRequest { id: id.to_string() })?;
         let marked = self.of(Some(origin)).replay(request).await;
         let marked = marked.map_err(|status| failed(Some(origin), &status))?.into_inner();
@@ -123,16 +131,35 @@ impl DeadLetters {
         })
     }
 
-    /// Removes dead letters, and returns how many of them existed.
-    pub(crate) async fn remove(
+    /// Removes dead letters after an audit record of each is stored, and returns how many of them existed.
+    pub(crate) async fn discard(
         &self,
         caller: &Caller,
         origin: Origin,
-        ids: &[Uuid],
+        letters: &[Letter],
     ) -> Result<u32, ApiError> {
+        let recorded = letters.iter().map(|letter| self.audit(caller, "dead letter discarded", letter));
+        try_join_all(recorded).await?;
+        let ids = letters.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;
+        if ids.is_empty() { Ok(0) } else { self.remove(caller, origin, &ids).await }
+    }
+
+    async fn remove(&self, caller: &Caller, origin: Origin, ids: &[Uuid]) -> Result<u32, ApiError> {
         let request = RemoveRequest { ids: ids.iter().map(Uuid::to_string).collect() };
         let removed = self.of(Some(origin)).remove(on_behalf(caller, request)?).await;
         Ok(removed.map_err(|status| failed(Some(origin), &status))?.into_inner().removed)
+    }
+
+    async fn audit(&self, caller: &Caller, name: &str, letter: &Letter) -> Result<(), ApiError> {
+        let Letter { id, queue, event_id, r#type, .. } = letter;
+        let attributes = [
+            ("user", caller.user.as_str()),
+            ("queue", queue),
+            ("id", event_id),
+            ("type", r#type),
+            ("letter", id),
+        ];
+        self.audits.audit(name, attributes).await
     }
 
     fn of(&self, origin: Option<Origin>) -> DeadLetterServiceClient<Channel> {
@@ -141,6 +168,10 @@ impl DeadLetters {
             Some(Origin::Queue(_)) | None => self.logger.clone(),
         }
     }
+}
+
+fn read_id(letter: &Letter) -> Result<Uuid, ApiError> {
+    letter.id.parse().map_err(|_| upstream::invalid_reply("logger", "letter.id"))
 }
 
 pub(crate) fn not_found() -> ApiError {

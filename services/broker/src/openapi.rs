@@ -58,6 +58,9 @@ impl Document {
     pub(crate) fn new(mut api: OpenApi) -> Self {
         api.paths.paths.insert(PATH.to_owned(), PathItem::new(HttpMethod::Get, own_path()));
         for (path, item) in &mut api.paths.paths {
+            for change in [&mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+                add_error(change, "403", "A page of another origin sent it");
+            }
             for operation in
                 [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
             {
@@ -86,23 +89,35 @@ fn own_path() -> Operation {
         .build()
 }
 
-/// Adds what all operations have in common: errors from the edge, the format of errors, and headers.
+/// Adds an error, unless the operation describes this status itself.
+fn add_error(operation: &mut Operation, status: &str, description: &str) {
+    let response = ResponseBuilder::new().description(description);
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+}
+
+/// Adds what all operations have in common: errors of the edge and of other services, the format of errors, and headers.
 fn complete(path: &str, operation: &mut Operation) {
-    let responses = &mut operation.responses.responses;
-    let mut add = |status: &str, description: &str| {
-        let response = ResponseBuilder::new().description(description).build();
-        responses.entry(status.to_owned()).or_insert_with(|| response.into());
-    };
+    if !["/", PING, PATH].contains(&path) {
+        add_error(operation, "502", "A service behind the broker failed");
+        add_error(
+            operation,
+            "503",
+            "A service behind the broker can't be reached in time, or too much is in flight",
+        );
+    }
     if path != PING {
-        add("500", "Internal error of the broker");
-        add("429", "Too many requests, or too many failed sign-ins");
-        add("503", "Too many requests or bytes are in flight");
+        add_error(operation, "500", "Internal error of the broker");
+        add_error(operation, "429", "Too many requests, or too many failed sign-ins");
+        add_error(operation, "503", "Too many requests or bytes are in flight");
+    }
+    if operation.security.is_some() {
+        add_error(operation, "401", "Not signed in");
     }
     if operation.request_body.is_some() {
-        add("408", "The body did not arrive within 15 s");
-        add("413", "The body is larger than 1 MiB");
+        add_error(operation, "408", "The body did not arrive within 15 s");
+        add_error(operation, "413", "The body is larger than 1 MiB");
     }
-    for (status, response) in responses {
+    for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
         if status.as_str() >= "400" && response.content.is_empty() {
             let (media_type, schema) = if path.starts_with("/v1/") || path.starts_with("/.well-known/") {

@@ -1,19 +1,21 @@
 //! The signed-in caller, by access token. Endpoints take the caller as an argument, so that the check can't be forgotten.
 
-use axum::extract::FromRequestParts;
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use tonic::Request;
 use weft_mesh::Caller;
 use weft_mesh::caller::Role;
+use weft_runtime::clock::Clock;
 
-use crate::app::App;
-use crate::open::Action;
+use crate::keys::Keys;
+use crate::open::{Action, OpenActions};
 use crate::reply::{ApiError, Problem};
-use crate::standing::Purpose;
-use crate::token::{self, Identity, Refused};
-use crate::upstream;
+use crate::standing::{Purpose, Standings};
+use crate::token::{self, Identity, Rules};
+use crate::upstream::{self, AuthClient};
 
 /// The bearer of a valid access token.
 #[derive(Debug)]
@@ -27,38 +29,107 @@ pub(crate) struct Viewer(pub(crate) Caller);
 #[derive(Debug)]
 pub(crate) struct Admin(pub(crate) Caller);
 
-impl FromRequestParts<App> for SignedIn {
+impl<S: Send + Sync> FromRequestParts<S> for SignedIn
+where
+    Arc<Callers>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(identify(app, &parts.headers).await?))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Ok(Self(Arc::from_ref(state).identify(&parts.headers).await?))
     }
 }
 
-impl FromRequestParts<App> for Admin {
+impl<S: Send + Sync> FromRequestParts<S> for Admin
+where
+    Arc<Callers>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(require_role(Role::Admin, parts, app).await?))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Ok(Self(Arc::from_ref(state).with_role(Role::Admin, parts).await?))
     }
 }
 
-impl FromRequestParts<App> for Viewer {
+impl<S: Send + Sync> FromRequestParts<S> for Viewer
+where
+    Arc<Callers>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(require_role(Role::Viewer, parts, app).await?))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Ok(Self(Arc::from_ref(state).with_role(Role::Viewer, parts).await?))
     }
 }
 
-/// The caller with their current role.
-async fn require_role(needed: Role, parts: &Parts, app: &App) -> Result<Caller, ApiError> {
-    let caller = identify(app, &parts.headers).await?;
-    check_role(needed, caller.role)?;
-    let purpose = if parts.method.is_safe() { Purpose::Read } else { Purpose::Change };
-    let role = app.standings.role(&app.authentication, &caller, purpose).await?;
-    check_role(needed, role)?;
-    Ok(Caller { role, ..caller })
+/// Identifies callers by their access tokens.
+pub(crate) struct Callers {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) rules: Rules,
+    pub(crate) open_actions: OpenActions,
+    pub(crate) authentication: AuthClient,
+    pub(crate) standings: Standings,
+}
+
+impl Callers {
+    /// The caller that the request's access token identifies.
+    ///
+    /// # Errors
+    /// 401 when the token is missing or invalid, 503 when no keys to verify it with could be fetched.
+    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let token = bearer(headers)?.ok_or_else(|| {
+            ApiError::unauthorized(
+                "sign in first: this needs an access token in the header Authorization: Bearer",
+            )
+        })?;
+        let key_id = token::key_id(token)?;
+        let Some(keys) = self.keys.with(&key_id).await else {
+            return Err(ApiError::unavailable(
+                "authentication can't be reached in time, so the access token can't be checked",
+                upstream::RETRY_AFTER,
+            ));
+        };
+        let Identity { caller } = self.rules.verify(token, &key_id, &keys, self.clock.now())?;
+        Ok(caller)
+    }
+
+    /// The caller of an action; `None` only if the Stack has opened the action.
+    ///
+    /// # Errors
+    /// As [`Self::identify`]; for an open action as [`Self::identify_if_ours`].
+    pub(crate) async fn require(
+        &self,
+        headers: &HeaderMap,
+        action: Action,
+    ) -> Result<Option<Caller>, ApiError> {
+        if self.open_actions.contains(action) {
+            return self.identify_if_ours(headers).await;
+        }
+        self.identify(headers).await.map(Some)
+    }
+
+    /// The caller, for routed services, which decide themselves whom they let in. `None` if there is no token, or one that is not an
+    /// access token of the broker; such a token is forwarded unchanged.
+    ///
+    /// # Errors
+    /// As [`Self::identify`], if there is an access token of the broker.
+    pub(crate) async fn identify_if_ours(&self, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
+        match bearer(headers) {
+            Ok(Some(token)) if token::key_id(token).is_ok() => self.identify(headers).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The caller with their current role.
+    async fn with_role(&self, needed: Role, parts: &Parts) -> Result<Caller, ApiError> {
+        let caller = self.identify(&parts.headers).await?;
+        check_role(needed, caller.role)?;
+        let purpose = if parts.method.is_safe() { Purpose::Read } else { Purpose::Change };
+        let role = self.standings.role(&self.authentication, &caller, purpose).await?;
+        check_role(needed, role)?;
+        Ok(Caller { role, ..caller })
+    }
 }
 
 fn check_role(needed: Role, role: Role) -> Result<(), ApiError> {
@@ -71,61 +142,6 @@ fn check_role(needed: Role, role: Role) -> Result<(), ApiError> {
     };
     let message = format!("this needs the role {needed}; yours is {}", role.as_str());
     Err(ApiError::new(StatusCode::FORBIDDEN, message))
-}
-
-/// The caller that the request's access token identifies.
-///
-/// # Errors
-/// 401 when the token is missing or invalid, 503 when no keys to verify it with could be fetched.
-pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let token = bearer(headers)?.ok_or_else(|| {
-        ApiError::unauthorized(
-            "sign in first: this needs an access token in the header Authorization: Bearer",
-        )
-    })?;
-    let key_id = token::key_id(token).map_err(refused)?;
-    let Some(keys) = app.keys.with(&key_id).await else {
-        return Err(ApiError::unavailable(
-            "authentication can't be reached in time, so the access token can't be checked",
-            upstream::RETRY_AFTER,
-        ));
-    };
-    let Identity { caller } =
-        app.token_rules.verify(token, &key_id, &keys, app.clock.now()).map_err(refused)?;
-    Ok(caller)
-}
-
-/// The caller of an action; `None` only if the Stack has opened the action.
-///
-/// # Errors
-/// As [`identify`]; for an open action as [`identify_if_ours`].
-pub(crate) async fn require(
-    app: &App,
-    headers: &HeaderMap,
-    action: Action,
-) -> Result<Option<Caller>, ApiError> {
-    if app.open_actions.contains(action) {
-        return identify_if_ours(app, headers).await;
-    }
-    identify(app, headers).await.map(Some)
-}
-
-/// The caller, for routed services, which decide themselves whom they let in. `None` if there is no token, or one that is not an access
-/// token of the broker; such a token is forwarded unchanged.
-///
-/// # Errors
-/// As [`identify`], if there is an access token of the broker.
-pub(crate) async fn identify_if_ours(app: &App, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
-    match bearer(headers) {
-        Ok(Some(token)) if token::key_id(token).is_ok() => identify(app, headers).await.map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// One message for all reasons, so that clients learn nothing about the check.
-fn refused(Refused(reason): Refused) -> ApiError {
-    tracing::debug!(reason, "an access token was refused");
-    ApiError::invalid_token("invalid access token: it has expired, or it was not issued for this Stack")
 }
 
 /// The token after `Bearer`; `None` without the header.
@@ -145,18 +161,6 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
             "Authorization: expected one header with the scheme Bearer and an access token",
         )),
     }
-}
-
-/// A gRPC request on behalf of the caller.
-///
-/// # Errors
-/// 401 when the caller's ids are not valid as metadata, which can't happen for a verified token.
-pub(crate) fn on_behalf<T>(caller: &Caller, message: T) -> Result<Request<T>, ApiError> {
-    let mut request = Request::new(message);
-    caller
-        .to_metadata(request.metadata_mut())
-        .map_err(|_| refused(Refused("its ids are not valid as metadata")))?;
-    Ok(request)
 }
 
 #[cfg(test)]

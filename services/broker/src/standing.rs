@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Code;
+use weft_mesh::Caller;
 use weft_mesh::caller::Role;
-use weft_mesh::{Caller, Channel};
 use weft_proto::weft::auth::v1::GetUserRequest;
-use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
 
 use crate::reply::ApiError;
-use crate::signed_in::on_behalf;
-use crate::{upstream, user};
+use crate::upstream::{self, AuthClient, on_behalf};
+use crate::user;
 
 /// How old an answer of authentication may be for a read.
 const FRESH_FOR: Duration = Duration::from_secs(30);
@@ -47,7 +46,7 @@ impl Standings {
     /// 401 when the session has ended, 503 when authentication can't be reached in time.
     pub(crate) async fn role(
         &self,
-        authentication: &AuthServiceClient<Channel>,
+        authentication: &AuthClient,
         caller: &Caller,
         purpose: Purpose,
     ) -> Result<Role, ApiError> {

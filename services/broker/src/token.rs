@@ -10,6 +10,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use weft_mesh::Caller;
 
+use crate::reply::ApiError;
+
 /// The audience of the tokens.
 const AUDIENCE: &str = "weft-broker";
 /// The type that distinguishes access tokens from other JWTs (RFC 9068).
@@ -43,6 +45,14 @@ pub(crate) struct KeySetError(#[from] serde_json::Error);
 /// An invalid token. The reason is for the log, not for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) &'static str);
+
+/// One message for all reasons, so that clients learn nothing about the check.
+impl From<Refused> for ApiError {
+    fn from(Refused(reason): Refused) -> Self {
+        tracing::debug!(reason, "an access token was refused");
+        Self::invalid_token("invalid access token: it has expired, or it was not issued for this Stack")
+    }
+}
 
 #[derive(Debug, Deserialize)]
 struct Claims {

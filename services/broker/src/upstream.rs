@@ -1,21 +1,38 @@
-//! Converts errors of other services and of RabbitMQ to HTTP statuses. This is the only place that does so.
+//! Calls to other services on behalf of a caller. Converts errors of other services and of RabbitMQ to HTTP statuses; this is the only
+//! place that does so.
 //!
 //! Details are not sent to the client. They are logged here, once, with the trace id.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use weft_events::PublishError;
+use weft_mesh::{Caller, Channel};
+use weft_proto::weft::auth::v1::auth_service_client::AuthServiceClient;
 use weft_runtime::telemetry::chain;
 
 use crate::idempotency;
 use crate::reply::ApiError;
+use crate::token::Refused;
+
+pub(crate) type AuthClient = AuthServiceClient<Channel>;
 
 /// `Retry-After` when a service is unavailable.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Seconds to wait, in the metadata of RESOURCE_EXHAUSTED.
 const RETRY_AFTER_METADATA: &str = "retry-after";
+
+/// A gRPC request on behalf of the caller.
+///
+/// # Errors
+/// 401 when the caller's ids are not valid as metadata, which can't happen for a verified token.
+pub(crate) fn on_behalf<T>(caller: &Caller, message: T) -> Result<Request<T>, ApiError> {
+    let mut request = Request::new(message);
+    let written = caller.to_metadata(request.metadata_mut());
+    written.map_err(|_| Refused("its ids are not valid as metadata"))?;
+    Ok(request)
+}
 
 /// Converts a gRPC status of the logger.
 pub(crate) fn logger(status: &Status) -> ApiError {

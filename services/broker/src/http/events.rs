@@ -1,11 +1,12 @@
 //! `POST /v1/events`: publishes one event, or a batch of up to 1,000, each with its own result.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
+use axum::{Extension, Json};
 use futures::{StreamExt as _, stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -20,19 +21,19 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 use weft_events::Event;
 use weft_mesh::Caller;
+use weft_runtime::clock::Clock;
 use weft_values::id;
 use weft_values::key::{Key, Operation, Scope};
 
 use super::handle::{Log, SOURCE, check_name};
-use crate::app::App;
 use crate::body::Rest;
 use crate::client::Client;
 use crate::mail::{self, Mail};
 use crate::openapi::add;
-use crate::quotas::Writer;
+use crate::quotas::{Quotas, Writer};
 use crate::reply::{ApiError, Problem};
 use crate::signed_in::SignedIn;
-use crate::{body, idempotency, upstream};
+use crate::{body, events, idempotency};
 
 const MAX_EVENTS: usize = 1_000;
 /// Concurrent publications of one request. The publisher bounds those of all requests together.
@@ -102,28 +103,34 @@ pub(super) struct EventResults {
     responses(
         (status = 202, description = "A single event: RabbitMQ has confirmed it. A batch: see each result", body = EventResults),
         (status = 400, description = "The body is invalid"),
-        (status = 401, description = "Not signed in"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 429, description = "Too many requests, or too many mails from this user or to this recipient"),
         (status = 502, description = "No queue is bound for the event's type"),
-        (status = 503, description = "RabbitMQ can't be reached in time"),
     ))]
 pub(super) async fn post(
-    State(app): State<App>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(events): State<Arc<events::Events>>,
+    State(quotas): State<Arc<Quotas>>,
     SignedIn(caller): SignedIn,
-    client: Client,
+    Extension(client): Extension<Client>,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<EventResults>), Problem> {
     let key = idempotency::key(request.headers())?;
     let (parts, body) = request.into_parts();
     let bytes = body::bytes(&parts.headers, body).await?;
     let writer = Writer { caller: Some(&caller), address: client.address };
-    let reader = Reader { app: &app, caller: &caller, writer, key: key.as_ref() };
+    let reader = Reader {
+        clock: &*clock,
+        events: &events,
+        quotas: &quotas,
+        caller: &caller,
+        writer,
+        key: key.as_ref(),
+    };
     let results = if bytes.trim_ascii_start().starts_with(b"[") {
         many(&reader, &bytes).await?
     } else {
         let item = reader.item("", None, &bytes).map_err(|(_, error)| error)?;
-        reader.publish(&item, Instant::now() + app.publish_timeout).await?;
+        reader.publish(&item, Instant::now() + events.timeout).await?;
         vec![result(&item, Ok(()))]
     };
     Ok((StatusCode::ACCEPTED, Json(EventResults { results })))
@@ -137,7 +144,7 @@ async fn many(reader: &Reader<'_>, bytes: &[u8]) -> Result<Vec<EventResult>, Api
             "the batch has {count} events; expected 1 to {MAX_EVENTS}"
         )));
     }
-    let deadline = Instant::now() + reader.app.publish_timeout * BATCH_TIMEOUT;
+    let deadline = Instant::now() + reader.events.timeout * BATCH_TIMEOUT;
     let published = reader.items(&items).into_iter().map(|answer| async move {
         match answer {
             Answer::Publish(item) => Ok(result(&item, reader.publish(&item, deadline).await)),
@@ -173,7 +180,9 @@ enum Answer {
 
 /// Reads and publishes the items of one request.
 struct Reader<'a> {
-    app: &'a App,
+    clock: &'a dyn Clock,
+    events: &'a events::Events,
+    quotas: &'a Quotas,
     caller: &'a Caller,
     writer: Writer<'a>,
     key: Option<&'a Key>,
@@ -220,19 +229,16 @@ impl Reader<'_> {
         }
         let data = data_of(&kind, data).map_err(|error| (given, error))?;
         let id = self.id(given, index, &kind, &data);
-        let (source, time) = (SOURCE.to_owned(), self.app.clock.now());
+        let (source, time) = (SOURCE.to_owned(), self.clock.now());
         let event = Event { id: id.to_string(), kind, source, time, data: data.json };
         Ok(Item { given, id, event, recipient: data.recipient })
     }
 
     async fn publish(&self, item: &Item, deadline: Instant) -> Result<(), ApiError> {
         let Item { event, recipient, .. } = item;
-        let publish = async {
-            let published = self.app.publisher.publish(event, deadline).await;
-            published.map_err(|error| upstream::events(&error))
-        };
+        let publish = self.events.publish(event, deadline);
         match recipient {
-            Some(recipient) => self.app.quotas.mail(self.writer, recipient, publish).await,
+            Some(recipient) => self.quotas.mail(self.writer, recipient, publish).await,
             None => publish.await,
         }
     }
@@ -244,7 +250,7 @@ impl Reader<'_> {
         let (key, index) = match (&given, self.key) {
             (Some(id), _) => (id.as_str(), None),
             (None, Some(key)) => (key.as_str(), index),
-            (None, None) => return self.app.clock.new_id(),
+            (None, None) => return self.clock.new_id(),
         };
         let content: Vec<&str> = [kind].into_iter().chain(data.fields.iter().map(String::as_str)).collect();
         Scope { caller: Some(&self.caller.user), operation: Operation::Event, key, index }

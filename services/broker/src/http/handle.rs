@@ -1,5 +1,6 @@
 //! `POST /handle`: entry point of the original API; dispatches by `action`.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
@@ -13,23 +14,24 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 use weft_events::Event;
 use weft_mesh::Caller;
-use weft_proto::weft::log::v1::Level;
+use weft_runtime::clock::Clock;
 use weft_values::key::{Key, Operation};
 use weft_values::text;
 
+use super::parts::{Parts, Shared};
 use super::sign_in::{self, Credentials, SignInData};
-use crate::app::App;
 use crate::body::Rest;
 use crate::client::Client;
+use crate::logger::Logger;
 use crate::mail::{self, Mail};
 use crate::open::Action;
 use crate::openapi::add;
 use crate::quotas::Writer;
 use crate::reply::{ApiError, DataEnvelope, Envelope, success, success_with};
-use crate::{body, idempotency, signed_in, upstream};
+use crate::{body, idempotency};
 
 /// The source of the events that the broker publishes.
-pub(crate) const SOURCE: &str = "broker";
+pub(super) const SOURCE: &str = "broker";
 
 /// The body of `POST /handle`.
 #[derive(Debug, Deserialize)]
@@ -113,36 +115,36 @@ pub(super) struct Accepted {
             body = inline(Handled), headers(("Set-Cookie" = String, description = "For `auth`: the session cookie"))),
         (status = 400, description = "The body is invalid"),
         (status = 401, description = "`invalid credentials`, not signed in, or the access token is invalid"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 422, description = "For `log` by a signed-in user: the idempotency key was used before with other content"),
         (status = 429, description = "Too many requests, failed sign-ins, mails, or bytes without a sign-in"),
-        (status = 502, description = "The service that performs the action failed"),
-        (status = 503, description = "The service that performs the action, or RabbitMQ, can't be reached in time"),
     ))]
 pub(super) async fn post(
-    State(app): State<App>,
-    client: Client,
+    State(Shared(parts)): State<Shared>,
+    Extension(client): Extension<Client>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let key = idempotency::key(request.headers())?;
-    let (parts, body) = request.into_parts();
-    let (payload, size): (Payload, _) = body::read_json(&parts.headers, body).await?;
+    let (head, body) = request.into_parts();
+    let (payload, size): (Payload, _) = body::read_json(&head.headers, body).await?;
     let address = client.address;
     match payload.action.as_str() {
         "log" => {
-            let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
+            let caller = parts.callers.require(&head.headers, Action::Log).await?;
             let log = payload.log.ok_or_else(|| missing_log_entry("log"))?;
             let name = log.name.clone();
             let writer = Writer { caller: caller.as_ref(), address };
-            app.quotas.open_write(writer, size, store_log(&app, caller.as_ref(), key, log)).await?;
+            parts
+                .quotas
+                .open_write(writer, size, store_log(&*parts.clock, &parts.logger, caller.as_ref(), key, log))
+                .await?;
             Ok(success(StatusCode::ACCEPTED, format!("Processed payload via RPC:{name}")))
         }
         "event" => {
-            let caller = signed_in::require(&app, &parts.headers, Action::Event).await?;
+            let caller = parts.callers.require(&head.headers, Action::Event).await?;
             let event = payload.event.ok_or_else(|| missing_log_entry("event"))?;
             let writer = Writer { caller: caller.as_ref(), address };
-            let published = publish_log(&app, caller.as_ref(), key, event);
-            let id = app.quotas.open_write(writer, size, published).await?;
+            let published = publish_log(&parts, caller.as_ref(), key, event);
+            let id = parts.quotas.open_write(writer, size, published).await?;
             Ok(success_with(StatusCode::ACCEPTED, "logged via RabbitMQ", Accepted { id }))
         }
         "auth" => {
@@ -151,10 +153,10 @@ pub(super) async fn post(
                     "missing field `auth`: action auth requires an object with email and password",
                 )
             })?;
-            sign_in::sign_in(&app, client, &parts.headers, credentials).await
+            sign_in::sign_in(&parts, client, &head.headers, credentials).await
         }
         "mail" => {
-            let caller = signed_in::require(&app, &parts.headers, Action::Mail).await?;
+            let caller = parts.callers.require(&head.headers, Action::Mail).await?;
             let mail = payload.mail.ok_or_else(|| {
                 ApiError::bad_request(
                     "missing field `mail`: action mail requires an object with from, to, subject and message",
@@ -163,15 +165,15 @@ pub(super) async fn post(
             mail.check("mail")?;
             let Mail { from, to, subject, message, _rest } = &mail;
             let id = idempotency::id_of_content(
-                &*app.clock,
+                &*parts.clock,
                 caller.as_ref(),
                 Operation::Mail,
                 key.as_ref(),
                 &[from, to, subject, message],
             );
             let writer = Writer { caller: caller.as_ref(), address };
-            let published = app.quotas.mail(writer, to, publish(&app, id, mail::EVENT, &mail));
-            app.quotas.open_write(writer, size, published).await?;
+            let published = parts.quotas.mail(writer, to, publish(&parts, id, mail::EVENT, &mail));
+            parts.quotas.open_write(writer, size, published).await?;
             Ok(success_with(StatusCode::ACCEPTED, format!("Message sent to {}", mail.to), Accepted { id }))
         }
         other => Err(ApiError::bad_request(format!(
@@ -182,22 +184,24 @@ pub(super) async fn post(
 
 /// Stores an entry in the logger. For a signed-in caller, the logger compares a repeat with the stored entry.
 pub(super) async fn store_log(
-    app: &App,
+    clock: &dyn Clock,
+    logger: &Logger,
     caller: Option<&Caller>,
     key: Option<Key>,
     log: Log,
 ) -> Result<(), ApiError> {
     let Log { name, data, _rest } = log;
-    let (clock, operation, key) = (&*app.clock, Operation::Log, key.as_ref());
+    check_name("log.name", &name)?;
+    let (operation, key) = (Operation::Log, key.as_ref());
     let id = match caller {
         Some(caller) => idempotency::id(clock, caller, operation, key),
         None => idempotency::id_of_content(clock, None, operation, key, &[&name, &data]),
     };
-    app.write(id, Level::Info, name, data).await
+    logger.write(id, name, data).await
 }
 
 async fn publish_log(
-    app: &App,
+    parts: &Parts,
     caller: Option<&Caller>,
     key: Option<Key>,
     event: EventPayload,
@@ -206,22 +210,19 @@ async fn publish_log(
     check_name("event.name", &name)?;
     let kind = severity.routing_key();
     let (operation, content) = (Operation::Event, [kind, &name, &data]);
-    let id = idempotency::id_of_content(&*app.clock, caller, operation, key.as_ref(), &content);
-    publish(app, id, kind, &json!({ "name": name, "data": data })).await?;
+    let id = idempotency::id_of_content(&*parts.clock, caller, operation, key.as_ref(), &content);
+    publish(parts, id, kind, &json!({ "name": name, "data": data })).await?;
     Ok(id)
 }
 
-async fn publish<T: Serialize>(app: &App, id: Uuid, kind: &str, data: &T) -> Result<(), ApiError> {
-    let event = Event::json(id.to_string(), kind.to_owned(), SOURCE.to_owned(), app.clock.now(), data)
+async fn publish<T: Serialize>(parts: &Parts, id: Uuid, kind: &str, data: &T) -> Result<(), ApiError> {
+    let event = Event::json(id.to_string(), kind.to_owned(), SOURCE.to_owned(), parts.clock.now(), data)
         .map_err(|error| ApiError::bad_request(format!("failed to write the event as JSON: {error}")))?;
-    app.publisher
-        .publish(&event, Instant::now() + app.publish_timeout)
-        .await
-        .map_err(|error| upstream::events(&error))
+    parts.events.publish(&event, Instant::now() + parts.events.timeout).await
 }
 
 /// Validates the name of an entry. The listener could reject an invalid name only after the event was acknowledged.
-pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
     text::entry_name(name).map_err(|error| ApiError::invalid(field, error))
 }
 

@@ -1,12 +1,14 @@
 //! `GET /.well-known/jwks.json`: public keys to verify access tokens with.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::ToSchema;
 
-use crate::app::App;
+use crate::keys::Keys;
 use crate::reply::{ApiError, Problem};
 use crate::token;
 use crate::upstream;
@@ -32,11 +34,9 @@ struct Key {
 #[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "get_signing_keys", tag = "session",
     responses(
         (status = 200, description = "The keys", body = KeySet),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
-pub(super) async fn get(State(app): State<App>) -> Result<Response, Problem> {
-    let keys = app.keys.any().await.ok_or_else(|| {
+pub(super) async fn get(State(keys): State<Arc<Keys>>) -> Result<Response, Problem> {
+    let keys = keys.any().await.ok_or_else(|| {
         ApiError::unavailable("authentication can't be reached in time; try again", upstream::RETRY_AFTER)
     })?;
     let public = token::public(keys.json()).map_err(|_| upstream::invalid_reply("authentication", "jwks"))?;

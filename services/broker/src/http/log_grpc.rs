@@ -1,17 +1,22 @@
 //! `POST /log-grpc`: kept for clients of the original. Works as action `log` of `POST /handle`, with the original's reply.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
+use weft_runtime::clock::Clock;
 
 use super::handle::{LogAction, Payload, missing_log_entry, store_log};
-use crate::app::App;
 use crate::client::Client;
+use crate::logger::Logger;
 use crate::open::Action;
-use crate::quotas::Writer;
+use crate::quotas::{Quotas, Writer};
 use crate::reply::{ApiError, Envelope, success};
-use crate::{body, idempotency, signed_in};
+use crate::signed_in::Callers;
+use crate::{body, idempotency};
 
 /// Stores a log entry, as `POST /handle` does.
 #[utoipa::path(post, path = "/log-grpc", operation_id = "log_grpc", tag = "broker",
@@ -22,14 +27,14 @@ use crate::{body, idempotency, signed_in};
         (status = 202, description = "`logged`: the logger has stored it", body = Envelope),
         (status = 400, description = "The body is invalid"),
         (status = 401, description = "Not signed in, and the Stack has not opened `log`; or the access token is invalid"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 422, description = "The idempotency key of a signed-in user was used before with other content"),
-        (status = 502, description = "The logger failed"),
-        (status = 503, description = "The logger can't be reached in time"),
     ))]
 pub(super) async fn post(
-    State(app): State<App>,
-    client: Client,
+    State(callers): State<Arc<Callers>>,
+    State(quotas): State<Arc<Quotas>>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(logger): State<Arc<Logger>>,
+    Extension(client): Extension<Client>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let key = idempotency::key(request.headers())?;
@@ -41,9 +46,10 @@ pub(super) async fn post(
             payload.action
         )));
     }
-    let caller = signed_in::require(&app, &parts.headers, Action::Log).await?;
+    let caller = callers.require(&parts.headers, Action::Log).await?;
     let log = payload.log.ok_or_else(|| missing_log_entry("log"))?;
     let writer = Writer { caller: caller.as_ref(), address: client.address };
-    app.quotas.open_write(writer, size, store_log(&app, caller.as_ref(), key, log)).await?;
+    let stored = store_log(&*clock, &logger, caller.as_ref(), key, log);
+    quotas.open_write(writer, size, stored).await?;
     Ok(success(StatusCode::ACCEPTED, "logged"))
 }

@@ -1,5 +1,8 @@
 //! `POST /logout`: ends the current session, or all sessions of the user.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
@@ -10,12 +13,12 @@ use tonic::Code;
 use utoipa::ToSchema;
 use weft_proto::weft::auth::v1::SignOutRequest;
 
-use crate::app::App;
 use crate::body::{self, Rest};
 use crate::client::Client;
 use crate::reply::{ApiError, Envelope, success};
-use crate::signed_in::{identify, on_behalf};
-use crate::upstream;
+use crate::session::SessionCookie;
+use crate::signed_in::Callers;
+use crate::upstream::{self, AuthClient, on_behalf};
 
 /// Which sessions to end.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -39,18 +42,17 @@ pub(super) struct Logout {
         (status = 400, description = "The body is invalid"),
         (status = 401, description = "Neither a valid access token nor a session; or `everywhere` without the access token \
             of an open session. No session was ended"),
-        (status = 403, description = "A page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn post(
-    State(app): State<App>,
-    client: Client,
+    State(callers): State<Arc<Callers>>,
+    State(cookies): State<Arc<SessionCookie>>,
+    State(mut authentication): State<AuthClient>,
+    Extension(client): Extension<Client>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let caller = identify(&app, &parts.headers).await;
-    let cookie = app.cookies.read(client, &parts.headers);
+    let caller = callers.identify(&parts.headers).await;
+    let cookie = cookies.read(client, &parts.headers);
     let call = match (caller, cookie) {
         (Ok(caller), _) => Ok(on_behalf(&caller, SignOutRequest::default())?),
         (Err(refused), Some(refresh_token)) => Err((refused, refresh_token)),
@@ -62,14 +64,14 @@ pub(super) async fn post(
         Err((refused, _)) if everywhere => return Err(refused),
         Err((_, refresh_token)) => tonic::Request::new(SignOutRequest { refresh_token, everywhere: false }),
     };
-    match app.authentication.clone().sign_out(call).await {
+    match authentication.sign_out(call).await {
         Ok(_) => {}
         // The session has already ended, so there is nothing to do. `everywhere` must fail: other sessions may still be open.
         Err(status) if status.code() == Code::Unauthenticated && !everywhere => {}
         Err(status) => return Err(upstream::authentication(&status)),
     }
     let mut response = success(StatusCode::ACCEPTED, "Signed out");
-    if let Some(cookie) = app.cookies.clear(client) {
+    if let Some(cookie) = cookies.clear(client) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     Ok(response)

@@ -1,6 +1,7 @@
 //! `GET /v1/logs`: stored log entries, newest first, for viewers and admins.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -11,11 +12,10 @@ use utoipa::ToSchema;
 use weft_proto::weft::log::v1::{Entry, Level, QueryRequest};
 
 use super::{query, read_limit};
-use crate::app::App;
+use crate::logger::Logger;
 use crate::reply::{ApiError, Problem};
-use crate::signed_in::{Viewer, on_behalf};
+use crate::signed_in::Viewer;
 use crate::traces::TraceId;
-use crate::upstream;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,22 +74,16 @@ pub(super) struct LogEntry {
     responses(
         (status = 200, description = "A page", body = Logs),
         (status = 400, description = "A field of the query is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is neither a viewer nor an admin"),
         (status = 429, description = "Too many requests, or too many searches are running"),
-        (status = 502, description = "The logger failed"),
-        (status = 503, description = "The logger can't be reached in time"),
         (status = 504, description = "The search timed out: narrow it by time or service"),
     ))]
 pub(super) async fn get(
-    State(app): State<App>,
+    State(logger): State<Arc<Logger>>,
     Viewer(caller): Viewer,
     uri: Uri,
 ) -> Result<Json<Logs>, Problem> {
-    let filters: Filters = query(&uri)?;
-    let call = on_behalf(&caller, filters.into_request()?)?;
-    let reply = app.searches.clone().query(call).await;
-    let page = reply.map_err(|status| upstream::search(&status))?.into_inner();
+    let page = logger.search(&caller, query::<Filters>(&uri)?.into_request()?).await?;
     Ok(Json(Logs {
         items: page.items.into_iter().map(LogEntry::from).collect(),
         next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()),

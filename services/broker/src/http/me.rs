@@ -10,11 +10,10 @@ use weft_proto::weft::auth::v1::{ChangePasswordRequest, GetUserRequest};
 
 use super::sign_in::check_password;
 use super::users::check_new_password;
-use crate::app::App;
 use crate::body::{self, Rest};
 use crate::reply::Problem;
-use crate::signed_in::{SignedIn, on_behalf};
-use crate::upstream;
+use crate::signed_in::SignedIn;
+use crate::upstream::{self, AuthClient, on_behalf};
 use crate::user::User;
 
 /// The current and the new password.
@@ -36,12 +35,12 @@ pub(super) struct ChangePassword {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The signed-in user", body = User),
-        (status = 401, description = "Not signed in"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
-pub(super) async fn get(State(app): State<App>, SignedIn(caller): SignedIn) -> Result<Json<User>, Problem> {
-    let reply = app.authentication.clone().get_user(on_behalf(&caller, GetUserRequest {})?).await;
+pub(super) async fn get(
+    State(mut authentication): State<AuthClient>,
+    SignedIn(caller): SignedIn,
+) -> Result<Json<User>, Problem> {
+    let reply = authentication.get_user(on_behalf(&caller, GetUserRequest {})?).await;
     let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
     Ok(Json(user.try_into()?))
 }
@@ -53,13 +52,10 @@ pub(super) async fn get(State(app): State<App>, SignedIn(caller): SignedIn) -> R
     responses(
         (status = 204, description = "Changed; all other sessions have ended"),
         (status = 400, description = "The body is invalid, or the new password is too weak"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The current password is wrong, or a page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn change_password(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     SignedIn(caller): SignedIn,
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
@@ -67,7 +63,7 @@ pub(super) async fn change_password(
     check_password("current_password", &current_password)?;
     check_new_password("new_password", &new_password)?;
     let call = on_behalf(&caller, ChangePasswordRequest { current_password, new_password })?;
-    let reply = app.authentication.clone().change_password(call).await;
+    let reply = authentication.change_password(call).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,5 +1,6 @@
 //! `/v1/password`: resets a forgotten password.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
@@ -8,12 +9,11 @@ use utoipa::ToSchema;
 use weft_proto::weft::auth::v1::{RequestPasswordResetRequest, ResetPasswordRequest};
 
 use super::users::check_new_password;
-use crate::app::App;
 use crate::body::{self, Rest};
 use crate::client::Client;
 use crate::mail::check_address;
 use crate::reply::{ApiError, Problem};
-use crate::upstream;
+use crate::upstream::{self, AuthClient};
 
 /// Upper bound; issued tokens are shorter.
 const MAX_TOKEN_CHARS: usize = 256;
@@ -50,20 +50,17 @@ pub(super) struct NewPassword {
     responses(
         (status = 202, description = "A mail is sent if an active user has this address"),
         (status = 400, description = "The body is invalid"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 409, description = "`spec.console.url` is not set in the Stack"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn forgot(
-    State(app): State<App>,
-    client: Client,
+    State(mut authentication): State<AuthClient>,
+    Extension(client): Extension<Client>,
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
     let Forgotten { email, _rest } = body::json(request).await?;
     check_address("email", &email)?;
     let request = RequestPasswordResetRequest { email, client_address: client.address.to_string() };
-    let reply = app.authentication.clone().request_password_reset(request).await;
+    let reply = authentication.request_password_reset(request).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::ACCEPTED)
 }
@@ -75,18 +72,18 @@ pub(super) async fn forgot(
     responses(
         (status = 204, description = "Changed; all sessions have ended"),
         (status = 400, description = "The body is invalid, or the new password is too weak"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 404, description = "The token is unknown, was used or has expired"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
-pub(super) async fn reset(State(app): State<App>, request: Request<Body>) -> Result<StatusCode, Problem> {
+pub(super) async fn reset(
+    State(mut authentication): State<AuthClient>,
+    request: Request<Body>,
+) -> Result<StatusCode, Problem> {
     let NewPassword { token, new_password, _rest } = body::json(request).await?;
     if !(1..=MAX_TOKEN_CHARS).contains(&token.chars().count()) {
         return Err(ApiError::bad_request("token: invalid length; expected 1 to 256 characters").into());
     }
     check_new_password("new_password", &new_password)?;
-    let reply = app.authentication.clone().reset_password(ResetPasswordRequest { token, new_password }).await;
+    let reply = authentication.reset_password(ResetPasswordRequest { token, new_password }).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::NO_CONTENT)
 }

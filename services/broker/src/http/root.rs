@@ -17,7 +17,6 @@ pub(super) async fn ping() -> (AppendHeaders<[(HeaderName, HeaderValue); SAFE.le
 /// The original's health check.
 #[utoipa::path(post, path = "/", tag = "broker", responses(
     (status = 200, description = "`Hit the broker`", body = Envelope),
-    (status = 403, description = "A page of another origin sent it"),
 ))]
 pub(super) async fn hit() -> Response {
     success(StatusCode::OK, "Hit the broker")

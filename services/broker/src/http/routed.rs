@@ -1,20 +1,22 @@
 //! Routes to the user's own services: see [`crate::forward`].
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Request;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, any};
+use axum::{Extension, Router};
 
-use crate::app::App;
+use super::parts::Shared;
 use crate::client::Client;
-use crate::forward;
+use crate::forward::Forwarder;
 use crate::reply::Problem;
 use crate::routes::{Route, Routes};
 
 /// A prefix matches itself and all paths below it, by whole segments: `/shop` does not match `/shopping`.
-pub(super) fn router(Routes(routes): &Routes) -> Router<App> {
+pub(super) fn router(Routes(routes): &Routes) -> Router<Shared> {
     routes.iter().fold(Router::new(), |router, route| {
         let Route { prefix, .. } = route;
         router
@@ -24,12 +26,16 @@ pub(super) fn router(Routes(routes): &Routes) -> Router<App> {
     })
 }
 
-fn to(route: &Route) -> MethodRouter<App> {
+fn to(route: &Route) -> MethodRouter<Shared> {
     let to = route.to.clone();
-    any(move |State(app): State<App>, client: Client, request: Request<Body>| async move {
-        let reply = forward::send(&app, &to, client, request).await;
-        reply.unwrap_or_else(|error| -> Response { Problem(error).into_response() })
-    })
+    any(
+        move |State(forwarder): State<Arc<Forwarder>>,
+              Extension(client): Extension<Client>,
+              request: Request<Body>| async move {
+            let reply = forwarder.send(&to, client, request).await;
+            reply.unwrap_or_else(|error| -> Response { Problem(error).into_response() })
+        },
+    )
 }
 
 #[cfg(test)]

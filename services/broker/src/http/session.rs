@@ -1,18 +1,21 @@
 //! `POST /v1/session/refresh`: issues a new access token for the session in the cookie.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
-use weft_proto::weft::auth::v1::RefreshRequest;
+use weft_proto::weft::auth::v1::{RefreshRequest, RefreshResponse};
+use weft_runtime::clock::Clock;
 
-use crate::app::App;
 use crate::client::Client;
 use crate::reply::{ApiError, Problem};
-use crate::upstream;
+use crate::session::SessionCookie;
+use crate::upstream::{self, AuthClient};
 use crate::user::{AccessToken, Tokens, User};
 
 /// The new access token, and its user.
@@ -32,40 +35,39 @@ pub(super) struct Refreshed {
             headers(("Set-Cookie" = String, description = "The new session cookie"))),
         (status = 401, description = "No session, or the session has ended; the cookie is deleted",
             headers(("Set-Cookie" = String, description = "Deletes the session cookie"))),
-        (status = 403, description = "A page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn refresh(
-    State(app): State<App>,
-    client: Client,
+    State(clock): State<Arc<dyn Clock>>,
+    State(cookies): State<Arc<SessionCookie>>,
+    State(mut authentication): State<AuthClient>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
     let problem = |error: ApiError| Problem(error).into_response();
-    let Some(refresh_token) = app.cookies.read(client, &headers) else {
+    let Some(refresh_token) = cookies.read(client, &headers) else {
         return Err(problem(ApiError::unauthorized("no session: sign in first")));
     };
-    let reply = app.authentication.clone().refresh(RefreshRequest { refresh_token }).await;
+    let reply = authentication.refresh(RefreshRequest { refresh_token }).await;
     let reply = reply.map_err(|status| {
         let error = upstream::credentials(&status, "the session has ended: sign in again");
         let ended = error.status == StatusCode::UNAUTHORIZED;
         let mut response = problem(error);
-        if let Some(cookie) = app.cookies.clear(client).filter(|_| ended) {
+        if let Some(cookie) = cookies.clear(client).filter(|_| ended) {
             response.headers_mut().insert(SET_COOKIE, cookie);
         }
         response
     })?;
-    renewed(&app, client, reply.into_inner()).map_err(problem)
+    renewed(&*clock, &cookies, client, reply.into_inner()).map_err(problem)
 }
 
 fn renewed(
-    app: &App,
+    clock: &dyn Clock,
+    cookies: &SessionCookie,
     client: Client,
-    reply: weft_proto::weft::auth::v1::RefreshResponse,
+    reply: RefreshResponse,
 ) -> Result<Response, ApiError> {
-    let tokens = Tokens::read(reply.tokens, app.clock.now())?;
-    let cookie = app
-        .cookies
+    let tokens = Tokens::read(reply.tokens, clock.now())?;
+    let cookie = cookies
         .set(client, &tokens.refresh, tokens.session_life)
         .ok_or_else(|| upstream::invalid_reply("authentication", "refresh_token"))?;
     let refreshed = Refreshed { token: tokens.access, user: reply.user.try_into()? };

@@ -9,10 +9,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{ListSessionsRequest, RevokeSessionRequest};
 
-use crate::app::App;
 use crate::reply::{ApiError, Problem};
-use crate::signed_in::{SignedIn, on_behalf};
-use crate::upstream;
+use crate::signed_in::SignedIn;
+use crate::upstream::{self, AuthClient, on_behalf};
 use crate::user::Session;
 
 /// A user's open sessions, newest first.
@@ -26,16 +25,13 @@ pub(super) struct Sessions {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The sessions", body = Sessions),
-        (status = 401, description = "Not signed in"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     SignedIn(caller): SignedIn,
 ) -> Result<Json<Sessions>, Problem> {
     let call = on_behalf(&caller, ListSessionsRequest {})?;
-    let reply = app.authentication.clone().list_sessions(call).await;
+    let reply = authentication.list_sessions(call).await;
     let sessions = reply.map_err(|status| upstream::authentication(&status))?.into_inner().sessions;
     let items = sessions.into_iter().map(Session::try_from).collect::<Result<_, ApiError>>()?;
     Ok(Json(Sessions { items }))
@@ -48,20 +44,16 @@ pub(super) async fn list(
     responses(
         (status = 204, description = "The session has ended"),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
-        (status = 403, description = "A page of another origin sent it"),
         (status = 404, description = "The caller has no such session"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn end(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     SignedIn(caller): SignedIn,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let session_id = uuid("session", id)?.to_string();
     let call = on_behalf(&caller, RevokeSessionRequest { session_id })?;
-    let reply = app.authentication.clone().revoke_session(call).await;
+    let reply = authentication.revoke_session(call).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use weft_proto::weft::auth::v1::SignInRequest;
 
-use crate::app::App;
+use super::Parts;
 use crate::body::Rest;
 use crate::client::Client;
 use crate::reply::{ApiError, success_with};
@@ -49,7 +49,7 @@ pub(super) struct SignInData {
 }
 
 pub(super) async fn sign_in(
-    app: &App,
+    Parts { clock, authentication, cookies, .. }: &Parts,
     client: Client,
     headers: &HeaderMap,
     credentials: Credentials,
@@ -63,11 +63,10 @@ pub(super) async fn sign_in(
         client_address: client.address.to_string(),
         user_agent: user_agent(headers),
     };
-    let reply = app.authentication.clone().sign_in(request).await;
+    let reply = authentication.clone().sign_in(request).await;
     let reply = reply.map_err(|status| upstream::credentials(&status, "invalid credentials"))?.into_inner();
-    let tokens = Tokens::read(reply.tokens, app.clock.now())?;
-    let cookie = app
-        .cookies
+    let tokens = Tokens::read(reply.tokens, clock.now())?;
+    let cookie = cookies
         .set(client, &tokens.refresh, tokens.session_life)
         .ok_or_else(|| upstream::invalid_reply("authentication", "refresh_token"))?;
     let data = SignInData { user: reply.user.try_into()?, token: tokens.access };

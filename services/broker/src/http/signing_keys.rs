@@ -1,5 +1,7 @@
 //! `POST /v1/signing-keys/rotate`: replaces the signing key, for admins.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -10,11 +12,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::RotateSigningKeysRequest;
 
-use crate::app::App;
 use crate::body::{self, Rest};
+use crate::keys::Keys;
 use crate::reply::Problem;
-use crate::signed_in::{Admin, on_behalf};
-use crate::upstream;
+use crate::signed_in::Admin;
+use crate::upstream::{self, AuthClient, on_behalf};
 use crate::user::time;
 
 /// What to do with the previous keys.
@@ -47,22 +49,20 @@ pub(super) struct SigningKey {
     responses(
         (status = 200, description = "The new key", body = SigningKey),
         (status = 400, description = "The body is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn rotate(
-    State(app): State<App>,
+    State(keys): State<Arc<Keys>>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     request: Request<Body>,
 ) -> Result<Json<SigningKey>, Problem> {
     let (parts, body) = request.into_parts();
     let Rotate { revoke, _rest } = body::read_optional_json(&parts.headers, body).await?;
     let call = on_behalf(&caller, RotateSigningKeysRequest { revoke })?;
-    let reply = app.authentication.clone().rotate_signing_keys(call).await;
+    let reply = authentication.rotate_signing_keys(call).await;
     let key = reply.map_err(|status| upstream::authentication(&status))?.into_inner();
-    app.keys.renew().await;
+    keys.renew().await;
     let key_id = key.key_id.parse().map_err(|_| upstream::invalid_reply("authentication", "key_id"))?;
     Ok(Json(SigningKey { key_id, signs_from: time(key.signs_from, "signs_from")? }))
 }

@@ -2,6 +2,8 @@
 
 pub(super) mod changes;
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -12,18 +14,19 @@ use tonic::{Code, Status};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weft_proto::weft::auth::v1::{CreateUserRequest, DeactivateUserRequest, ListUsersRequest};
+use weft_runtime::clock::Clock;
 use weft_values::key::Operation;
 use weft_values::{password, text};
 
 use super::sessions::uuid;
 use super::{query, read_limit};
-use crate::app::App;
 use crate::body::{self, Rest};
+use crate::idempotency;
 use crate::mail::{self, check_address};
 use crate::reply::{ApiError, Problem};
-use crate::signed_in::{Admin, on_behalf};
+use crate::signed_in::Admin;
+use crate::upstream::{self, AuthClient, on_behalf};
 use crate::user::{Role, User};
-use crate::{idempotency, upstream};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,20 +76,17 @@ pub(super) struct NewUser {
     responses(
         (status = 200, description = "A page", body = Users),
         (status = 400, description = "A field of the query is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn list(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     uri: Uri,
 ) -> Result<Json<Users>, Problem> {
     let Paging { limit, cursor } = query(&uri)?;
     let limit = limit.as_deref().map(read_limit).transpose()?.unwrap_or_default();
     let call = on_behalf(&caller, ListUsersRequest { limit, cursor: cursor.unwrap_or_default() })?;
-    let reply = app.authentication.clone().list_users(call).await;
+    let reply = authentication.list_users(call).await;
     let page = reply.map_err(|status| upstream::authentication(&status))?.into_inner();
     let items = page.users.into_iter().map(|user| Some(user).try_into()).collect::<Result<_, ApiError>>()?;
     Ok(Json(Users { items, next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()) }))
@@ -100,20 +100,18 @@ pub(super) async fn list(
     responses(
         (status = 201, description = "The user", body = User),
         (status = 400, description = "The body is invalid, or the password is too weak"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 409, description = "Another user has this email"),
         (status = 422, description = "The idempotency key was used before with other content"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn create(
-    State(app): State<App>,
+    State(clock): State<Arc<dyn Clock>>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<User>), Problem> {
     let key = idempotency::key(request.headers())?;
-    let id = idempotency::id(&*app.clock, &caller, Operation::Users, key.as_ref()).to_string();
+    let id = idempotency::id(&*clock, &caller, Operation::Users, key.as_ref()).to_string();
     let NewUser { email, first_name, last_name, password, role, _rest } = body::json(request).await?;
     check_address("email", &email)?;
     check_personal_name("first_name", &first_name)?;
@@ -121,7 +119,7 @@ pub(super) async fn create(
     check_new_password("password", &password)?;
     let role = weft_proto::weft::auth::v1::Role::from(role).into();
     let user = CreateUserRequest { id, email, first_name, last_name, password, role };
-    let reply = app.authentication.clone().create_user(on_behalf(&caller, user)?).await;
+    let reply = authentication.create_user(on_behalf(&caller, user)?).await;
     let user = reply.map_err(|status| not_created(&status))?.into_inner().user;
     Ok((StatusCode::CREATED, Json(user.try_into()?)))
 }
@@ -141,24 +139,17 @@ fn not_created(status: &Status) -> ApiError {
     responses(
         (status = 200, description = "The user, no longer active", body = User),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is the last active admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(super) async fn deactivate(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<User>, Problem> {
     let user_id = uuid("user", id)?.to_string();
-    let reply = app
-        .authentication
-        .clone()
-        .deactivate_user(on_behalf(&caller, DeactivateUserRequest { user_id })?)
-        .await;
+    let reply = authentication.deactivate_user(on_behalf(&caller, DeactivateUserRequest { user_id })?).await;
     let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
     Ok(Json(user.try_into()?))
 }

@@ -13,12 +13,11 @@ use weft_proto::weft::auth::v1::{
 };
 
 use super::check_personal_name;
-use crate::app::App;
 use crate::body::{self, Rest};
 use crate::http::sessions::uuid;
 use crate::reply::Problem;
-use crate::signed_in::{Admin, on_behalf};
-use crate::upstream;
+use crate::signed_in::Admin;
+use crate::upstream::{self, AuthClient, on_behalf};
 use crate::user::{Role, User};
 
 /// The fields to change; fields that are omitted or null stay as they are.
@@ -43,15 +42,12 @@ pub(in crate::http) struct UserChange {
     responses(
         (status = 200, description = "The user", body = User),
         (status = 400, description = "The id or the body is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is the last active admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn update(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
     request: Request<Body>,
@@ -63,7 +59,7 @@ pub(in crate::http) async fn update(
     }
     let role = role.map(|role| proto::Role::from(role).into());
     let call = on_behalf(&caller, UpdateUserRequest { user_id, role, first_name, last_name })?;
-    let reply = app.authentication.clone().update_user(call).await;
+    let reply = authentication.update_user(call).await;
     let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
     Ok(Json(user.try_into()?))
 }
@@ -75,20 +71,17 @@ pub(in crate::http) async fn update(
     responses(
         (status = 200, description = "The user, now active", body = User),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn reactivate(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<User>, Problem> {
     let user_id = uuid("user", id)?.to_string();
     let call = on_behalf(&caller, ReactivateUserRequest { user_id })?;
-    let reply = app.authentication.clone().reactivate_user(call).await;
+    let reply = authentication.reactivate_user(call).await;
     let user = reply.map_err(|status| upstream::authentication(&status))?.into_inner().user;
     Ok(Json(user.try_into()?))
 }
@@ -100,21 +93,17 @@ pub(in crate::http) async fn reactivate(
     responses(
         (status = 204, description = "The user is deleted"),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is the last active admin"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn delete(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let user_id = uuid("user", id)?.to_string();
-    let reply =
-        app.authentication.clone().delete_user(on_behalf(&caller, DeleteUserRequest { user_id })?).await;
+    let reply = authentication.delete_user(on_behalf(&caller, DeleteUserRequest { user_id })?).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -126,21 +115,18 @@ pub(in crate::http) async fn delete(
     responses(
         (status = 202, description = "The mail will be sent"),
         (status = 400, description = "The id is invalid"),
-        (status = 401, description = "Not signed in"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "User not found"),
         (status = 409, description = "The user is inactive, or `spec.console.url` is not set in the Stack"),
-        (status = 502, description = "Authentication failed"),
-        (status = 503, description = "Authentication can't be reached in time"),
     ))]
 pub(in crate::http) async fn start_reset(
-    State(app): State<App>,
+    State(mut authentication): State<AuthClient>,
     Admin(caller): Admin,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let user_id = uuid("user", id)?.to_string();
     let call = on_behalf(&caller, StartPasswordResetRequest { user_id })?;
-    let reply = app.authentication.clone().start_password_reset(call).await;
+    let reply = authentication.start_password_reset(call).await;
     reply.map_err(|status| upstream::authentication(&status))?;
     Ok(StatusCode::ACCEPTED)
 }
