@@ -70,9 +70,15 @@ pub enum PublishError {
         /// The reason that RabbitMQ gave.
         reason: String,
     },
-    /// RabbitMQ is unreachable or did not confirm in time. It may have stored the event.
-    #[error("RabbitMQ did not confirm the event in time: {reason}")]
+    /// RabbitMQ is unreachable. The event was not sent.
+    #[error("RabbitMQ is unavailable: {reason}")]
     Unavailable {
+        /// The cause.
+        reason: String,
+    },
+    /// The event was sent, but not confirmed in time. RabbitMQ may have stored it.
+    #[error("RabbitMQ did not confirm the event in time: {reason}")]
+    Unconfirmed {
         /// The cause.
         reason: String,
     },
@@ -82,7 +88,10 @@ impl PublishError {
     /// Whether publishing the same event, with the same id, may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Refused | Self::Blocked { .. } | Self::Unavailable { .. })
+        matches!(
+            self,
+            Self::Refused | Self::Blocked { .. } | Self::Unavailable { .. } | Self::Unconfirmed { .. }
+        )
     }
 
     pub(crate) fn label(&self) -> &'static str {
@@ -91,7 +100,7 @@ impl PublishError {
             Self::Unroutable { .. } => "unroutable",
             Self::Refused => "refused",
             Self::Blocked { .. } => "blocked",
-            Self::Unavailable { .. } => "unavailable",
+            Self::Unavailable { .. } | Self::Unconfirmed { .. } => "unavailable",
         }
     }
 }
@@ -113,7 +122,7 @@ impl Publisher {
     /// Publishes an event. Returns when RabbitMQ has it on disk in a queue.
     ///
     /// # Errors
-    /// When the event is refused, or not confirmed by the deadline. After [`PublishError::Unavailable`] RabbitMQ may have the
+    /// When the event is refused, or not confirmed by the deadline. After [`PublishError::Unconfirmed`] RabbitMQ may have the
     /// event: publish it again with the same id.
     ///
     /// # Cancellation
@@ -165,13 +174,16 @@ impl Inner {
     }
 
     async fn send(&self, message: &Message<'_>, deadline: Instant) -> Result<(), PublishError> {
-        let unavailable = |reason: String| PublishError::Unavailable { reason };
         let Ok(_turn) = timeout_at(deadline, self.turns.acquire()).await else {
-            return Err(unavailable(format!("{IN_FLIGHT} publications are in flight already")));
+            let reason = format!("{IN_FLIGHT} publications are in flight already");
+            return Err(PublishError::Unavailable { reason });
         };
-        let mut declared_again = false;
+        let lost = || PublishError::Unconfirmed {
+            reason: "the connection was lost before the confirmation".to_owned(),
+        };
+        let (mut declared_again, mut sent) = (false, false);
         loop {
-            let session = self.session(deadline).await?;
+            let session = self.session(deadline).await.map_err(|error| if sent { lost() } else { error })?;
             let began = Instant::now();
             let confirmed = match timeout_at(deadline, self.lanes.publish(&session, message)).await {
                 Ok(confirmed) => confirmed,
@@ -190,8 +202,9 @@ impl Inner {
                 },
                 Err(error) => self.prepare_retry(&session, &error, began, deadline).await,
             }
+            sent = true;
             if Instant::now() >= deadline {
-                return Err(unavailable("the connection was lost before the confirmation".into()));
+                return Err(lost());
             }
         }
     }
@@ -245,7 +258,7 @@ impl Inner {
         match session.blocked() {
             Some(reason) => PublishError::Blocked { reason },
             None => {
-                PublishError::Unavailable { reason: "the event was sent, but no confirmation arrived".into() }
+                PublishError::Unconfirmed { reason: "the event was sent, but no confirmation arrived".into() }
             }
         }
     }

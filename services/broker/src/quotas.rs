@@ -75,7 +75,7 @@ impl Quotas {
     }
 
     /// Performs a write. Without sign-in, its bytes count against the day's allowance of the client address. A write that failed does
-    /// not count, unless its client disconnected before the reply.
+    /// not count, unless it may have been stored all the same, or its client disconnected before the reply.
     ///
     /// # Errors
     /// 429 when too little of the allowance is left; those of the write.
@@ -103,7 +103,7 @@ impl Quotas {
     }
 
     /// Sends a mail, which counts against the hour's allowances of its sender and its recipient. A mail that failed does not count,
-    /// unless its client disconnected before the reply.
+    /// unless it may be sent all the same, or its client disconnected before the reply.
     ///
     /// # Errors
     /// 429 when one of the allowances is used up; those of sending.
@@ -147,7 +147,7 @@ fn mailbox(recipient: &str) -> Cow<'_, str> {
 }
 
 fn give_back_on_error<T>(taken: &[(&Allowance, Taken)], outcome: Result<T, ApiError>) -> Result<T, ApiError> {
-    if outcome.is_err() {
+    if outcome.as_ref().is_err_and(|error| !error.uncertain) {
         taken.iter().for_each(|(allowance, taken)| allowance.give_back(*taken));
     }
     outcome
@@ -184,6 +184,10 @@ mod tests {
         Ok(())
     }
 
+    async fn timed_out() -> Result<(), ApiError> {
+        Err(ApiError::unavailable("late", HOUR).uncertain())
+    }
+
     async fn failed() -> Result<(), ApiError> {
         Err(ApiError::bad_request("no"))
     }
@@ -194,6 +198,9 @@ mod tests {
         let ours = anonymous("2001:db8:1:2::1");
         assert_eq!(quotas.open_write(ours, 100, failed()).await.unwrap_err().status, 400);
         assert_eq!(quotas.open_write(ours, 60, accepted()).await, Ok(()));
+        let elsewhere = anonymous("192.0.2.9");
+        assert!(quotas.open_write(elsewhere, 100, timed_out()).await.unwrap_err().uncertain);
+        assert_eq!(quotas.open_write(elsewhere, 1, accepted()).await.unwrap_err().status, 429);
         let same_subscriber = anonymous("2001:db8:1:2:ffff::2");
         let refused = quotas.open_write(same_subscriber, 41, accepted()).await.unwrap_err();
         assert_eq!(refused.status, 429);

@@ -58,11 +58,20 @@ pub(crate) struct ApiError {
     pub(crate) close: bool,
     /// Value of `WWW-Authenticate`: the credentials that are expected.
     pub(crate) challenge: Option<&'static str>,
+    /// What was to be stored may have been stored.
+    pub(crate) uncertain: bool,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), retry_after: None, close: false, challenge: None }
+        Self {
+            status,
+            message: message.into(),
+            retry_after: None,
+            close: false,
+            challenge: None,
+            uncertain: false,
+        }
     }
 
     pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
@@ -94,6 +103,10 @@ impl ApiError {
 
     pub(crate) fn closing(self) -> Self {
         Self { close: true, ..self }
+    }
+
+    pub(crate) fn uncertain(self) -> Self {
+        Self { uncertain: true, ..self }
     }
 
     pub(crate) fn after(self, retry_after: Duration) -> Self {

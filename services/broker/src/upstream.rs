@@ -100,7 +100,7 @@ fn wait(status: &Status) -> Option<Duration> {
 
 fn failure(service: &'static str, status: &Status) -> ApiError {
     if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) {
-        return unavailable(service, status);
+        return unavailable(service, status).uncertain();
     }
     tracing::error!(service, code = ?status.code(), reason = status.message(), "a call to another service failed");
     ApiError::new(
@@ -140,7 +140,11 @@ pub(crate) fn events(error: &PublishError) -> ApiError {
             "the stored dead letter can't be read, so its event was not published: discard it",
         ),
         _ => {
-            ApiError::unavailable("RabbitMQ can't be reached in time; nothing was acknowledged", RETRY_AFTER)
+            let refused = ApiError::unavailable(
+                "RabbitMQ can't be reached in time; nothing was acknowledged",
+                RETRY_AFTER,
+            );
+            if matches!(error, PublishError::Unconfirmed { .. }) { refused.uncertain() } else { refused }
         }
     }
 }

@@ -102,7 +102,7 @@ async fn detects_a_hung_rabbitmq_and_recovers() {
     let error =
         running.publisher.publish(&event("log.INFO"), start + Duration::from_secs(1)).await.unwrap_err();
     assert!(
-        matches!(&error, PublishError::Unavailable { reason } if reason.contains("no confirmation arrived")),
+        matches!(&error, PublishError::Unconfirmed { reason } if reason.contains("no confirmation arrived")),
         "{error:?}"
     );
     // Two missed heartbeats.

@@ -36,20 +36,17 @@ impl Accounts {
         let address_limit = (limit_key("address", &email.folded()), MAILS);
         let request = ResetRequest {
             limits: network_limit.into_iter().chain([address_limit]).collect(),
-            letter: self.reset_mail(email.as_str()),
+            letters: vec![self.reset_mail(email.as_str())],
             now: self.now(),
         };
-        if let Some(wait) = self.store.request_reset(&request).await? {
-            return Err(AccountError::TooOften(wait));
-        }
-        self.wake.one(request.letter.message.recipient());
-        Ok(())
+        self.request(request).await
     }
 
     /// Sends a reset link to a user on behalf of an admin.
     ///
     /// # Errors
-    /// When the caller is not an admin, the user does not exist or is inactive, or `AUTH_CONSOLE_URL` is not set.
+    /// When the caller is not an admin, the user does not exist or is inactive, admins have requested too many mails to the user, or
+    /// `AUTH_CONSOLE_URL` is not set.
     pub async fn start_reset(&self, caller: Option<&Caller>, id: Uuid) -> Result<(), AccountError> {
         let admin = self.admin(caller).await?;
         self.check_console()?;
@@ -59,7 +56,16 @@ impl Accounts {
             return Err(AccountError::Inactive);
         }
         let what = format!("was sent a link to reset the password by {}", admin.email);
-        self.store.write_letters(&[self.reset_mail(&user.email), self.entry(&user, None, &what)]).await?;
+        let letters = vec![self.reset_mail(&user.email), self.entry(&user, None, &what)];
+        // A limit of its own: what others request for the user's address must not keep an admin from helping.
+        let limits = vec![(limit_key("admin", &user.id.to_string()), MAILS)];
+        self.request(ResetRequest { limits, letters, now: self.now() }).await
+    }
+
+    async fn request(&self, request: ResetRequest) -> Result<(), AccountError> {
+        if let Some(wait) = self.store.request_reset(&request).await? {
+            return Err(AccountError::TooOften(wait));
+        }
         self.wake.all();
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::session::RefreshHash;
 pub struct ResetRequest {
     /// The limits that the request counts against, with their keys.
     pub limits: Vec<([u8; 32], Rate)>,
-    /// The mail to write.
-    pub letter: Letter,
+    /// The mail, and the audit record if there is one.
+    pub letters: Vec<Letter>,
     pub now: Timestamp,
 }
 

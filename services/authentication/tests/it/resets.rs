@@ -269,6 +269,11 @@ async fn an_admin_starts_a_reset_for_an_active_user() -> Result<()> {
     let unknown = start(&uuid::Uuid::new_v4().to_string());
     let unknown = client.start_password_reset(on_behalf(&admin, unknown)?).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
+    for _ in 0..2 {
+        client.start_password_reset(on_behalf(&admin, start(&ada.id))?).await?;
+    }
+    let limited = client.start_password_reset(on_behalf(&admin, start(&ada.id))?).await.unwrap_err();
+    assert_eq!(limited.code(), Code::ResourceExhausted);
     client.deactivate_user(on_behalf(&admin, DeactivateUserRequest { user_id: ada.id.clone() })?).await?;
     let inactive = client.start_password_reset(on_behalf(&admin, start(&ada.id))?).await.unwrap_err();
     assert_eq!(inactive.code(), Code::FailedPrecondition);

@@ -27,8 +27,9 @@ const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// Prefix of the headers in which the broker identifies the caller. Clients must not set them.
 const CALLER_PREFIX: &str = "weft-";
-/// Headers that the broker itself sets or answers.
-const EDGE: [&str; 4] = ["traceparent", "tracestate", "baggage", "expect"];
+/// Headers that the broker itself sets or answers, and `Proxy`, which CGI and its successors take for the variable `HTTP_PROXY`
+/// (CVE-2016-5385 and others).
+const EDGE: [&str; 5] = ["traceparent", "tracestate", "baggage", "expect", "proxy"];
 
 /// Removes headers that a client must not send to a service, and adds the client's address, scheme and host.
 pub(super) fn filter_request(headers: &mut HeaderMap, client: Client, host: Option<HeaderValue>) {

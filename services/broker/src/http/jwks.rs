@@ -40,5 +40,5 @@ pub(super) async fn get(State(keys): State<Arc<Keys>>) -> Result<Response, Probl
         ApiError::unavailable("authentication can't be reached in time; try again", upstream::RETRY_AFTER)
     })?;
     let public = token::public(keys.json()).map_err(|_| upstream::invalid_reply("authentication", "jwks"))?;
-    Ok(([(CACHE_CONTROL, "public, max-age=300")], Json(public)).into_response())
+    Ok(([(CACHE_CONTROL, "public, max-age=60")], Json(public)).into_response())
 }

@@ -12,7 +12,7 @@ async fn the_description_and_the_keys_need_no_sign_in() {
     assert_eq!((described.status, described.header("content-type")), (200, "application/json"));
     assert!(described.body["openapi"].as_str().unwrap().starts_with("3.1"));
     let keys = reply(rig.get("/.well-known/jwks.json")).await;
-    assert_eq!((keys.status, keys.header("cache-control")), (200, "public, max-age=300"));
+    assert_eq!((keys.status, keys.header("cache-control")), (200, "public, max-age=60"));
     assert_eq!(keys.body["keys"][0]["kid"], "key-1");
 }
 

@@ -134,9 +134,10 @@ async fn filters_headers_and_adds_those_about_the_client() {
         .header("cookie", "a=1; weft-session.tests.one=secret")
         .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
         .header("baggage", "k=v")
+        .header("proxy", "http://10.0.0.1")
         .header("authorization", "Basic b3du");
     let got = reply(asked).await;
-    for gone in ["weft-user-id", "weft_user_id", "x_forwarded_for", "x-hop", "baggage"] {
+    for gone in ["weft-user-id", "weft_user_id", "x_forwarded_for", "x-hop", "baggage", "proxy"] {
         assert_eq!(received(&got.body, gone), [""; 0], "{gone}");
     }
     assert_eq!(

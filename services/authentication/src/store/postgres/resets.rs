@@ -8,7 +8,6 @@ use super::PostgresStore;
 use super::rows::{AccountRow, from_db, to_db};
 use super::unit::Statements;
 use crate::limits::Rate;
-use crate::outbox::Letter;
 use crate::session::{RefreshHash, after, before};
 use crate::store::{Compose, PasswordReset, ResetRequest, StoreError};
 use crate::user::{Account, User};
@@ -80,13 +79,13 @@ impl Statements {
 }
 
 impl PostgresStore {
-    /// Writes the letter, or returns how long to wait if a limit is used up. Does the same work whether or not a user has the
+    /// Writes the letters, or returns how long to wait if a limit is used up. Does the same work whether or not a user has the
     /// address.
     ///
     /// # Errors
     /// When the store is unavailable.
     pub async fn request_reset(&self, request: &ResetRequest) -> Result<Option<Duration>, StoreError> {
-        let ResetRequest { limits, letter, now } = request.clone();
+        let ResetRequest { limits, letters, now } = request.clone();
         self.bounded(move |db, connection| {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
@@ -99,26 +98,10 @@ impl PostgresStore {
                     }
                 }
                 if wait.is_none() {
-                    db.post(&mut transaction, &[letter]).await?;
+                    db.post(&mut transaction, &letters).await?;
                 }
                 db.commit(transaction).await?;
                 Ok(wait)
-            })
-        })
-        .await
-    }
-
-    /// Writes letters without another change.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
-    pub async fn write_letters(&self, letters: &[Letter]) -> Result<(), StoreError> {
-        let letters = letters.to_vec();
-        self.bounded(move |db, connection| {
-            Box::pin(async move {
-                let mut transaction = db.begin(connection).await?;
-                db.post(&mut transaction, &letters).await?;
-                db.commit(transaction).await
             })
         })
         .await
