@@ -29,6 +29,7 @@ pub use sign_out::SignOut;
 pub use users::NewUser;
 
 use crate::config::FirstUser;
+use crate::invalid::Invalid;
 use crate::keys::KeyRing;
 use crate::limits::Rate;
 use crate::metrics::Metrics;
@@ -83,15 +84,6 @@ pub struct Tokens {
     /// The refresh token, which is exchanged for the next pair.
     pub refresh: SecretString,
     pub session: Session,
-}
-
-/// An invalid field of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub struct Invalid {
-    pub field: &'static str,
-    /// What is wrong, and what was expected.
-    pub reason: &'static str,
 }
 
 /// Why an operation failed.

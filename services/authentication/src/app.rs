@@ -30,8 +30,8 @@ use crate::password::{HashError, Hasher};
 use crate::random;
 use crate::relay::{Peers, Relay, Wake};
 use crate::reset_link::ResetLinks;
-use crate::store::postgres::PostgresStore;
-use crate::supervise::{STORE, Supervisor};
+use crate::store::{PostgresStore, STORE};
+use crate::supervise::Supervisor;
 
 /// Period of the mail limit.
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -9,9 +9,10 @@ use weft_runtime::config::{ConfigError, SecretString, Settings};
 use crate::email::Email;
 use crate::keys::Rotation;
 use crate::limits::Rate;
-use crate::password;
+use crate::password::{self, HashConfig};
 use crate::seal::Sealer;
 use crate::session::Lifetimes;
+use crate::store::postgres::StoreConfig;
 
 /// Default length of the hash queue for each thread. At about 20 ms a hash, the last one waits about half a second.
 const QUEUE_PER_THREAD: usize = 32;
@@ -44,31 +45,11 @@ pub struct Config {
     pub sealer: Sealer,
 }
 
-/// The connection to PostgreSQL.
-#[derive(Debug, Clone)]
-pub struct StoreConfig {
-    /// `DATABASE_URL` or `DATABASE_URL_FILE`, required.
-    pub url: SecretString,
-    /// `AUTH_STORE_TIMEOUT`, default `1500ms`: timeout of a store call. The caller's deadline applies too.
-    pub timeout: Duration,
-    /// `AUTH_STORE_CONNECTIONS`, default 10.
-    pub connections: u32,
-}
-
 /// The first admin.
 #[derive(Debug, Clone)]
 pub struct FirstUser {
     pub email: Email,
     pub password: SecretString,
-}
-
-/// Concurrency of password hashes.
-#[derive(Debug, Clone, Copy)]
-pub struct HashConfig {
-    /// `AUTH_HASH_THREADS`, default: the number of cores.
-    pub threads: usize,
-    /// `AUTH_HASH_QUEUE`, default 32 for each thread: length of the queue.
-    pub queue: usize,
 }
 
 impl Config {

@@ -3,8 +3,7 @@
 use weft_runtime::config::Settings;
 use weft_runtime::credentials::{Change, ChangeError};
 
-use crate::config::StoreConfig;
-use crate::store::postgres::roles;
+use crate::store::postgres::{StoreConfig, roles};
 
 /// Applies one change. Idempotent.
 ///

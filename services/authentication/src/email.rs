@@ -3,7 +3,7 @@
 use weft_values::address::Address;
 use weft_values::text;
 
-use crate::accounts::Invalid;
+use crate::invalid::Invalid;
 
 /// Upper bound of a stored address.
 const MAX_OCTETS: usize = 254;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod credentials;
 pub mod email;
 pub mod grpc;
+pub mod invalid;
 pub mod keys;
 pub mod limits;
 pub mod metrics;

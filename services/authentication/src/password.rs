@@ -3,11 +3,11 @@
 mod common;
 pub mod hasher;
 
-pub use hasher::{HashError, Hasher, Verdict};
+pub use hasher::{HashConfig, HashError, Hasher, Verdict};
 
 use weft_values::password::{check_new as check_form, prepare};
 
-use crate::accounts::Invalid;
+use crate::invalid::Invalid;
 
 /// Upper bound of a password as typed: 256 characters of up to four code points of up to four bytes.
 pub const MAX_BYTES: usize = 4_096;

@@ -30,8 +30,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Claimed, Letter, Message, Recipient};
 use crate::reset_link::{self, ResetLinks};
 use crate::session::after;
-use crate::store::{PostgresStore, StoreError};
-use crate::supervise::STORE;
+use crate::store::{PostgresStore, STORE, StoreError};
 
 /// Concurrent deliveries to one recipient.
 const AT_ONCE: usize = 16;

@@ -5,6 +5,7 @@
 
 mod changes;
 mod failed;
+mod keys;
 pub mod postgres;
 mod resets;
 
@@ -14,13 +15,16 @@ pub use weft_runtime::store::{Cause, StoreError};
 
 pub use changes::{Changed, UserChange};
 pub use failed::{FailedLetter, FailedQuery};
+pub use keys::{Key, Private};
 pub use postgres::PostgresStore;
 pub use resets::{PasswordReset, ResetRequest};
 
-use crate::keys::Key;
 use crate::outbox::Letter;
 use crate::session::{Lifetimes, RefreshHash, Session};
 use crate::user::User;
+
+/// The store's name on `/status` and `/readyz`.
+pub const STORE: &str = "postgres";
 
 /// Cut-off times of a purge.
 #[derive(Debug, Clone, Copy)]

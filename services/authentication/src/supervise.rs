@@ -15,9 +15,6 @@ use crate::outbox::Recipient;
 use crate::session::before;
 use crate::store::{Cutoffs, StoreError};
 
-/// The store's name on `/status` and `/readyz`.
-pub const STORE: &str = "postgres";
-
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// Ended sessions are kept for this long, for investigations.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use tracing::{Instrument as _, Span, field, info_span};
-
-use crate::store::StoreError;
+use weft_runtime::store::StoreError;
 
 /// Address of the database, for span attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -154,7 +154,8 @@ async fn an_encryption_key_that_is_deleted_is_made_again_and_authentication_roll
         let pod = &state.get("deployments", "authentication").unwrap()["spec"]["template"];
         pod["metadata"]["annotations"]["weft.dev/inputs"].clone()
     };
-    let (before, rolled) = (of(&cluster.state()), inputs(&cluster.state()));
+    let before = of(&cluster.state());
+    let rolled = inputs(&cluster.state());
     assert!(before.is_some());
     cluster.act(|state| {
         state.put(&Id::shop("persistentvolumeclaims", "data-postgres-0"), json!({}));

@@ -2,7 +2,8 @@ use weft_mesh::Caller;
 use weft_runtime::telemetry::chain;
 
 use super::{AccountError, Accounts};
-use crate::keys::{Key, KeyError};
+use crate::keys::KeyError;
+use crate::store::Key;
 
 impl Accounts {
     /// Creates a new signing key that replaces the others. With `revoke`, the others are deleted at once.

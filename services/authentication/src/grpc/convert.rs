@@ -10,7 +10,8 @@ use weft_values::id;
 use weft_values::time::to_proto;
 
 use super::status::invalid;
-use crate::accounts::{Invalid, Tokens};
+use crate::accounts::Tokens;
+use crate::invalid::Invalid;
 use crate::session::Session;
 use crate::user::{Role, User};
 

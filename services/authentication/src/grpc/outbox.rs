@@ -10,7 +10,8 @@ use weft_proto::weft::deadletter::v1::dead_letter_service_server::DeadLetterServ
 
 use super::status::{invalid, to_status};
 use super::{Reply, caller, convert};
-use crate::accounts::{Accounts, Invalid};
+use crate::accounts::Accounts;
+use crate::invalid::Invalid;
 use crate::store::{FailedLetter, FailedQuery};
 
 const QUEUE: &str = "outbox";

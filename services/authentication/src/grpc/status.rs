@@ -6,7 +6,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use weft_runtime::telemetry::chain;
 
-use crate::accounts::{AccountError, Invalid};
+use crate::accounts::AccountError;
+use crate::invalid::Invalid;
 use crate::password::HashError;
 use crate::store::StoreError;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Key, Private};
 use crate::session::{after, before};
+use crate::store::{Key, Private};
 
 /// Longest time between the publication of a key and its first signature.
 const MAX_LEAD: Duration = Duration::from_secs(86_400);

@@ -16,7 +16,6 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use weft_values::password::prepare;
 
-use crate::config::HashConfig;
 use crate::metrics::Metrics;
 use crate::random::{self, Random};
 
@@ -26,6 +25,15 @@ const LANES: u32 = 1;
 const BCRYPT: [&str; 3] = ["$2a$", "$2b$", "$2y$"];
 /// bcrypt ignores all bytes after these.
 const BCRYPT_BYTES: usize = 72;
+
+/// Concurrency of password hashes.
+#[derive(Debug, Clone, Copy)]
+pub struct HashConfig {
+    /// `AUTH_HASH_THREADS`, default: the number of cores.
+    pub threads: usize,
+    /// `AUTH_HASH_QUEUE`, default 32 for each thread: length of the queue.
+    pub queue: usize,
+}
 
 /// Creates and verifies password hashes. Clones share the threads.
 #[derive(Debug, Clone)]

@@ -19,14 +19,13 @@ mod users;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool, query, query_scalar};
 use tokio::time::timeout;
 
 use super::{Cause, Cutoffs, StoreError};
-use crate::config::StoreConfig;
 use crate::trace::{DatabaseSpans, StoreAddress};
 use error::{classify, classify_migration};
 use rows::to_db;
@@ -37,6 +36,17 @@ const SERVER_TIMEOUTS: [(&str, &str); 2] =
     [("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "10s")];
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The connection to PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `DATABASE_URL` or `DATABASE_URL_FILE`, required.
+    pub url: SecretString,
+    /// `AUTH_STORE_TIMEOUT`, default `1500ms`: timeout of a store call. The caller's deadline applies too.
+    pub timeout: Duration,
+    /// `AUTH_STORE_CONNECTIONS`, default 10.
+    pub connections: u32,
+}
 
 /// The store in a PostgreSQL database.
 #[derive(Debug)]

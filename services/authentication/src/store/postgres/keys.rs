@@ -6,9 +6,8 @@ use super::PostgresStore;
 use super::error::corrupt;
 use super::rows::{from_db, to_db};
 use super::unit::Statements;
-use crate::keys::{Key, Private};
 use crate::outbox::Letter;
-use crate::store::{ChangeKeys, StoreError};
+use crate::store::{ChangeKeys, Key, Private, StoreError};
 
 /// Advisory lock of changes to the keys, so that replicas that start together create only one.
 const KEYS_LOCK: i64 = 0x7765_6674_6b65_7973;

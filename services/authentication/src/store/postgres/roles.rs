@@ -8,8 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query_scalar, raw_sql};
 
 use super::error::classify;
-use super::{Cause, StoreError, options};
-use crate::config::StoreConfig;
+use super::{Cause, StoreConfig, StoreError, options};
 
 /// Owns the database and everything in it.
 const OWNER: &str = "weft_owner";
