@@ -14,13 +14,13 @@ use crate::helpers::{Rig, until};
 const HOSTILE: &str = r#"we'ft"; DROP ROLE weft; -- \' $$ %I é"#;
 const OTHER: &str = r#"\''"; SELECT 1 --"#;
 
-fn command(verb: &str, uri: &str, username: &str, password: &str) -> Result<Output> {
+pub(crate) fn command(verb: &str, uri: &str, username: &str, password: &str) -> Result<Output> {
     let mut command = Command::new(our_binary("authentication")?);
     command.args(["credentials", verb]).env_clear().env("DATABASE_URL", uri);
     Ok(command.env("CREDENTIALS_USERNAME", username).env("CREDENTIALS_PASSWORD", password).output()?)
 }
 
-fn check_success(output: &Output) -> Result<()> {
+pub(crate) fn check_success(output: &Output) -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{stderr}");
     Ok(())
@@ -41,7 +41,7 @@ fn uri_of(store: &Postgres, username: &str, password: &str) -> String {
     as_user(store, username, password).to_url_lossy().to_string()
 }
 
-async fn text(connection: &mut PgConnection, query: &'static str) -> Result<String> {
+pub(crate) async fn text(connection: &mut PgConnection, query: &'static str) -> Result<String> {
     Ok(query_scalar(query).fetch_one(connection).await?)
 }
 

@@ -20,10 +20,12 @@ const LIMITED: &str = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPAS
 /// Short, because the service's statements queue up behind a waiting lock. The Job is retried.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 /// Creates the owner, gives it the database, and revokes public access to this and the default databases. `$1` is the owner, `$2` its
-/// attributes.
+/// attributes. The first superuser becomes a member: an earlier version made users of the service members of that superuser, one of them
+/// may be the user in `DATABASE_URL`, and without this they could no longer connect.
 const MAKE_OWNER: &str = "SELECT concat_ws('; ',
     CASE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) THEN format('CREATE ROLE %I', $1::text) END,
     format('ALTER ROLE %I NOLOGIN ' || $2::text, $1::text),
+    (SELECT format('GRANT %I TO %I', $1::text, rolname) FROM pg_roles WHERE oid = 10),
     format('ALTER DATABASE %I OWNER TO %I', current_database(), $1::text),
     (SELECT string_agg(format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname), '; ') FROM pg_database
         WHERE datname IN (current_database(), 'postgres', 'template1')))";
