@@ -27,12 +27,12 @@ pub(crate) fn check_success(output: &Output) -> Result<()> {
 }
 
 /// The error output of a failed command.
-fn failure(output: &Output) -> String {
+pub(crate) fn failure(output: &Output) -> String {
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn as_user(store: &Postgres, username: &str, password: &str) -> PgConnectOptions {
+pub(crate) fn as_user(store: &Postgres, username: &str, password: &str) -> PgConnectOptions {
     PgConnectOptions::from_str(store.uri()).unwrap().username(username).password(password)
 }
 

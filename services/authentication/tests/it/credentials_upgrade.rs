@@ -1,12 +1,15 @@
-//! Credential rotation while the service still connects as the superuser, as in earlier versions.
+//! Credential rotation while the service still connects as the superuser, as in earlier versions, and what the server
+//! logs of a rotation.
 
+use std::fs;
 use std::str::FromStr as _;
 
 use anyhow::Result;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, raw_sql};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, raw_sql};
+use weft_devstack::{Postgres, StateDir};
 
-use crate::credentials::{check_success, command, text};
+use crate::credentials::{as_user, check_success, command, failure, text};
 use crate::helpers::Rig;
 
 /// What an earlier version's rotation left: a member of the first superuser, which can no longer log in.
@@ -36,5 +39,40 @@ async fn a_user_that_an_earlier_version_rotated_keeps_its_access() -> Result<()>
     let mut session = former.connect().await?;
     assert_eq!(text(&mut session, "SELECT current_user::text").await?, "weft");
     raw_sql("INSERT INTO people VALUES (1)").execute(&mut session).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_password_is_not_in_the_servers_log() -> Result<()> {
+    let state = StateDir::temporary()?;
+    let store = Postgres::start(&state.folder("postgres")?).await?;
+    let mut superuser = PgConnectOptions::from_str(store.uri())?.connect().await?;
+    for setting in [
+        "log_statement = 'all'",
+        "log_min_duration_statement = 0",
+        "log_min_duration_sample = 0",
+        "log_statement_sample_rate = 1",
+        "log_transaction_sample_rate = 1",
+        "log_parameter_max_length_on_error = -1",
+    ] {
+        let set = format!("ALTER SYSTEM SET {setting}");
+        raw_sql(AssertSqlSafe(set)).execute(&mut superuser).await?;
+    }
+    raw_sql("SELECT pg_reload_conf()").execute(&mut superuser).await?;
+
+    check_success(&command("grant", store.uri(), "weft_2", "hunter2")?)?;
+    // The statement with the password waits for this transaction.
+    for statement in ["BEGIN", "ALTER ROLE weft_2 VALID UNTIL 'infinity'"] {
+        raw_sql(statement).execute(&mut superuser).await?;
+    }
+    let stderr = failure(&command("grant", store.uri(), "weft_2", "hunter2")?);
+    assert!(stderr.contains("lock timeout"), "{stderr}");
+    raw_sql("COMMIT").execute(&mut superuser).await?;
+    as_user(&store, "weft_2", "hunter2").connect().await?;
+
+    let log = fs::read_to_string(store.log_file())?;
+    assert!(log.contains("ALTER ROLE weft_2 VALID") && log.contains("lock timeout"));
+    let found: Vec<_> = log.lines().filter(|line| line.contains("hunter2")).collect();
+    assert!(found.is_empty(), "{found:?}");
     Ok(())
 }

@@ -17,8 +17,11 @@ const OWNER: &str = "weft_owner";
 const FIRST_SUPERUSER: &str = "SELECT rolname::text FROM pg_roles WHERE oid = 10";
 const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text)";
 const LIMITED: &str = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
-/// Short, because the service's statements queue up behind a waiting lock. The Job is retried.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
+/// Waits for locks are short, because the service's statements queue up behind a waiting lock; the Job is retried. Statements
+/// are not logged, because they contain the password.
+const GRANT_SETTINGS: &str = "SET lock_timeout = '2s'; SET log_statement = none; SET log_min_error_statement = panic;
+    SET log_min_duration_statement = -1; SET log_min_duration_sample = -1; SET log_transaction_sample_rate = 0;
+    SET log_parameter_max_length_on_error = 0";
 /// Creates the owner, gives it the database, and revokes public access to this and the default databases. `$1` is the owner, `$2` its
 /// attributes. The first superuser becomes a member: an earlier version made users of the service members of that superuser, one of them
 /// may be the user in `DATABASE_URL`, and without this they could no longer connect.
@@ -72,15 +75,18 @@ const STILL_OWNS: &str = "2BP01";
 pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString) -> Result<(), StoreError> {
     let mut connection = connect(config).await?;
     refuse_own_user(&mut connection, username).await?;
-    let owner = query_scalar::<_, String>(MAKE_OWNER).bind(OWNER).bind(LIMITED);
-    let owner = owner.fetch_one(&mut connection).await.map_err(classify)?;
+    raw_sql(GRANT_SETTINGS).execute(&mut connection).await.map_err(classify)?;
+    let owner = query_scalar::<_, Option<String>>(MAKE_OWNER).bind(OWNER).bind(LIMITED);
     let hand_over = query_scalar::<_, Option<String>>(HAND_OVER).bind(OWNER);
-    let hand_over = hand_over.fetch_one(&mut connection).await.map_err(classify)?;
-    let user = query_scalar::<_, String>(MAKE_USER).bind(username).bind(password.expose_secret());
-    let user = user.bind(OWNER).bind(LIMITED).fetch_one(&mut connection).await.map_err(classify)?;
-    let statements = [Some(LOCK_TIMEOUT.to_owned()), Some(owner), hand_over, Some(user)];
-    let statements = statements.into_iter().flatten().collect::<Vec<_>>().join("; ");
-    run(&mut connection, statements).await.map_err(classify)
+    let user = query_scalar::<_, Option<String>>(MAKE_USER).bind(username).bind(password.expose_secret());
+    let user = user.bind(OWNER).bind(LIMITED);
+    let mut transaction = connection.begin().await.map_err(classify)?;
+    // Three messages: another session's deadlock report quotes the whole message that waits for a table, and must not quote the password.
+    for change in [owner, hand_over, user] {
+        let statements = change.fetch_one(&mut *transaction).await.map_err(classify)?.unwrap_or_default();
+        raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await.map_err(classify)?;
+    }
+    transaction.commit().await.map_err(classify)
 }
 
 /// Drops a user and ends its sessions. The first superuser can't be dropped; it loses the right to log in. Idempotent.
