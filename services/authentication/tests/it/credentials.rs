@@ -45,7 +45,7 @@ pub(crate) async fn text(connection: &mut PgConnection, query: &'static str) -> 
     Ok(query_scalar(query).fetch_one(connection).await?)
 }
 
-async fn flag(connection: &mut PgConnection, query: &'static str) -> Result<bool> {
+pub(crate) async fn flag(connection: &mut PgConnection, query: &'static str) -> Result<bool> {
     Ok(query_scalar(query).fetch_one(connection).await?)
 }
 

@@ -5,10 +5,11 @@
 //! that changes roles connects as a superuser. The server quotes all names and passwords.
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query_scalar, raw_sql};
+use sqlx::migrate::Migrate as _;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query, query_scalar, raw_sql};
 
-use super::error::classify;
-use super::{Cause, StoreError, options};
+use super::error::{classify, classify_migration};
+use super::{Cause, SERVER_TIMEOUTS, StoreError, options};
 use crate::config::StoreConfig;
 
 /// Owns the database and everything in it.
@@ -57,6 +58,8 @@ const MAKE_USER: &str = "SELECT concat_ws('; ',
         WHERE one.rolname = $1::text AND of.rolname <> $3::text),
     format('GRANT %I TO %I', $3::text, $1::text),
     format('ALTER ROLE %I SET role TO %I', $1::text, $3::text))";
+const ASSUME_OWNER: &str = "SELECT set_config('role', rolname, false) FROM pg_database JOIN pg_roles AS owner ON owner.oid = datdba
+    WHERE datname = current_database() AND rolname = $1::text AND pg_has_role(session_user, owner.oid, 'MEMBER')";
 const LOCK: &str = "SELECT format('ALTER ROLE %I NOLOGIN PASSWORD NULL', $1::text)";
 const END_SESSIONS: &str =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1::text";
@@ -80,6 +83,9 @@ pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString
     let hand_over = query_scalar::<_, Option<String>>(HAND_OVER).bind(OWNER);
     let user = query_scalar::<_, Option<String>>(MAKE_USER).bind(username).bind(password.expose_secret());
     let user = user.bind(OWNER).bind(LIMITED);
+    // A migration either has ended, and its objects are handed over, or waits and then runs as the owner. The lock ends with the
+    // connection.
+    connection.lock().await.map_err(classify_migration)?;
     let mut transaction = connection.begin().await.map_err(classify)?;
     // Three messages: another session's deadlock report quotes the whole message that waits for a table, and must not quote the password.
     for change in [owner, hand_over, user] {
@@ -87,6 +93,12 @@ pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString
         raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await.map_err(classify)?;
     }
     transaction.commit().await.map_err(classify)
+}
+
+/// If the owner has the database, what the session creates from now on belongs to the owner, even if the user is a superuser. Requires
+/// the migration lock: a rotation may create the owner until then.
+pub(super) async fn assume_owner(connection: &mut PgConnection) -> Result<(), StoreError> {
+    query(ASSUME_OWNER).bind(OWNER).execute(connection).await.map(drop).map_err(classify)
 }
 
 /// Drops a user and ends its sessions. The first superuser can't be dropped; it loses the right to log in. Idempotent.
@@ -121,7 +133,7 @@ async fn connect(config: &StoreConfig) -> Result<PgConnection, StoreError> {
             "DATABASE_URL: invalid URL; expected postgres://user:password@host:5432/database",
         ))
     };
-    options(config).ok_or_else(invalid)?.connect().await.map_err(classify)
+    options(config).ok_or_else(invalid)?.options(SERVER_TIMEOUTS).connect().await.map_err(classify)
 }
 
 async fn refuse_own_user(connection: &mut PgConnection, username: &str) -> Result<(), StoreError> {
