@@ -20,7 +20,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool, query, query_scalar};
 use tokio::time::timeout;
@@ -108,18 +108,20 @@ impl PostgresStore {
     /// # Errors
     /// When the store is unavailable or a migration fails. Idempotent.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // This connection has no statement timeout: a change of a large table takes long, and so does waiting for another replica's
-        // migration lock. The connection is always closed at the end, which releases the lock.
+        // This connection has no statement timeout: a change of a large table takes long, and so does waiting for the migration lock of
+        // another replica or a rotation. The connection is always closed at the end, which releases the lock.
         const WITHIN: Duration = Duration::from_secs(600);
         let work = async {
-            let one = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
-            let pool = one.connect_with(self.options.clone()).await.map_err(classify)?;
+            let connected = timeout(self.timeout, self.options.connect()).await;
+            let mut connection =
+                connected.map_err(|_| StoreError::TimedOut(self.timeout))?.map_err(classify)?;
+            connection.lock().await.map_err(classify_migration)?;
+            roles::assume_owner(&mut connection).await?;
             let mut migrator = Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
             // After a rollback the schema may be newer. Migrations keep it usable for the previous version.
-            migrator.set_ignore_missing(true);
-            let outcome = migrator.run(&pool).await.map_err(classify_migration);
-            pool.close().await;
-            outcome
+            migrator.set_ignore_missing(true).set_locking(false);
+            // `run` is not possible here: rustc finds its future not general enough to be spawned.
+            migrator.run_direct(None, &mut connection, false).await.map_err(classify_migration)
         };
         timeout(WITHIN, work).await.map_err(|_| StoreError::TimedOut(WITHIN))?
     }

@@ -14,25 +14,25 @@ use crate::helpers::{Rig, until};
 const HOSTILE: &str = r#"we'ft"; DROP ROLE weft; -- \' $$ %I é"#;
 const OTHER: &str = r#"\''"; SELECT 1 --"#;
 
-fn command(verb: &str, uri: &str, username: &str, password: &str) -> Result<Output> {
+pub(crate) fn command(verb: &str, uri: &str, username: &str, password: &str) -> Result<Output> {
     let mut command = Command::new(our_binary("authentication")?);
     command.args(["credentials", verb]).env_clear().env("DATABASE_URL", uri);
     Ok(command.env("CREDENTIALS_USERNAME", username).env("CREDENTIALS_PASSWORD", password).output()?)
 }
 
-fn check_success(output: &Output) -> Result<()> {
+pub(crate) fn check_success(output: &Output) -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{stderr}");
     Ok(())
 }
 
 /// The error output of a failed command.
-fn failure(output: &Output) -> String {
+pub(crate) fn failure(output: &Output) -> String {
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn as_user(store: &Postgres, username: &str, password: &str) -> PgConnectOptions {
+pub(crate) fn as_user(store: &Postgres, username: &str, password: &str) -> PgConnectOptions {
     PgConnectOptions::from_str(store.uri()).unwrap().username(username).password(password)
 }
 
@@ -41,11 +41,11 @@ fn uri_of(store: &Postgres, username: &str, password: &str) -> String {
     as_user(store, username, password).to_url_lossy().to_string()
 }
 
-async fn text(connection: &mut PgConnection, query: &'static str) -> Result<String> {
+pub(crate) async fn text(connection: &mut PgConnection, query: &'static str) -> Result<String> {
     Ok(query_scalar(query).fetch_one(connection).await?)
 }
 
-async fn flag(connection: &mut PgConnection, query: &'static str) -> Result<bool> {
+pub(crate) async fn flag(connection: &mut PgConnection, query: &'static str) -> Result<bool> {
     Ok(query_scalar(query).fetch_one(connection).await?)
 }
 

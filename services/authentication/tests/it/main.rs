@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod credentials;
+mod credentials_upgrade;
 mod dropped_calls;
 mod failed_letters;
 mod helpers;

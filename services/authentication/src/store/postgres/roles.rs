@@ -5,10 +5,11 @@
 //! that changes roles connects as a superuser. The server quotes all names and passwords.
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query_scalar, raw_sql};
+use sqlx::migrate::Migrate as _;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query, query_scalar, raw_sql};
 
-use super::error::classify;
-use super::{Cause, StoreConfig, StoreError, options};
+use super::error::{classify, classify_migration};
+use super::{Cause, SERVER_TIMEOUTS, StoreConfig, StoreError, options};
 
 /// Owns the database and everything in it.
 const OWNER: &str = "weft_owner";
@@ -16,13 +17,18 @@ const OWNER: &str = "weft_owner";
 const FIRST_SUPERUSER: &str = "SELECT rolname::text FROM pg_roles WHERE oid = 10";
 const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text)";
 const LIMITED: &str = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
-/// Short, because the service's statements queue up behind a waiting lock. The Job is retried.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
+/// Waits for locks are short, because the service's statements queue up behind a waiting lock; the Job is retried. Statements
+/// are not logged, because they contain the password.
+const GRANT_SETTINGS: &str = "SET lock_timeout = '2s'; SET log_statement = none; SET log_min_error_statement = panic;
+    SET log_min_duration_statement = -1; SET log_min_duration_sample = -1; SET log_transaction_sample_rate = 0;
+    SET log_parameter_max_length_on_error = 0";
 /// Creates the owner, gives it the database, and revokes public access to this and the default databases. `$1` is the owner, `$2` its
-/// attributes.
+/// attributes. The first superuser becomes a member: an earlier version made users of the service members of that superuser, one of them
+/// may be the user in `DATABASE_URL`, and without this they could no longer connect.
 const MAKE_OWNER: &str = "SELECT concat_ws('; ',
     CASE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) THEN format('CREATE ROLE %I', $1::text) END,
     format('ALTER ROLE %I NOLOGIN ' || $2::text, $1::text),
+    (SELECT format('GRANT %I TO %I', $1::text, rolname) FROM pg_roles WHERE oid = 10),
     format('ALTER DATABASE %I OWNER TO %I', current_database(), $1::text),
     (SELECT string_agg(format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname), '; ') FROM pg_database
         WHERE datname IN (current_database(), 'postgres', 'template1')))";
@@ -51,6 +57,8 @@ const MAKE_USER: &str = "SELECT concat_ws('; ',
         WHERE one.rolname = $1::text AND of.rolname <> $3::text),
     format('GRANT %I TO %I', $3::text, $1::text),
     format('ALTER ROLE %I SET role TO %I', $1::text, $3::text))";
+const ASSUME_OWNER: &str = "SELECT set_config('role', rolname, false) FROM pg_database JOIN pg_roles AS owner ON owner.oid = datdba
+    WHERE datname = current_database() AND rolname = $1::text AND pg_has_role(session_user, owner.oid, 'MEMBER')";
 const LOCK: &str = "SELECT format('ALTER ROLE %I NOLOGIN PASSWORD NULL', $1::text)";
 const END_SESSIONS: &str =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1::text";
@@ -69,15 +77,27 @@ const STILL_OWNS: &str = "2BP01";
 pub async fn grant(config: &StoreConfig, username: &str, password: &SecretString) -> Result<(), StoreError> {
     let mut connection = connect(config).await?;
     refuse_own_user(&mut connection, username).await?;
-    let owner = query_scalar::<_, String>(MAKE_OWNER).bind(OWNER).bind(LIMITED);
-    let owner = owner.fetch_one(&mut connection).await.map_err(classify)?;
+    raw_sql(GRANT_SETTINGS).execute(&mut connection).await.map_err(classify)?;
+    let owner = query_scalar::<_, Option<String>>(MAKE_OWNER).bind(OWNER).bind(LIMITED);
     let hand_over = query_scalar::<_, Option<String>>(HAND_OVER).bind(OWNER);
-    let hand_over = hand_over.fetch_one(&mut connection).await.map_err(classify)?;
-    let user = query_scalar::<_, String>(MAKE_USER).bind(username).bind(password.expose_secret());
-    let user = user.bind(OWNER).bind(LIMITED).fetch_one(&mut connection).await.map_err(classify)?;
-    let statements = [Some(LOCK_TIMEOUT.to_owned()), Some(owner), hand_over, Some(user)];
-    let statements = statements.into_iter().flatten().collect::<Vec<_>>().join("; ");
-    run(&mut connection, statements).await.map_err(classify)
+    let user = query_scalar::<_, Option<String>>(MAKE_USER).bind(username).bind(password.expose_secret());
+    let user = user.bind(OWNER).bind(LIMITED);
+    // A migration either has ended, and its objects are handed over, or waits and then runs as the owner. The lock ends with the
+    // connection.
+    connection.lock().await.map_err(classify_migration)?;
+    let mut transaction = connection.begin().await.map_err(classify)?;
+    // Three messages: another session's deadlock report quotes the whole message that waits for a table, and must not quote the password.
+    for change in [owner, hand_over, user] {
+        let statements = change.fetch_one(&mut *transaction).await.map_err(classify)?.unwrap_or_default();
+        raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await.map_err(classify)?;
+    }
+    transaction.commit().await.map_err(classify)
+}
+
+/// If the owner has the database, what the session creates from now on belongs to the owner, even if the user is a superuser. Requires
+/// the migration lock: a rotation may create the owner until then.
+pub(super) async fn assume_owner(connection: &mut PgConnection) -> Result<(), StoreError> {
+    query(ASSUME_OWNER).bind(OWNER).execute(connection).await.map(drop).map_err(classify)
 }
 
 /// Drops a user and ends its sessions. The first superuser can't be dropped; it loses the right to log in. Idempotent.
@@ -112,7 +132,7 @@ async fn connect(config: &StoreConfig) -> Result<PgConnection, StoreError> {
             "DATABASE_URL: invalid URL; expected postgres://user:password@host:5432/database",
         ))
     };
-    options(config).ok_or_else(invalid)?.connect().await.map_err(classify)
+    options(config).ok_or_else(invalid)?.options(SERVER_TIMEOUTS).connect().await.map_err(classify)
 }
 
 async fn refuse_own_user(connection: &mut PgConnection, username: &str) -> Result<(), StoreError> {
