@@ -150,8 +150,16 @@ pub(crate) fn writes_in(cluster: &Cluster, namespace: &str) -> std::collections:
     let state = cluster.state();
     let all = state.written_in.iter().zip(&state.writes);
     all.filter(|(within, write)| *within == namespace && !write.contains(" events/"))
-        .map(|(_, write)| write.clone())
+        .map(|(_, write)| without_digest_of_job(write))
         .collect()
+}
+
+/// The name of a Job ends with a digest of uids, which no two clusters share.
+fn without_digest_of_job(write: &str) -> String {
+    match write.rsplit_once('-') {
+        Some((name, _)) if write.contains(" jobs/") => name.to_owned(),
+        _ => write.to_owned(),
+    }
 }
 
 /// Waits until it holds, at most as long as any disturbance may be felt.
