@@ -161,7 +161,7 @@ fn first_user(settings: &Settings) -> Result<Option<FirstUser>, ConfigError> {
         wanted: "an email address such as admin@example.com",
         reason: invalid.reason.to_owned(),
     })?;
-    if password::check_new("password", password.expose_secret()).is_err() {
+    if password::check_new("password", password.expose_secret(), &[email.as_str()]).is_err() {
         let wanted = "15 to 256 characters without control characters, and not a common password";
         return Err(ConfigError::InvalidSecret { name: PASSWORD.to_owned(), wanted });
     }

@@ -12,14 +12,14 @@ use crate::invalid::Invalid;
 /// Upper bound of a password as typed: 256 characters of up to four code points of up to four bytes.
 pub const MAX_BYTES: usize = 4_096;
 
-/// Checks a new password: its length, and that it is not common. There are no composition rules, because they do not make
-/// passwords stronger (OWASP ASVS 6.2).
+/// Checks a new password: its length, and that it is not common, nor made of what is `known` of the user. There are no composition
+/// rules, because they do not make passwords stronger (OWASP ASVS 6.2).
 ///
 /// # Errors
 /// When the password breaks a rule; names the field.
-pub fn check_new(field: &'static str, password: &str) -> Result<(), Invalid> {
+pub fn check_new(field: &'static str, password: &str, known: &[&str]) -> Result<(), Invalid> {
     check_form(password).map_err(|error| Invalid { field, reason: error.reason() })?;
-    if common::is_common(&prepare(password)) {
+    if common::is_common(&prepare(password), known) {
         return Err(Invalid {
             field,
             reason: "the password is too common and easy to guess; choose another",
@@ -50,7 +50,7 @@ mod tests {
         let decomposed = "u\u{308}".repeat(80) + &"seventy-7".repeat(19);
         for good in ["correct horse battery", "пятнадцать букв", &"seventy-7".repeat(28), &decomposed]
         {
-            assert!(check_new("password", good).is_ok(), "{good} was rejected");
+            assert!(check_new("password", good, &[]).is_ok(), "{good} was rejected");
         }
         for bad in [
             "",
@@ -63,7 +63,7 @@ mod tests {
             "password\u{a0}\u{3000}password",
             "e\u{301}".repeat(20).as_str(),
         ] {
-            assert_eq!(check_new("password", bad).unwrap_err().field, "password", "{bad} was accepted");
+            assert_eq!(check_new("password", bad, &[]).unwrap_err().field, "password", "{bad} was accepted");
         }
     }
 

@@ -19,6 +19,13 @@ pub struct User {
     pub updated_at: Timestamp,
 }
 
+impl User {
+    /// What a new password must not be made of.
+    pub fn known(&self) -> [&str; 3] {
+        [&self.email, &self.first_name, &self.last_name]
+    }
+}
+
 /// A user with the password hash.
 #[derive(Clone)]
 pub struct Account {

@@ -27,7 +27,7 @@ impl Accounts {
     ) -> Result<(), AccountError> {
         let (account, session_id) = self.signed_in(caller).await?;
         password::check_given("current_password", current.expose_secret())?;
-        password::check_new("new_password", new.expose_secret())?;
+        password::check_new("new_password", new.expose_secret(), &account.user.known())?;
         let counted = Counted {
             address: format!("{CHANGE} {}", account.user.id),
             key: failures_key(&Email::known(&account.user.email)?, CHANGE),

@@ -42,7 +42,8 @@ impl Accounts {
         let email = Email::parse(&new.email)?;
         check_name("first_name", &new.first_name)?;
         check_name("last_name", &new.last_name)?;
-        password::check_new("password", new.password.expose_secret())?;
+        let known = [email.as_str(), &new.first_name, &new.last_name];
+        password::check_new("password", new.password.expose_secret(), &known)?;
         if let Some(found) = self.created_before(&new, &email).await? {
             return Ok((found, false));
         }
