@@ -52,7 +52,8 @@ impl Turns {
 
 /// A password attempt. It counts as a failure until it is given back.
 ///
-/// If it is dropped, it ends as a failure: as long as it is undecided, the attempts after it wait for it.
+/// If it is dropped, it ends, because attempts after it would wait for it. It stays counted for its address, but not as a failure of the
+/// account: nobody was told whether the password was right.
 #[must_use]
 pub(super) struct Attempt {
     store: Arc<PostgresStore>,
@@ -123,39 +124,33 @@ impl Attempt {
     /// # Errors
     /// When the store is unavailable.
     pub(super) async fn fail(mut self) -> Result<(), AccountError> {
-        match self.end_as_failure() {
-            Some(ended) => Ok(finish(ended).await?),
-            None => Ok(()),
-        }
+        let Some(taken) = self.taken.take() else { return Ok(()) };
+        finish(async move { Ok(self.store.add_failure(&self.who, taken, self.clock.now()).await?) }).await
     }
 
     /// Ends an attempt that did not fail. If the store is unavailable, the attempt stays counted; the operation succeeds anyway.
     pub(super) async fn give_back(mut self) {
-        let Some(taken) = self.taken.take() else { return };
-        finish(async move {
-            let refund = self.rate.map_or(Duration::ZERO, |rate| rate.refund(taken, self.clock.now()));
-            if let Err(error) = self.store.give_back(&self.who, taken, refund).await {
-                tracing::warn!(error = chain(&error), "failed to return a password attempt to its limit");
-            }
-        })
-        .await;
+        let refund = |rate: Rate, taken| rate.refund(taken, self.clock.now());
+        let refund = self.rate.zip(self.taken).map_or(Duration::ZERO, |(rate, taken)| refund(rate, taken));
+        if let Some(ended) = self.end(refund) {
+            finish(ended).await;
+        }
     }
 
-    fn end_as_failure(&mut self) -> Option<impl Future<Output = Result<(), StoreError>> + use<>> {
-        let (taken, store, who, now) =
-            (self.taken.take()?, self.store.clone(), self.who.clone(), self.clock.now());
-        Some(async move { store.add_failure(&who, taken, now).await })
+    fn end(&mut self, refund: Duration) -> Option<impl Future<Output = ()> + use<>> {
+        let (taken, store, who) = (self.taken.take()?, self.store.clone(), self.who.clone());
+        Some(async move {
+            if let Err(error) = store.give_back(&who, taken, refund).await {
+                tracing::warn!(error = chain(&error), "failed to end a password attempt");
+            }
+        })
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let (Some(ended), Ok(runtime)) = (self.end_as_failure(), Handle::try_current()) {
-            runtime.spawn(async move {
-                if let Err(error) = ended.await {
-                    tracing::warn!(error = chain(&error), "failed to end a dropped password attempt");
-                }
-            });
+        if let (Some(ended), Ok(runtime)) = (self.end(Duration::ZERO), Handle::try_current()) {
+            runtime.spawn(ended);
         }
     }
 }
