@@ -213,3 +213,16 @@ async fn a_store_without_users_has_no_superuser_and_no_job() {
     let state = cluster.state();
     assert!(state.get("secrets", "mongodb-superuser").is_none() && jobs(&state, "mongodb").is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_has_the_settings_that_the_stack_gives_to_its_service() {
+    let mut spec = full();
+    let database = json!({ "name": "MONGODB_DATABASE", "value": "entries" });
+    let user = json!({ "name": "CREDENTIALS_USERNAME", "value": "someone" });
+    spec["services"]["logger"]["env"] = json!([database, user]);
+    let (cluster, _operator) = ready(spec).await;
+    let job = jobs(&cluster.state(), "mongodb").remove(0);
+    let env = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+    assert!(env.contains(&database), "it grants on the service's own database: {env:?}");
+    assert!(!env.contains(&user), "the user is the one in the Secret: {env:?}");
+}

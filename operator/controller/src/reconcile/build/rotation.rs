@@ -219,7 +219,10 @@ fn template(
     let (from_store, store_mount) = pod::secret_files("store", &superuser, &[("uri", "uri")], STORE_FOLDER);
     let (user, user_mount) = pod::secret_files("user", &next.name, task.files, USER_FOLDER);
     let settings = task.settings.iter().map(|(name, file)| pod::env(name, &format!("{USER_FOLDER}/{file}")));
-    let env = settings.chain([pod::env(setting, &format!("{STORE_FOLDER}/uri"))]).collect();
+    // Such as the name of the database; but which user is changed is said by the Secret alone.
+    let of_service = owner.spec.env.iter().filter(|variable| !variable.name.starts_with("CREDENTIALS_"));
+    let of_service = of_service.map(|variable| pod::env(&variable.name, &variable.value));
+    let env = settings.chain([pod::env(setting, &format!("{STORE_FOLDER}/uri"))]).chain(of_service).collect();
     let container = Container {
         image: Some(owner.image.clone()),
         args: Some(vec!["credentials".to_owned(), task.verb.to_owned()]),
