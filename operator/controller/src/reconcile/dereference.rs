@@ -16,7 +16,7 @@ use super::status::store_condition;
 use super::validate::Connection;
 use crate::context::Context;
 use crate::installation::{Flavour, Images};
-use crate::names::{self, MONGODB, POSTGRES, RABBITMQ};
+use crate::names::{self, DATA, MONGODB, POSTGRES, RABBITMQ, STACK};
 use crate::view::{ContentDigest, JobState};
 use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connection};
 
@@ -70,6 +70,8 @@ pub enum Credentials {
     Fresh(String),
     /// The Secret is missing, but there is data that it opens.
     Lost { secret: String, claim: String },
+    /// A Secret of this name is there, and is not the one that the operator made.
+    Unusable(SecretProblem),
 }
 
 /// A user and its password.
@@ -140,6 +142,8 @@ pub enum FoundEncryption {
 pub enum SecretProblem {
     #[error("Secret {name} does not exist in this namespace; the Stack goes on when it does")]
     Missing { name: String },
+    #[error("Secret {name} has not the labels {DATA} and {STACK}={stack}")]
+    NotOurs { name: String, stack: String },
     #[error("Secret {name} has no key {key}")]
     NoKey { name: String, key: String },
     #[error(
@@ -168,10 +172,12 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
     let lookup = Lookup { context, namespace: stack.namespace().unwrap_or_default() };
     let passwordless = context.installation.stores.mongodb.flavour == Flavour::FerretDb;
     let images = context.installation.versions.get(&stack.spec.version);
-    let asked = |name, spec, needed, image: fn(&Images) -> &String| {
-        let condition = stack.status.as_ref().and_then(|status| status.condition(store_condition(name)));
+    let name = stack.name_any();
+    let asked = |store, spec, needed, image: fn(&Images) -> &String| {
+        let condition = stack.status.as_ref().and_then(|status| status.condition(store_condition(store)));
         let is_usable = condition.is_some_and(|condition| condition.status == ConditionStatus::True);
-        Asked { name, spec, needed, image: images.map(|images| image(images).as_str()), is_usable }
+        let image = images.map(|images| image(images).as_str());
+        Asked { stack: &name, name: store, spec, needed, image, is_usable }
     };
     let entries = asked(MONGODB, mongodb.as_ref(), logger.is_enabled(), |images| &images.logger);
     let queues = asked(RABBITMQ, rabbitmq.as_ref(), events, |images| &images.listener);
@@ -196,6 +202,8 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
 /// A store, as the spec asks for it.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
+    /// Whose it is.
+    stack: &'a str,
     name: &'static str,
     spec: Option<&'a Store>,
     /// Something that uses it runs.
@@ -255,7 +263,12 @@ impl Lookup<'_> {
             return Ok(managed(kept.unwrap_or_else(|| Credentials::Fresh(fresh())), None));
         }
         let superuser = names::superuser_secret(store);
-        let superuser_holder = self.secret(&superuser).await?.map(Holder::of);
+        let superuser_holder = self.secret(&superuser).await?;
+        let superuser_holder =
+            match superuser_holder.map(|found| Holder::of_superuser(found, asked.stack)).transpose() {
+                Ok(holder) => holder,
+                Err(problem) => return Ok(managed(Credentials::Unusable(problem), None)),
+            };
         let claim = names::claim(store);
         let volume = self.volume(&claim).await?;
         let new_superuser = || Login { username: SUPERUSER.to_owned(), password: fresh() };

@@ -296,6 +296,9 @@ fn store<I: Clone>(
                 Credentials::Lost { secret, claim } => {
                     return Err(Refusal::CredentialsLost { store: name, secret, claim });
                 }
+                Credentials::Unusable(problem) => {
+                    return Err(Refusal::Superuser { store: name, problem });
+                }
             };
             Ok(Some(StorePlan::Managed {
                 installed: installed.clone(),

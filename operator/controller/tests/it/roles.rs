@@ -226,3 +226,40 @@ async fn a_job_has_the_settings_that_the_stack_gives_to_its_service() {
     assert!(env.contains(&database), "it grants on the service's own database: {env:?}");
     assert!(!env.contains(&user), "the user is the one in the Secret: {env:?}");
 }
+
+fn is_stalled(state: &State, for_reason: &str, words: &[&str]) -> bool {
+    state.condition("shop", "Stalled").is_some_and(|(status, reason, message)| {
+        status == "True" && reason == for_reason && words.iter().all(|word| message.contains(word))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superuser_s_secret_of_someone_else_is_refused() {
+    let ours = json!({
+        "app.kubernetes.io/managed-by": "weft-operator", "weft.dev/stack": "shop", "weft.dev/data": "true",
+    });
+    let others = json!({ "weft.dev/stack": "other", "weft.dev/data": "true" });
+    let (login, whole) = (
+        json!({ "username": "dQ==", "password": "cA==" }),
+        json!({ "username": "dQ==", "password": "cA==", "uri": "dQ==" }),
+    );
+    for (labels, data, words) in [
+        (json!({}), &whole, "weft.dev/stack=shop"),
+        (others, &whole, "weft.dev/stack=shop"),
+        (ours, &login, "no key uri"),
+    ] {
+        let cluster = world::cluster();
+        cluster.act(|state| {
+            let secret = json!({ "metadata": { "labels": labels }, "data": data });
+            state.put(&Id::shop("secrets", "postgres-superuser"), secret);
+            let (id, object) = stack("shop", full());
+            state.put(&id, object);
+        });
+        let _operator = Operator::start(&cluster).await;
+        let refused = |state: &State| is_stalled(state, "SecretUnusable", &["postgres-superuser", words]);
+        cluster.eventually("it is refused", refused).await;
+        assert_eq!(cluster.state().names("statefulsets"), [""; 0], "no store is made with it");
+        cluster.act(|state| state.delete(&Id::shop("secrets", "postgres-superuser")).unwrap());
+        cluster.eventually("it goes on without it", |state| state.is_ready("shop")).await;
+    }
+}
