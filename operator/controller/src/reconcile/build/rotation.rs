@@ -214,7 +214,7 @@ fn template(
     next: &Holder,
 ) -> PodTemplateSpec {
     let Client { store, setting, services: _ } = client;
-    let Rotation { owner, volume, step: _ } = rotation;
+    let Rotation { owner, volume, step: _, is_moved: _ } = rotation;
     let superuser = names::superuser_secret(store);
     let (from_store, store_mount) = pod::secret_files("store", &superuser, &[("uri", "uri")], STORE_FOLDER);
     let (user, user_mount) = pod::secret_files("user", &next.name, task.files, USER_FOLDER);
