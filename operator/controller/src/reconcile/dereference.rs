@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt as _};
 use weft_operator_api::{ConditionStatus, ManagedStore, SecretRef, Services, Stack, Store, Stores};
 
-use super::status::store_condition;
+use super::status::{NOT_AUTHENTICATED, store_condition};
 use super::validate::Connection;
 use crate::context::Context;
 use crate::installation::{Flavour, Images};
@@ -176,8 +176,9 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
     let asked = |store, spec, needed, image: fn(&Images) -> &String| {
         let condition = stack.status.as_ref().and_then(|status| status.condition(store_condition(store)));
         let is_usable = condition.is_some_and(|condition| condition.status == ConditionStatus::True);
+        let is_refused = condition.is_some_and(|condition| condition.reason == NOT_AUTHENTICATED);
         let image = images.map(|images| image(images).as_str());
-        Asked { stack: &name, name: store, spec, needed, image, is_usable }
+        Asked { stack: &name, name: store, spec, needed, image, is_usable, is_refused }
     };
     let entries = asked(MONGODB, mongodb.as_ref(), logger.is_enabled(), |images| &images.logger);
     let queues = asked(RABBITMQ, rabbitmq.as_ref(), events, |images| &images.listener);
@@ -212,6 +213,8 @@ struct Asked<'a> {
     image: Option<&'a str>,
     /// The status says that its service can use it.
     is_usable: bool,
+    /// The status says that it does not take the service's credentials.
+    is_refused: bool,
 }
 
 impl Asked<'_> {

@@ -263,3 +263,24 @@ async fn a_superuser_s_secret_of_someone_else_is_refused() {
         cluster.eventually("it goes on without it", |state| state.is_ready("shop")).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_its_service_gets_the_user_again_and_not_again_and_again() {
+    let (cluster, operator) = ready(full()).await;
+    let authenticates = |authenticated| {
+        operator.told.lock().unwrap().get_mut("postgres").unwrap().authenticated = authenticated;
+    };
+    // An older copy of the data, on the same volume.
+    authenticates(false);
+    cluster.act(|state| {
+        state.edit("stacks", "shop", |stack| stack["spec"]["services"]["logger"] = json!({ "replicas": 2 }));
+    });
+    cluster.eventually("the Job runs again", |state| jobs(state, "postgres").len() == 2).await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let writes = cluster.state().writes.len();
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert_eq!(cluster.state().writes[writes..], [] as [String; 0], "it waits for the service");
+    authenticates(true);
+    cluster.eventually("it is ready", |state| state.is_ready("shop") && state.names("jobs").is_empty()).await;
+    assert_eq!(jobs(&cluster.state(), "postgres").len(), 2);
+}

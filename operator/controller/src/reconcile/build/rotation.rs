@@ -101,10 +101,11 @@ fn stage(
     };
     match &rotation.step {
         RotationStep::Make { holder } => match task(&GRANT, holder) {
-            (job, _, true) => {
+            (job, _, true) if !is_granted(rotation, holder) => {
                 (Stage::Made(Box::new(taken_over(rotation, holder, holder, access))), Some(job))
             }
-            (job, name, false) => (Stage::Making { job: name }, Some(job)),
+            // One that was done again stays until the service signs in, and is done once more when the cluster deletes it before.
+            (job, name, _) => (Stage::Making { job: name }, Some(job)),
         },
         RotationStep::Written => (Stage::Written, None),
         RotationStep::InTheWay { next } => (Stage::InTheWay { secret: next.name.clone() }, None),
@@ -126,6 +127,11 @@ fn stage(
             (job, name, false) => (Stage::Moving { job: name, users: users(stack, client) }, Some(job)),
         },
     }
+}
+
+/// The Secret says that its user has its rights from this image, on this volume.
+fn is_granted(rotation: &Rotation, holder: &Holder) -> bool {
+    holder.granted_by.as_ref() == Some(&rotation.owner.image) && holder.granted_on == rotation.volume
 }
 
 fn state(stack: &Validated, job: &Job) -> (String, JobState) {

@@ -157,7 +157,8 @@ impl Lookup<'_> {
                 let request = request.map(str::to_owned).or_else(|| holder.rotated_at.clone());
                 FoundNext::Fresh(NewUser::new(request, &random(), random()))
             }
-            None if is_granted => return Ok(Credentials::Kept(holder.digest)),
+            // An older copy of the data does not know the user, or not its password.
+            None if is_granted && !asked.is_refused => return Ok(Credentials::Kept(holder.digest)),
             None => FoundNext::Same,
         };
         Ok(Credentials::Rotating(Box::new(FoundRotation { holder, next, superuser, volume })))
