@@ -284,3 +284,19 @@ async fn a_store_that_refuses_its_service_gets_the_user_again_and_not_again_and_
     cluster.eventually("it is ready", |state| state.is_ready("shop") && state.names("jobs").is_empty()).await;
     assert_eq!(jobs(&cluster.state(), "postgres").len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_store_whose_superuser_is_lost_before_the_first_job_is_not_an_old_one() {
+    let cluster = world::cluster();
+    cluster.act(|state| {
+        state.jobs_hang = vec!["postgres-grant"];
+        let (id, object) = stack("shop", full());
+        state.put(&id, object);
+    });
+    let _operator = Operator::start(&cluster).await;
+    cluster.eventually("the Job runs", |state| !jobs(state, "postgres-grant").is_empty()).await;
+    cluster.act(|state| state.delete(&Id::shop("secrets", "postgres-superuser")).unwrap());
+    let lost = |state: &State| is_stalled(state, "CredentialsLost", &["postgres-superuser"]);
+    cluster.eventually("the Stack says so", lost).await;
+    assert!(cluster.state().get("secrets", "postgres-superuser").is_none());
+}
