@@ -20,6 +20,7 @@ use crate::names::{self, DATA, MONGODB, POSTGRES, RABBITMQ, STACK};
 use crate::view::{ContentDigest, JobState};
 use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connection};
 
+pub(crate) use connection::escape;
 pub use connection::mongodb_uri;
 pub use inputs::FoundInputs;
 pub use life::{DataKind, DataObject, FoundLife, Left};
