@@ -194,7 +194,7 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
         smtp: lookup.smtp(smtp.as_ref(), sends).await?,
         templates: lookup.templates(stack.spec.mail.as_ref(), sends).await?,
         admin: lookup.admin(stack).await?,
-        encryption: lookup.encryption(authentication.is_enabled()).await?,
+        encryption: lookup.encryption(stack).await?,
         inputs: lookup.inputs(&stack.spec.workloads).await?,
         jobs: lookup.jobs(),
         life: lookup.life(stack, [entries, queues, users]).await?,
