@@ -132,7 +132,7 @@ async fn has_its_users_secret(place: &Place, store: &Store) -> Result<()> {
     if !place.secret(MAIN, store.name, "uri").await?.contains('@') {
         return Ok(());
     }
-    let wait = r"--for=jsonpath={.metadata.annotations.weft\.dev/granted-by}";
+    let wait = r"--for=jsonpath={.metadata.annotations.weft\.dev/granted-on}";
     let secret = format!("secret/{}", store.name);
     place.kubectl().run(&["--namespace", MAIN, "wait", &secret, wait, "--timeout=120s"]).await.map(drop)
 }

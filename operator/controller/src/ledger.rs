@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use kube::core::ObjectMeta;
 use sha2::{Digest as _, Sha256};
 
+use crate::view::ContentDigest;
+
 /// Namespace and name of a Stack.
 pub type StackKey = (String, String);
 /// Kind and name of an object in its namespace.
@@ -67,6 +69,8 @@ pub struct Ledger {
     objects: Mutex<HashMap<StackKey, HashMap<Digest16, Entry>>>,
     /// Stacks of which the API server said that they own no data, and whose policy is to own none.
     without_data: Mutex<HashSet<StackKey>>,
+    /// The Secret of encryption keys that was read last, and found to have them.
+    with_keys: Mutex<HashMap<StackKey, ContentDigest>>,
 }
 
 /// What an apply has done to an object.
@@ -145,8 +149,19 @@ impl Ledger {
         self.without_data.lock().unwrap_or_else(PoisonError::into_inner).contains(stack)
     }
 
+    /// Notes that a Secret with this content has encryption keys.
+    pub fn note_keys(&self, stack: &StackKey, digest: &ContentDigest) {
+        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), digest.clone());
+    }
+
+    /// True when a Secret with this content has them.
+    pub fn has_keys(&self, stack: &StackKey, digest: &ContentDigest) -> bool {
+        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).get(stack) == Some(digest)
+    }
+
     /// Forgets a Stack that is gone.
     pub fn forget(&self, stack: &StackKey) {
+        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
         self.owns_data(stack, true);
     }
@@ -155,6 +170,7 @@ impl Ledger {
     pub fn clear(&self) {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.without_data.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 

@@ -33,7 +33,8 @@ pub const RESTARTED_AT: &str = "weft.dev/restarted-at";
 /// On the Secret that opens a managed store, and on that of its next user: the request for new credentials that it was made for.
 pub const ROTATED_AT: &str = "weft.dev/rotated-at";
 /// On the Secret that opens a managed store for its service: the image of the Job that gave its user the rights it has, and the
-/// uid of the volume on which it did.
+/// uid of the volume on which it did. The first is empty before a Job has done so, and missing where an earlier operator made the
+/// user the superuser.
 pub const GRANTED_BY: &str = "weft.dev/granted-by";
 pub const GRANTED_ON: &str = "weft.dev/granted-on";
 /// On the pods of Jobs that change a managed store's users: which store's.

@@ -155,7 +155,10 @@ async fn fail(stack: &Stack, error: ReconcileError, context: &Context) -> Result
 
 async fn refuse(stack: &Stack, refusal: Refusal, context: &Context) -> Result<Action, ReconcileError> {
     let looked_for = refusal.is_waiting()
-        || matches!(refusal, Refusal::CredentialsLost { .. } | Refusal::DataLeftBehind { .. });
+        || matches!(
+            refusal,
+            Refusal::CredentialsLost { .. } | Refusal::Superuser { .. } | Refusal::DataLeftBehind { .. }
+        );
     let again = if looked_for { MISSING_SECRET } else { AGAIN };
     status::report(&stack.metadata, stack.status.as_ref(), Outcome::Refused(refusal), context).await?;
     Ok(Action::requeue(again))

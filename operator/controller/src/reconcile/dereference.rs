@@ -12,14 +12,15 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt as _};
 use weft_operator_api::{ConditionStatus, ManagedStore, SecretRef, Services, Stack, Store, Stores};
 
-use super::status::store_condition;
+use super::status::{NOT_AUTHENTICATED, store_condition};
 use super::validate::Connection;
 use crate::context::Context;
 use crate::installation::{Flavour, Images};
-use crate::names::{self, MONGODB, POSTGRES, RABBITMQ};
+use crate::names::{self, DATA, MONGODB, POSTGRES, RABBITMQ, STACK};
 use crate::view::{ContentDigest, JobState};
 use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connection};
 
+pub(crate) use connection::escape;
 pub use connection::mongodb_uri;
 pub use inputs::FoundInputs;
 pub use life::{DataKind, DataObject, FoundLife, Left};
@@ -70,6 +71,8 @@ pub enum Credentials {
     Fresh(String),
     /// The Secret is missing, but there is data that it opens.
     Lost { secret: String, claim: String },
+    /// A Secret of this name is there, and is not the one that the operator made.
+    Unusable(SecretProblem),
 }
 
 /// A user and its password.
@@ -140,6 +143,8 @@ pub enum FoundEncryption {
 pub enum SecretProblem {
     #[error("Secret {name} does not exist in this namespace; the Stack goes on when it does")]
     Missing { name: String },
+    #[error("Secret {name} has not the labels {DATA} and {STACK}={stack}")]
+    NotOurs { name: String, stack: String },
     #[error("Secret {name} has no key {key}")]
     NoKey { name: String, key: String },
     #[error(
@@ -168,10 +173,13 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
     let lookup = Lookup { context, namespace: stack.namespace().unwrap_or_default() };
     let passwordless = context.installation.stores.mongodb.flavour == Flavour::FerretDb;
     let images = context.installation.versions.get(&stack.spec.version);
-    let asked = |name, spec, needed, image: fn(&Images) -> &String| {
-        let condition = stack.status.as_ref().and_then(|status| status.condition(store_condition(name)));
+    let name = stack.name_any();
+    let asked = |store, spec, needed, image: fn(&Images) -> &String| {
+        let condition = stack.status.as_ref().and_then(|status| status.condition(store_condition(store)));
         let is_usable = condition.is_some_and(|condition| condition.status == ConditionStatus::True);
-        Asked { name, spec, needed, image: images.map(|images| image(images).as_str()), is_usable }
+        let is_refused = condition.is_some_and(|condition| condition.reason == NOT_AUTHENTICATED);
+        let image = images.map(|images| image(images).as_str());
+        Asked { stack: &name, name: store, spec, needed, image, is_usable, is_refused }
     };
     let entries = asked(MONGODB, mongodb.as_ref(), logger.is_enabled(), |images| &images.logger);
     let queues = asked(RABBITMQ, rabbitmq.as_ref(), events, |images| &images.listener);
@@ -186,7 +194,7 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
         smtp: lookup.smtp(smtp.as_ref(), sends).await?,
         templates: lookup.templates(stack.spec.mail.as_ref(), sends).await?,
         admin: lookup.admin(stack).await?,
-        encryption: lookup.encryption(authentication.is_enabled()).await?,
+        encryption: lookup.encryption(stack).await?,
         inputs: lookup.inputs(&stack.spec.workloads).await?,
         jobs: lookup.jobs(),
         life: lookup.life(stack, [entries, queues, users]).await?,
@@ -196,6 +204,8 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
 /// A store, as the spec asks for it.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
+    /// Whose it is.
+    stack: &'a str,
     name: &'static str,
     spec: Option<&'a Store>,
     /// Something that uses it runs.
@@ -204,6 +214,8 @@ struct Asked<'a> {
     image: Option<&'a str>,
     /// The status says that its service can use it.
     is_usable: bool,
+    /// The status says that it does not take the service's credentials.
+    is_refused: bool,
 }
 
 impl Asked<'_> {
@@ -255,7 +267,12 @@ impl Lookup<'_> {
             return Ok(managed(kept.unwrap_or_else(|| Credentials::Fresh(fresh())), None));
         }
         let superuser = names::superuser_secret(store);
-        let superuser_holder = self.secret(&superuser).await?.map(Holder::of);
+        let superuser_holder = self.secret(&superuser).await?;
+        let superuser_holder =
+            match superuser_holder.map(|found| Holder::of_superuser(found, asked.stack)).transpose() {
+                Ok(holder) => holder,
+                Err(problem) => return Ok(managed(Credentials::Unusable(problem), None)),
+            };
         let claim = names::claim(store);
         let volume = self.volume(&claim).await?;
         let new_superuser = || Login { username: SUPERUSER.to_owned(), password: fresh() };

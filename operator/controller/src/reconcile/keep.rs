@@ -13,12 +13,13 @@ use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::build::{Basis, Plan, digest, kept_meta};
 use super::validate::Validated;
 use crate::cache::Kind as _;
 use crate::context::Context;
-use crate::names::{KEEPS, STACK};
+use crate::names::{self, KEEPS, STACK};
 
 /// What keeping has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,9 @@ pub async fn keep(plan: &mut Plan, stack: &Validated, context: &Context) -> Resu
         return Ok(Steps::default());
     }
     let sets = list(stack, context).await?;
-    let (templates, steps) = choose(rendered, &sets, |name| stack.life.is_paused(name));
+    let new_stores = stack.new_stores();
+    let is_outlived = |name: &str, kept: &Kept| new_stores.contains(&name) && !reads_superuser(name, kept);
+    let (templates, steps) = choose(rendered, &sets, |name| stack.life.is_paused(name), is_outlived);
     put(plan, &templates);
     plan.controller_revisions = vec![revision(stack, &templates)?];
     Ok(steps)
@@ -75,6 +78,11 @@ pub async fn keep(plan: &mut Plan, stack: &Validated, context: &Context) -> Resu
 
 fn owns(stack: &Validated, owner: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference) -> bool {
     owner.uid == stack.owner.uid
+}
+
+/// False of what was kept before stores had a superuser of their own: on an empty volume it makes the service's user the superuser.
+fn reads_superuser(store: &str, kept: &Kept) -> bool {
+    json!(kept.template).to_string().contains(&json!(names::superuser_secret(store)).to_string())
 }
 
 /// What this operator would have run.
@@ -99,18 +107,19 @@ fn rendered(plan: &Plan) -> Result<Templates, serde_json::Error> {
     Ok(templates)
 }
 
-/// Of each workload the kept template of the same basis, else the rendered one; of a paused one what it has, whatever the
-/// basis. `sets` are what was kept, the latest first.
+/// Of each workload the kept template of the same basis that is not outlived, else the rendered one; of a paused one what it has,
+/// whatever the basis. `sets` are what was kept, the latest first.
 pub fn choose(
     rendered: Templates,
     sets: &[Templates],
     is_paused: impl Fn(&str) -> bool,
+    is_outlived: impl Fn(&str, &Kept) -> bool,
 ) -> (Templates, Steps) {
     let (mut chosen, mut steps) = (Templates::new(), Steps::default());
     for (name, wanted) in rendered {
         let mut kept = sets.iter().filter_map(|set| set.get(&name));
         let last = kept.clone().next();
-        let same = kept.find(|kept| kept.basis == wanted.basis);
+        let same = kept.find(|kept| kept.basis == wanted.basis && !is_outlived(&name, kept));
         if is_paused(&name) {
             if last.is_none_or(|last| last.basis != wanted.basis) {
                 steps.behind.insert(name.clone());
@@ -187,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_same_basis_keeps_its_template_and_another_is_rendered_anew() {
-        let choose = |rendered, sets: &[Templates]| choose(rendered, sets, |_| false);
+        let choose = |rendered, sets: &[Templates]| choose(rendered, sets, |_| false, |_, _| false);
         let (first, steps) = choose(set("a", "new"), &[]);
         assert_eq!((first, steps), (set("a", "new"), Steps::default()), "the first rolls nothing");
         let (same, steps) = choose(set("a", "new"), &[set("a", "old")]);
@@ -199,8 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_outlived_is_rendered_anew_and_then_kept() {
+        let choose = |sets: &[Templates]| {
+            choose(set("a", "new"), sets, |_| false, |_, kept| *kept == self::kept("a", "old"))
+        };
+        let (first, steps) = choose(&[set("a", "old")]);
+        assert_eq!((first, steps.rolled), (set("a", "new"), vec!["broker".to_owned()]));
+        let (next, steps) = choose(&[set("a", "newer"), set("a", "old")]);
+        assert_eq!((next, steps), (set("a", "newer"), Steps::default()));
+    }
+
+    #[test]
     fn what_is_paused_keeps_what_it_has() {
-        let choose = |rendered, sets: &[Templates]| choose(rendered, sets, |_| true);
+        let choose = |rendered, sets: &[Templates]| choose(rendered, sets, |_| true, |_, _| false);
         let (kept, steps) = choose(set("b", "new"), &[set("a", "old")]);
         assert_eq!(kept, set("a", "old"));
         assert!(steps.behind.contains("broker") && steps.rolled.is_empty());

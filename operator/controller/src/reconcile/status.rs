@@ -20,7 +20,7 @@ use crate::names::{MANAGER, MONGODB, POSTGRES, RABBITMQ, SMTP};
 pub use observe::observe;
 pub use rollout::{Progress, progress};
 pub use rotation::RotationState;
-pub use stores::StoreState;
+pub use stores::{NOT_AUTHENTICATED, StoreState};
 
 /// How a pass ended.
 #[derive(Clone, Debug)]

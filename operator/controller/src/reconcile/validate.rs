@@ -74,6 +74,17 @@ impl Validated {
         let Some(StorePlan::Managed { installed, .. }) = &self.mongodb else { return false };
         installed.flavour == Flavour::FerretDb
     }
+
+    /// The managed stores that have no data, or other data than when their users got their rights.
+    pub fn new_stores(&self) -> Vec<&'static str> {
+        fn is_new<I>(store: &Option<StorePlan<I>>) -> bool {
+            let Some(StorePlan::Managed { credentials, rotation, .. }) = store else { return false };
+            matches!(credentials, Password::Fresh(_)) || rotation.as_ref().is_some_and(|one| one.is_moved)
+        }
+        let Self { mongodb, rabbitmq, postgres, .. } = self;
+        let all = [(MONGODB, is_new(mongodb)), (RABBITMQ, is_new(rabbitmq)), (POSTGRES, is_new(postgres))];
+        all.into_iter().filter(|(_, is_new)| *is_new).map(|(name, _)| name).collect()
+    }
 }
 
 /// A service to run.
@@ -283,18 +294,23 @@ fn store<I: Clone>(
         FoundStore::External(Err(problem)) => Err(Refusal::Secret { store: name, problem }),
         FoundStore::Managed { credentials, superuser } => {
             let managed = spec.and_then(|store| store.managed.clone()).unwrap_or_default();
-            let (mut step, mut volume) = (superuser.is_some().then_some(RotationStep::Written), None);
+            let (mut step, mut volume, mut is_moved) =
+                (superuser.is_some().then_some(RotationStep::Written), None, false);
             let credentials = match credentials {
                 Credentials::Kept(digest) => Password::Kept(digest),
                 Credentials::Rotating(found) => {
                     let digest = found.holder.digest.clone();
                     volume = found.volume.clone();
+                    is_moved = found.holder.granted_on.is_some() && found.holder.granted_on != volume;
                     step = Some(rotation::step(stack, *found));
                     Password::Kept(digest)
                 }
                 Credentials::Fresh(password) => Password::Fresh(password),
                 Credentials::Lost { secret, claim } => {
                     return Err(Refusal::CredentialsLost { store: name, secret, claim });
+                }
+                Credentials::Unusable(problem) => {
+                    return Err(Refusal::Superuser { store: name, problem });
                 }
             };
             Ok(Some(StorePlan::Managed {
@@ -304,7 +320,7 @@ fn store<I: Clone>(
                 superuser,
                 restarted_at: managed.restarted_at,
                 rotated_at: managed.rotated_at,
-                rotation: step.map(|step| Box::new(Rotation { step, owner, volume })),
+                rotation: step.map(|step| Box::new(Rotation { step, owner, volume, is_moved })),
             }))
         }
     }

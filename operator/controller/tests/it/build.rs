@@ -449,3 +449,20 @@ fn jaeger_2_is_configured_by_a_file_whose_change_rolls_it() {
         template.metadata.as_ref().unwrap().annotations.as_ref().unwrap().contains_key("weft.dev/inputs")
     );
 }
+
+#[test]
+fn any_password_is_escaped_in_a_uri() {
+    let fresh = || FoundStore::Managed {
+        credentials: Credentials::Fresh("p@ss/".to_owned()),
+        superuser: Some(Login { username: "some:one".to_owned(), password: "p@ss/".to_owned() }),
+    };
+    let found = Found { mongodb: fresh(), rabbitmq: fresh(), postgres: fresh(), ..found(true) };
+    let plan = attempt(full(), found, &installation()).unwrap();
+    let secrets: Vec<_> =
+        plan.data_secrets.iter().filter_map(|secret| secret.data.as_ref()?.get("uri")).collect();
+    assert_eq!(secrets.len(), 6);
+    for uri in secrets {
+        let uri = std::str::from_utf8(&uri.0).unwrap();
+        assert!(uri.contains("://weft:p%40ss%2F@") || uri.contains("://some%3Aone:p%40ss%2F@"), "{uri}");
+    }
+}

@@ -209,3 +209,32 @@ async fn a_volume_without_its_password_is_never_given_a_new_one() {
     });
     cluster.eventually("it goes on when the Secret is restored", |state| state.is_ready("shop")).await;
 }
+
+#[tokio::test]
+async fn a_secret_that_loses_its_encryption_keys_is_refused_before_a_pod_hangs() {
+    let (cluster, _operator) = ready(full()).await;
+    let pods =
+        |state: &State| state.get("deployments", "authentication").unwrap()["spec"]["template"].clone();
+    let before = pods(&cluster.state());
+    let rename = |from: &'static str, to: &'static str| {
+        cluster.act(|state| {
+            state.edit("secrets", "weft-authentication", |secret| {
+                let data = secret["data"].as_object_mut().unwrap();
+                let keys = data.remove(from).unwrap();
+                data.insert(to.to_owned(), keys);
+            });
+        });
+    };
+    rename("encryption-keys", "keys");
+    cluster
+        .eventually("the Stack says so", |state| {
+            state.condition("shop", "Ready").is_some_and(|(status, reason, message)| {
+                status == "False" && reason == "SecretUnusable" && message.contains("encryption-keys")
+            })
+        })
+        .await;
+    assert_eq!(pods(&cluster.state()), before, "no pod is started without it");
+    rename("keys", "encryption-keys");
+    cluster.eventually("it goes on", |state| state.is_ready("shop")).await;
+    assert_eq!(pods(&cluster.state()), before);
+}

@@ -9,7 +9,7 @@ use weft_operator::reconcile::reconcile;
 
 use crate::build::{attempt, found, plan};
 use crate::fake::{Cluster, Id, State};
-use crate::harness::{Operator, full, installation, ready};
+use crate::harness::{Operator, full, installation, ready, stack};
 
 const RUN: [(&str, &str); 11] = [
     ("deployments", "authentication"),
@@ -229,4 +229,62 @@ fn what_rolls_no_pod_is_in_no_basis() {
     let kept = attempt(full(), found(false), &installation()).unwrap();
     let names: Vec<_> = crate::build::templates(&kept).into_iter().map(|(name, _)| name).collect();
     assert!(names.iter().all(|name| kept.bases.contains_key(name)), "each has one: {names:?}");
+}
+
+/// Replaces a text in the template of PostgreSQL's pods, and in what was kept of it.
+fn rewrite(cluster: &Cluster, from: &str, to: &str) {
+    let rewritten = |value: &Value| serde_json::from_str(&value.to_string().replace(from, to)).unwrap();
+    cluster.act(|state| {
+        state.edit_applied("statefulsets", "postgres", |object| {
+            object["spec"]["template"] = rewritten(&object["spec"]["template"]);
+        });
+        let name = state.names("controllerrevisions")[0].to_owned();
+        let mut kept = state.delete(&Id::shop("controllerrevisions", &name)).unwrap();
+        let template = &mut kept["data"]["templates"]["postgres"]["template"];
+        *template = rewritten(template);
+        kept["metadata"].as_object_mut().unwrap().remove("uid");
+        state.put(&Id::shop("controllerrevisions", "templates-of-then"), kept);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_of_an_older_operator_is_rendered_anew_when_its_volume_is_empty() {
+    let claim = Id::shop("persistentvolumeclaims", "data-postgres-0");
+    let superuser = |state: &State| {
+        template(state, "statefulsets", "postgres").to_string().contains("\"postgres-superuser\"")
+    };
+    for is_secret_lost in [false, true] {
+        let (cluster, operator) = ready_with_volumes().await;
+        operator.stop().await;
+        rewrite(&cluster, "\"postgres-superuser\"", "\"postgres\"");
+        let operator = Operator::start(&cluster).await;
+        looked(&cluster, &operator).await;
+        assert!(!superuser(&cluster.state()), "an upgrade rolls no store");
+        operator.told.lock().unwrap().get_mut("postgres").unwrap().authenticated = false;
+        cluster.act(|state| {
+            state.delete(&claim).unwrap();
+            if is_secret_lost {
+                state.delete(&Id::shop("secrets", "postgres")).unwrap();
+            } else {
+                state.put(&claim, json!({}));
+            }
+            state.edit("stacks", "shop", |stack| stack["spec"]["services"]["logger"]["replicas"] = 2.into());
+        });
+        cluster.eventually("it is made with its superuser", |state| superuser(state)).await;
+        operator.told.lock().unwrap().get_mut("postgres").unwrap().authenticated = true;
+        cluster.eventually("it is ready", |state| state.is_ready("shop")).await;
+        assert!(superuser(&cluster.state()), "and stays so");
+        assert!(cluster.state().told("Rolled").iter().any(|note| note.contains("postgres")));
+    }
+}
+
+async fn ready_with_volumes() -> (Cluster, Operator) {
+    let cluster = crate::world::cluster();
+    cluster.act(|state| {
+        let (id, object) = stack("shop", full());
+        state.put(&id, object);
+    });
+    let operator = Operator::start(&cluster).await;
+    cluster.eventually("the Stack is ready", |state| state.is_ready("shop")).await;
+    (cluster, operator)
 }

@@ -213,3 +213,90 @@ async fn a_store_without_users_has_no_superuser_and_no_job() {
     let state = cluster.state();
     assert!(state.get("secrets", "mongodb-superuser").is_none() && jobs(&state, "mongodb").is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_has_the_settings_that_the_stack_gives_to_its_service() {
+    let mut spec = full();
+    let database = json!({ "name": "MONGODB_DATABASE", "value": "entries" });
+    let user = json!({ "name": "CREDENTIALS_USERNAME", "value": "someone" });
+    spec["services"]["logger"]["env"] = json!([database, user]);
+    let (cluster, _operator) = ready(spec).await;
+    let job = jobs(&cluster.state(), "mongodb").remove(0);
+    let env = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+    assert!(env.contains(&database), "it grants on the service's own database: {env:?}");
+    assert!(!env.contains(&user), "the user is the one in the Secret: {env:?}");
+}
+
+fn is_stalled(state: &State, for_reason: &str, words: &[&str]) -> bool {
+    state.condition("shop", "Stalled").is_some_and(|(status, reason, message)| {
+        status == "True" && reason == for_reason && words.iter().all(|word| message.contains(word))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superuser_s_secret_of_someone_else_is_refused() {
+    let ours = json!({
+        "app.kubernetes.io/managed-by": "weft-operator", "weft.dev/stack": "shop", "weft.dev/data": "true",
+    });
+    let others = json!({ "weft.dev/stack": "other", "weft.dev/data": "true" });
+    let (login, whole) = (
+        json!({ "username": "dQ==", "password": "cA==" }),
+        json!({ "username": "dQ==", "password": "cA==", "uri": "dQ==" }),
+    );
+    for (labels, data, words) in [
+        (json!({}), &whole, "weft.dev/stack=shop"),
+        (others, &whole, "weft.dev/stack=shop"),
+        (ours, &login, "no key uri"),
+    ] {
+        let cluster = world::cluster();
+        cluster.act(|state| {
+            let secret = json!({ "metadata": { "labels": labels }, "data": data });
+            state.put(&Id::shop("secrets", "postgres-superuser"), secret);
+            let (id, object) = stack("shop", full());
+            state.put(&id, object);
+        });
+        let _operator = Operator::start(&cluster).await;
+        let refused = |state: &State| is_stalled(state, "SecretUnusable", &["postgres-superuser", words]);
+        cluster.eventually("it is refused", refused).await;
+        assert_eq!(cluster.state().names("statefulsets"), [""; 0], "no store is made with it");
+        cluster.act(|state| state.delete(&Id::shop("secrets", "postgres-superuser")).unwrap());
+        cluster.eventually("it goes on without it", |state| state.is_ready("shop")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_its_service_gets_the_user_again_and_not_again_and_again() {
+    let (cluster, operator) = ready(full()).await;
+    let authenticates = |authenticated| {
+        operator.told.lock().unwrap().get_mut("postgres").unwrap().authenticated = authenticated;
+    };
+    // An older copy of the data, on the same volume.
+    authenticates(false);
+    cluster.act(|state| {
+        state.edit("stacks", "shop", |stack| stack["spec"]["services"]["logger"] = json!({ "replicas": 2 }));
+    });
+    cluster.eventually("the Job runs again", |state| jobs(state, "postgres").len() == 2).await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let writes = cluster.state().writes.len();
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert_eq!(cluster.state().writes[writes..], [] as [String; 0], "it waits for the service");
+    authenticates(true);
+    cluster.eventually("it is ready", |state| state.is_ready("shop") && state.names("jobs").is_empty()).await;
+    assert_eq!(jobs(&cluster.state(), "postgres").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_store_whose_superuser_is_lost_before_the_first_job_is_not_an_old_one() {
+    let cluster = world::cluster();
+    cluster.act(|state| {
+        state.jobs_hang = vec!["postgres-grant"];
+        let (id, object) = stack("shop", full());
+        state.put(&id, object);
+    });
+    let _operator = Operator::start(&cluster).await;
+    cluster.eventually("the Job runs", |state| !jobs(state, "postgres-grant").is_empty()).await;
+    cluster.act(|state| state.delete(&Id::shop("secrets", "postgres-superuser")).unwrap());
+    let lost = |state: &State| is_stalled(state, "CredentialsLost", &["postgres-superuser"]);
+    cluster.eventually("the Stack says so", lost).await;
+    assert!(cluster.state().get("secrets", "postgres-superuser").is_none());
+}

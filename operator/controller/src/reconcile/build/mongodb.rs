@@ -38,7 +38,10 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, store: &StorePlan<MongoDb>
             let superuser = superuser.as_ref().map(User::superuser);
             plan.data_secrets.extend(superuser.map(|user| secret(&names::superuser_secret(MONGODB), user)));
             if let Password::Fresh(password) = credentials {
-                plan.data_secrets.push(secret(MONGODB, User::first(password, rotated_at.as_ref())));
+                let user = User::first(password, rotated_at.as_ref());
+                // FerretDB has no superuser that could be lost.
+                let granted_by = user.granted_by.filter(|_| installed.flavour == Flavour::MongoDb);
+                plan.data_secrets.push(secret(MONGODB, User { granted_by, ..user }));
             }
             plan.services.push(service::build(stack, MONGODB, &[("mongodb", MONGODB_PORT)]));
             plan.bases.insert(

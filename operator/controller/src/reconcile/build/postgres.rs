@@ -10,6 +10,7 @@ use super::stateful_set::{self, DATA_VOLUME};
 use super::{Basis, Plan, service};
 use crate::installation::Postgres;
 use crate::names::{self, AUTHENTICATION, POSTGRES, POSTGRES_PORT};
+use crate::reconcile::dereference::escape;
 use crate::reconcile::validate::{Password, StorePlan, Validated};
 
 /// Of the official image.
@@ -66,7 +67,7 @@ pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
 /// The database has the name of the service's first user, so that clients which are told no database find it, and keeps it.
 fn access_secret(stack: &Validated, name: &str, user: User<'_>) -> Secret {
     let host = names::host(POSTGRES, &stack.namespace);
-    let User { username, password, .. } = user;
+    let (username, password) = (escape(user.username), escape(user.password));
     let uri = format!("postgres://{username}:{password}@{host}:{POSTGRES_PORT}/{DATABASE}");
     secret::data(stack, name, &Access { user, host: &host, port: POSTGRES_PORT, uri: &uri })
 }

@@ -10,6 +10,7 @@ use super::stateful_set::{self, DATA_VOLUME};
 use super::{Basis, Plan, config_map, service};
 use crate::installation::RabbitMq;
 use crate::names::{self, AMQP_PORT, BROKER, LISTENER, MANAGEMENT_PORT, RABBITMQ};
+use crate::reconcile::dereference::escape;
 use crate::reconcile::validate::{Password, StorePlan, Validated};
 
 /// Of the official image.
@@ -72,7 +73,7 @@ pub(super) fn uri(stack: &Validated) -> Option<UriSource> {
 
 fn access_secret(stack: &Validated, name: &str, user: User<'_>) -> Secret {
     let host = names::host(RABBITMQ, &stack.namespace);
-    let User { username, password, .. } = user;
+    let (username, password) = (escape(user.username), escape(user.password));
     let uri = format!("amqp://{username}:{password}@{host}:{AMQP_PORT}/%2f");
     secret::data(stack, name, &Access { user, host: &host, port: AMQP_PORT, uri: &uri })
 }

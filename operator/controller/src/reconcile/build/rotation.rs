@@ -101,10 +101,11 @@ fn stage(
     };
     match &rotation.step {
         RotationStep::Make { holder } => match task(&GRANT, holder) {
-            (job, _, true) => {
+            (job, _, true) if !is_granted(rotation, holder) => {
                 (Stage::Made(Box::new(taken_over(rotation, holder, holder, access))), Some(job))
             }
-            (job, name, false) => (Stage::Making { job: name }, Some(job)),
+            // One that was done again stays until the service signs in, and is done once more when the cluster deletes it before.
+            (job, name, _) => (Stage::Making { job: name }, Some(job)),
         },
         RotationStep::Written => (Stage::Written, None),
         RotationStep::InTheWay { next } => (Stage::InTheWay { secret: next.name.clone() }, None),
@@ -126,6 +127,11 @@ fn stage(
             (job, name, false) => (Stage::Moving { job: name, users: users(stack, client) }, Some(job)),
         },
     }
+}
+
+/// The Secret says that its user has its rights from this image, on this volume.
+fn is_granted(rotation: &Rotation, holder: &Holder) -> bool {
+    holder.granted_by.as_ref() == Some(&rotation.owner.image) && holder.granted_on == rotation.volume
 }
 
 fn state(stack: &Validated, job: &Job) -> (String, JobState) {
@@ -214,12 +220,15 @@ fn template(
     next: &Holder,
 ) -> PodTemplateSpec {
     let Client { store, setting, services: _ } = client;
-    let Rotation { owner, volume, step: _ } = rotation;
+    let Rotation { owner, volume, step: _, is_moved: _ } = rotation;
     let superuser = names::superuser_secret(store);
     let (from_store, store_mount) = pod::secret_files("store", &superuser, &[("uri", "uri")], STORE_FOLDER);
     let (user, user_mount) = pod::secret_files("user", &next.name, task.files, USER_FOLDER);
     let settings = task.settings.iter().map(|(name, file)| pod::env(name, &format!("{USER_FOLDER}/{file}")));
-    let env = settings.chain([pod::env(setting, &format!("{STORE_FOLDER}/uri"))]).collect();
+    // Such as the name of the database; but which user is changed is said by the Secret alone.
+    let of_service = owner.spec.env.iter().filter(|variable| !variable.name.starts_with("CREDENTIALS_"));
+    let of_service = of_service.map(|variable| pod::env(&variable.name, &variable.value));
+    let env = settings.chain([pod::env(setting, &format!("{STORE_FOLDER}/uri"))]).chain(of_service).collect();
     let container = Container {
         image: Some(owner.image.clone()),
         args: Some(vec!["credentials".to_owned(), task.verb.to_owned()]),

@@ -27,10 +27,11 @@ pub(super) struct User<'a> {
 }
 
 impl<'a> User<'a> {
-    /// The first one of the service: it need not be rotated to what was asked for before.
+    /// The first one of the service: it need not be rotated to what was asked for before. It has no rights yet, which also tells it
+    /// from the superuser that an earlier operator gave to the service.
     pub(super) fn first(password: &'a str, rotated_at: Option<&'a Moment>) -> Self {
         let rotated_at = rotated_at.map(|moment| moment.0.as_str());
-        Self { username: USERNAME, password, rotated_at, ..Self::default() }
+        Self { username: USERNAME, password, rotated_at, granted_by: Some(""), ..Self::default() }
     }
 
     pub(super) fn superuser(login: &'a Login) -> Self {

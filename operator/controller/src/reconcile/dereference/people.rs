@@ -70,13 +70,16 @@ impl Lookup<'_> {
 }
 
 impl Lookup<'_> {
-    /// What is not in the cache may be there all the same: only the API server's own word makes a new key.
-    pub(super) async fn encryption(&self, needed: bool) -> Result<FoundEncryption, DereferenceError> {
+    /// What is not in the cache may be there all the same: only the API server's own word makes a new key. The cache does not know
+    /// what a Secret holds, so each new content is read once.
+    pub(super) async fn encryption(&self, stack: &Stack) -> Result<FoundEncryption, DereferenceError> {
         let (name, key) = (names::ENCRYPTION_SECRET, names::ENCRYPTION_KEYS);
-        if !needed {
+        if !stack.spec.services.authentication.is_enabled() {
             return Ok(FoundEncryption::Unused);
         }
-        if let Some((digest, _)) = self.context.cache.secret(&self.namespace, name) {
+        let (ledger, of_stack) = (&self.context.ledger, (self.namespace.clone(), stack.name_any()));
+        let cached = self.context.cache.secret(&self.namespace, name).map(|(digest, _)| digest);
+        if let Some(digest) = cached.filter(|digest| ledger.has_keys(&of_stack, digest)) {
             return Ok(FoundEncryption::Kept(digest));
         }
         let Some(secret) = self.secret(name).await? else {
@@ -89,7 +92,9 @@ impl Lookup<'_> {
             let problem = SecretProblem::NoKey { name: name.to_owned(), key: key.to_owned() };
             return Ok(FoundEncryption::Wrong(problem));
         }
-        Ok(FoundEncryption::Kept(ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0)))))
+        let digest = ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0)));
+        ledger.note_keys(&of_stack, &digest);
+        Ok(FoundEncryption::Kept(digest))
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Asked, Credentials, DereferenceError, Lookup};
+use super::{Asked, Credentials, DereferenceError, Lookup, SecretProblem};
 use crate::names::{self, DATA, GRANTED_BY, GRANTED_ON, ROTATED_AT, STACK};
 use crate::reconcile::build::digest;
 use crate::view::{ContentDigest, JobState};
@@ -85,6 +85,25 @@ impl Holder {
     }
 }
 
+impl Holder {
+    /// The Secret with a store's superuser. Another one of this name, such as CloudNativePG makes, opens another database.
+    pub(super) fn of_superuser(secret: Secret, stack: &str) -> Result<Self, SecretProblem> {
+        let is_filled = |key: &&str| {
+            secret.data.as_ref().and_then(|data| data.get(*key)).is_some_and(|value| !value.0.is_empty())
+        };
+        let missing = ["username", "password", "uri"].into_iter().find(|key| !is_filled(key));
+        let holder = Self::of(secret);
+        let name = holder.name.clone();
+        match missing {
+            _ if holder.stack.as_deref() != Some(stack) => {
+                Err(SecretProblem::NotOurs { name, stack: stack.to_owned() })
+            }
+            Some(key) => Err(SecretProblem::NoKey { name, key: key.to_owned() }),
+            None => Ok(holder),
+        }
+    }
+}
+
 impl NewUser {
     /// Of letters, digits and `_` alone: every store takes it as it is, and so does SQL. The request is in it, so that whoever
     /// comes next is somebody else.
@@ -138,7 +157,8 @@ impl Lookup<'_> {
                 let request = request.map(str::to_owned).or_else(|| holder.rotated_at.clone());
                 FoundNext::Fresh(NewUser::new(request, &random(), random()))
             }
-            None if is_granted => return Ok(Credentials::Kept(holder.digest)),
+            // An older copy of the data does not know the user, or not its password.
+            None if is_granted && !asked.is_refused => return Ok(Credentials::Kept(holder.digest)),
             None => FoundNext::Same,
         };
         Ok(Credentials::Rotating(Box::new(FoundRotation { holder, next, superuser, volume })))

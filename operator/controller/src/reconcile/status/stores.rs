@@ -9,6 +9,9 @@ use crate::context::AskStores;
 use crate::names::ADMIN_PORT;
 use crate::view::PodView;
 
+/// The reason of a store that does not take its service's credentials.
+pub const NOT_AUTHENTICATED: &str = "NotAuthenticated";
+
 /// How a store stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreState {
@@ -36,7 +39,7 @@ impl StoreState {
         if !authenticated {
             return Self::new(
                 false,
-                "NotAuthenticated",
+                NOT_AUTHENTICATED,
                 format!("it does not take {owner}'s credentials: {why}"),
             );
         }

@@ -29,6 +29,11 @@ pub enum Refusal {
     DataLeftBehind { store: &'static str, kind: StoreKind },
     #[error("spec.stores.{store}.external: {problem}")]
     Secret { store: &'static str, problem: SecretProblem },
+    #[error(
+        "{problem}: the superuser of {store} must be the one that the operator made. Restore its Secret, with its labels, or rename \
+         or delete this one"
+    )]
+    Superuser { store: &'static str, problem: SecretProblem },
     #[error("spec.admin: {problem}")]
     Admin { problem: SecretProblem },
     #[error(
@@ -65,7 +70,9 @@ impl Refusal {
             Self::DataLeftBehind { .. } => "DataLeftBehind",
             Self::Secret { problem: SecretProblem::Missing { .. }, .. }
             | Self::Admin { problem: SecretProblem::Missing { .. } } => "SecretMissing",
-            Self::Secret { .. } | Self::Admin { .. } | Self::Encryption { .. } => "SecretUnusable",
+            Self::Secret { .. } | Self::Superuser { .. } | Self::Admin { .. } | Self::Encryption { .. } => {
+                "SecretUnusable"
+            }
             Self::EnvFrom { kind: "Secret", .. } => "SecretMissing",
             Self::Templates { .. } | Self::EnvFrom { .. } => "ConfigMapMissing",
             Self::NoSender
@@ -81,6 +88,7 @@ impl Refusal {
         match self {
             Self::CredentialsLost { store, .. }
             | Self::Secret { store, .. }
+            | Self::Superuser { store, .. }
             | Self::DataLeftBehind { store, .. } => Some(store),
             Self::NoSender => Some(SMTP),
             Self::ElderStack { .. }

@@ -12,6 +12,8 @@ pub struct Rotation {
     pub owner: Run,
     /// The uid of the volume with the store's data.
     pub volume: Option<String>,
+    /// It is not the volume on which the present user got its rights.
+    pub is_moved: bool,
 }
 
 /// What is due.
