@@ -300,3 +300,29 @@ async fn a_new_store_whose_superuser_is_lost_before_the_first_job_is_not_an_old_
     cluster.eventually("the Stack says so", lost).await;
     assert!(cluster.state().get("secrets", "postgres-superuser").is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_stack_of_an_earlier_operator_stays_ready() {
+    let (cluster, operator) = ready(full()).await;
+    operator.stop().await;
+    let before = cluster.act(|state| {
+        for store in STORES {
+            state.delete(&Id::shop("secrets", &format!("{store}-superuser"))).unwrap();
+            state.edit("secrets", store, |secret| secret["metadata"]["annotations"] = json!({}));
+        }
+        state.edit("stacks", "shop", |stack| stack["spec"]["paused"] = true.into());
+        state.writes.len()
+    });
+    let _operator = Operator::start(&cluster).await;
+    cluster
+        .eventually("it says what waits", |state| {
+            state
+                .condition("shop", "CredentialsRotated")
+                .is_some_and(|(status, reason, _)| status == "False" && reason == "Paused")
+        })
+        .await;
+    let state = cluster.state();
+    assert!(state.is_ready("shop"));
+    let told = |write: &String| write.starts_with("post events/") || write == "apply stacks/shop/status";
+    assert!(state.writes[before..].iter().all(told), "{:?}", &state.writes[before..]);
+}

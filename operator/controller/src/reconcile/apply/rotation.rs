@@ -24,7 +24,7 @@ pub struct Underway {
     pub message: String,
     /// Waiting alone will not mend it.
     pub is_stuck: bool,
-    /// It goes on when the Stack runs again.
+    /// It goes on when the Stack is neither stopped nor paused.
     pub is_stopped: bool,
 }
 
@@ -82,7 +82,7 @@ impl Pass<'_> {
         let message = match stage {
             Stage::Waiting => {
                 is_stopped = true;
-                "it gets new credentials when the Stack runs again".to_owned()
+                "it gets new credentials when the Stack is neither stopped nor paused".to_owned()
             }
             Stage::InTheWay { secret } => {
                 is_stuck = true;

@@ -49,7 +49,7 @@ pub struct Rotating {
 /// How far they are, and what is to be done for it beside the Jobs in the plan.
 #[derive(Clone, Debug)]
 pub enum Stage {
-    /// The Stack is stopped, or will be: nothing is done before it runs again.
+    /// The Stack is stopped, or will be, or is paused and nobody asked: nothing is done before it runs again.
     Waiting,
     /// The superuser is being written down.
     Written,
@@ -91,7 +91,8 @@ fn stage(
     rotation: &Rotation,
     access: impl Fn(User<'_>) -> Secret,
 ) -> (Stage, Option<Job>) {
-    if stack.life.stopped.is_some() {
+    let nobody_asked = matches!(rotation.step, RotationStep::Written);
+    if stack.life.stopped.is_some() || stack.life.paused && nobody_asked {
         return (Stage::Waiting, None);
     }
     let task = |task: &Task, next: &Holder| {

@@ -19,8 +19,9 @@ pub enum RotationState {
         messages: Vec<String>,
         is_failing: bool,
     },
-    /// The Stack is stopped.
+    /// The Stack is stopped, or paused.
     Waiting {
+        reason: &'static str,
         messages: Vec<String>,
     },
 }
@@ -46,7 +47,8 @@ impl RotationState {
         });
         let messages = messages.collect();
         if underway.iter().all(|one| one.is_stopped) {
-            return Self::Waiting { messages };
+            let reason = if stack.life.stopped.is_some() { "Stopped" } else { "Paused" };
+            return Self::Waiting { reason, messages };
         }
         Self::Underway { messages, is_failing }
     }
@@ -72,7 +74,7 @@ impl RotationState {
             Self::Underway { messages, is_failing: false } => {
                 claim(ROTATED, false, "Rotating", &messages.join("; "))
             }
-            Self::Waiting { messages } => claim(ROTATED, false, "Stopped", &messages.join("; ")),
+            Self::Waiting { reason, messages } => claim(ROTATED, false, reason, &messages.join("; ")),
         })
     }
 }
