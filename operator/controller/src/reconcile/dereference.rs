@@ -143,8 +143,8 @@ pub enum FoundEncryption {
 pub enum SecretProblem {
     #[error("Secret {name} does not exist in this namespace; the Stack goes on when it does")]
     Missing { name: String },
-    #[error("Secret {name} has not the labels {DATA} and {STACK}={stack}")]
-    NotOurs { name: String, stack: String },
+    #[error("Secret {name} does not have the labels {DATA} and {STACK}")]
+    NotOurs { name: String },
     #[error("Secret {name} has no key {key}")]
     NoKey { name: String, key: String },
     #[error(
@@ -173,13 +173,12 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
     let lookup = Lookup { context, namespace: stack.namespace().unwrap_or_default() };
     let passwordless = context.installation.stores.mongodb.flavour == Flavour::FerretDb;
     let images = context.installation.versions.get(&stack.spec.version);
-    let name = stack.name_any();
     let asked = |store, spec, needed, image: fn(&Images) -> &String| {
         let condition = stack.status.as_ref().and_then(|status| status.condition(store_condition(store)));
         let is_usable = condition.is_some_and(|condition| condition.status == ConditionStatus::True);
         let is_refused = condition.is_some_and(|condition| condition.reason == NOT_AUTHENTICATED);
         let image = images.map(|images| image(images).as_str());
-        Asked { stack: &name, name: store, spec, needed, image, is_usable, is_refused }
+        Asked { name: store, spec, needed, image, is_usable, is_refused }
     };
     let entries = asked(MONGODB, mongodb.as_ref(), logger.is_enabled(), |images| &images.logger);
     let queues = asked(RABBITMQ, rabbitmq.as_ref(), events, |images| &images.listener);
@@ -204,8 +203,6 @@ pub async fn dereference(stack: &Stack, context: &Context) -> Result<Found, Dere
 /// A store, as the spec asks for it.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
-    /// Whose it is.
-    stack: &'a str,
     name: &'static str,
     spec: Option<&'a Store>,
     /// Something that uses it runs.
@@ -268,11 +265,10 @@ impl Lookup<'_> {
         }
         let superuser = names::superuser_secret(store);
         let superuser_holder = self.secret(&superuser).await?;
-        let superuser_holder =
-            match superuser_holder.map(|found| Holder::of_superuser(found, asked.stack)).transpose() {
-                Ok(holder) => holder,
-                Err(problem) => return Ok(managed(Credentials::Unusable(problem), None)),
-            };
+        let superuser_holder = match superuser_holder.map(Holder::of_superuser).transpose() {
+            Ok(holder) => holder,
+            Err(problem) => return Ok(managed(Credentials::Unusable(problem), None)),
+        };
         let claim = names::claim(store);
         let volume = self.volume(&claim).await?;
         let new_superuser = || Login { username: SUPERUSER.to_owned(), password: fresh() };

@@ -87,7 +87,7 @@ impl Holder {
 
 impl Holder {
     /// The Secret with a store's superuser. Another one of this name, such as CloudNativePG makes, opens another database.
-    pub(super) fn of_superuser(secret: Secret, stack: &str) -> Result<Self, SecretProblem> {
+    pub(super) fn of_superuser(secret: Secret) -> Result<Self, SecretProblem> {
         let is_filled = |key: &&str| {
             secret.data.as_ref().and_then(|data| data.get(*key)).is_some_and(|value| !value.0.is_empty())
         };
@@ -95,9 +95,8 @@ impl Holder {
         let holder = Self::of(secret);
         let name = holder.name.clone();
         match missing {
-            _ if holder.stack.as_deref() != Some(stack) => {
-                Err(SecretProblem::NotOurs { name, stack: stack.to_owned() })
-            }
+            // The data of a Stack that was here before may be this one's now.
+            _ if holder.stack.is_none() => Err(SecretProblem::NotOurs { name }),
             Some(key) => Err(SecretProblem::NoKey { name, key: key.to_owned() }),
             None => Ok(holder),
         }
