@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
@@ -24,6 +24,8 @@ const REPEAT_AFTER_AT_MOST: Duration = Duration::from_secs(4);
 /// Timeout of a request including repeats. A Stack may be deleted and created meanwhile.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(300);
 const STORED_WITHIN: Duration = Duration::from_secs(120);
+/// Unanswered requests at a time, so that an outage does not end in a storm of repeats. Less than the broker allows one address.
+const AT_ONCE: usize = 100;
 
 /// How entries are sent.
 #[derive(Clone, Copy, Debug)]
@@ -140,11 +142,20 @@ async fn send(one: One, door: Route, every: Duration, mut stopped: watch::Receiv
     // Missed ticks are not made up for, so that the rate is bounded.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut requests, mut sent, mut turn) = (JoinSet::new(), Sent::default(), 0_u64);
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stopped.wait_for(|stop| *stop) => break,
-        }
+        let slot = async {
+            ticks.tick().await;
+            Arc::clone(&slots).acquire_owned().await
+        };
+        let slot = tokio::select! {
+            slot = slot => slot?,
+            stop = stopped.wait_for(|stop| *stop) => match stop {
+                Ok(_) => break,
+                // The flow was dropped.
+                Err(_) => return Ok(sent),
+            },
+        };
         turn += 1;
         let action = match door {
             Route::Log => "log",
@@ -152,7 +163,11 @@ async fn send(one: One, door: Route, every: Duration, mut stopped: watch::Receiv
             Route::Both if turn.is_multiple_of(2) => "log",
             Route::Both => "event",
         };
-        requests.spawn(one.clone().deliver(action));
+        let request = one.clone().deliver(action);
+        requests.spawn(async move {
+            let _slot = slot;
+            request.await
+        });
     }
     while let Some(request) = requests.join_next().await {
         let (id, attempts, took) = request??;

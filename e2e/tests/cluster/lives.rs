@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use weft_e2e::{Flow, Route};
+use weft_e2e::{Flow, Route, until};
 
 use crate::place::{MAIN, Place, STACK};
 
@@ -66,8 +66,12 @@ async fn run_steps(place: &Place, flow: &Flow) -> Result<()> {
     place.ready().await?;
     flow.advance(BETWEEN, BACK_WITHIN).await?;
     // With the password from before the deletion.
-    let reply = place.broker()?.sign_in().await?;
-    ensure!(reply.status == 202, "{} {}", reply.status, reply.body);
+    until("the first user to sign in", BACK_WITHIN, async || {
+        let reply = place.broker()?.sign_in().await?;
+        ensure!(reply.status == 202, "{} {}", reply.status, reply.body);
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 
