@@ -66,9 +66,9 @@ pub struct Taken {
 
 /// The decision about an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Try {
+pub enum Try<T = Taken> {
     /// The password may be checked.
-    Taken(Taken),
+    Taken(T),
     /// Depends on undecided attempts.
     Busy,
     /// Refused; how long to wait.

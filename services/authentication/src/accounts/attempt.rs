@@ -83,14 +83,14 @@ impl Accounts {
             ))
             .await?
             {
-                Begun::Attempt(attempt) => return Ok(attempt),
-                Begun::Wait(wait) => return Err(AccountError::TooOften(wait)),
-                Begun::Busy if Instant::now() >= until => return Err(AccountError::TooOften(SOON)),
-                Begun::Busy if turn.is_some() => {
+                Try::Taken(attempt) => return Ok(attempt),
+                Try::Wait(wait) => return Err(AccountError::TooOften(wait)),
+                Try::Busy if Instant::now() >= until => return Err(AccountError::TooOften(SOON)),
+                Try::Busy if turn.is_some() => {
                     sleep(pause).await;
                     pause = MAX_PAUSE.min(pause * 2);
                 }
-                Begun::Busy => match timeout_at(until, self.turns.of(&who.address).lock()).await {
+                Try::Busy => match timeout_at(until, self.turns.of(&who.address).lock()).await {
                     Ok(lane) => turn = Some(lane),
                     Err(_) => return Err(AccountError::TooOften(SOON)),
                 },
@@ -104,18 +104,12 @@ async fn take_try(
     clock: Arc<dyn Clock>,
     rate: Option<Rate>,
     who: Counted,
-) -> Result<Begun, StoreError> {
+) -> Result<Try<Attempt>, StoreError> {
     Ok(match store.take_try(&who, rate, clock.now()).await? {
-        Try::Taken(taken) => Begun::Attempt(Attempt { store, clock, rate, who, taken: Some(taken) }),
-        Try::Busy => Begun::Busy,
-        Try::Wait(wait) => Begun::Wait(wait),
+        Try::Taken(taken) => Try::Taken(Attempt { store, clock, rate, who, taken: Some(taken) }),
+        Try::Busy => Try::Busy,
+        Try::Wait(wait) => Try::Wait(wait),
     })
-}
-
-enum Begun {
-    Attempt(Attempt),
-    Busy,
-    Wait(Duration),
 }
 
 impl Attempt {

@@ -28,6 +28,14 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + SOON
 }
 
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = soon();
+    while !holds().await {
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// All processes that handle an event, in the order in which they are stopped.
 pub(crate) struct Pipeline {
     pub(crate) listener: Service,

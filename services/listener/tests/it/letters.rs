@@ -1,11 +1,8 @@
 //! Dead letters that are moved to the logger.
 
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
 use weft_proto::weft::deadletter::v1::GetRequest;
 
-use crate::helpers::{Pipeline, event, soon};
+use crate::helpers::{Pipeline, event, soon, until};
 
 const DEAD: &str = "listener.log.dead";
 
@@ -13,14 +10,6 @@ async fn metric(pipeline: &Pipeline, line: &str) -> Option<f64> {
     let text =
         reqwest::get(format!("{}/metrics", pipeline.listener.admin_url())).await.ok()?.text().await.ok()?;
     text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = soon();
-    while !holds().await {
-        assert!(Instant::now() < deadline, "timed out waiting until {what}");
-        sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

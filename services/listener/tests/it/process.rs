@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use weft_devstack::Service;
 
-use crate::helpers::{Pipeline, event, soon};
+use crate::helpers::{Pipeline, event, soon, until};
 
 async fn get(service: &Service, path: &str) -> (u16, String) {
     let reply = reqwest::get(format!("{}{path}", service.admin_url())).await.unwrap();
@@ -17,7 +17,7 @@ async fn rabbitmq_status(service: &Service) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ready_means_consuming_and_alive_means_nothing_but_itself() {
+async fn is_ready_only_while_it_consumes_and_always_alive() {
     let pipeline = Pipeline::start().await;
     assert_eq!(get(&pipeline.listener, "/readyz").await.0, 200);
     let status = rabbitmq_status(&pipeline.listener).await;
@@ -26,13 +26,13 @@ async fn ready_means_consuming_and_alive_means_nothing_but_itself() {
         (&true.into(), &true.into(), &true.into())
     );
 
-    // In order, as a rollout ends it: what a SIGKILL does is the test of kills.
+    // A graceful stop, as in a rollout. The tests in `kills` use SIGKILL.
     pipeline.rabbitmq.stop().await.unwrap();
     let deadline = soon();
     while get(&pipeline.listener, "/readyz").await.0 != 503
         || rabbitmq_status(&pipeline.listener).await["reachable"] != false
     {
-        assert!(Instant::now() < deadline, "still ready without RabbitMQ, or still said to be reachable");
+        assert!(Instant::now() < deadline, "still ready, or RabbitMQ still reported as reachable");
         sleep(Duration::from_millis(20)).await;
     }
     assert!(get(&pipeline.listener, "/readyz").await.1.contains("rabbitmq"));
@@ -47,7 +47,7 @@ async fn ready_means_consuming_and_alive_means_nothing_but_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_ends_in_order_when_asked_and_loses_nothing() {
+async fn a_graceful_stop_loses_no_event() {
     let pipeline = Pipeline::start().await;
     let mut sent = Vec::new();
     for _ in 0..50 {
@@ -57,16 +57,11 @@ async fn it_ends_in_order_when_asked_and_loses_nothing() {
     }
     assert_eq!(pipeline.listener.stop().await.unwrap(), "exit status: 0");
     // RabbitMQ's counts of a quorum queue follow its contents with a delay.
-    let deadline = soon();
-    loop {
+    until("every event is stored or waits in RabbitMQ", async || {
         let stored = pipeline.entries("drain").await.unwrap().len();
-        let waiting = pipeline.messages("listener.log");
-        if stored as u64 + waiting == 50 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{stored} are stored and {waiting} wait, of 50");
-        sleep(Duration::from_millis(100)).await;
-    }
+        stored as u64 + pipeline.messages("listener.log") == 50
+    })
+    .await;
     pipeline.listener.start().await.unwrap();
     let entries = pipeline.until_entries("drain", 50).await;
     assert!(sent.iter().all(|id| entries.contains_key(id)));

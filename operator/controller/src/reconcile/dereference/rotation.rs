@@ -83,9 +83,7 @@ impl Holder {
             digest: ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0))),
         }
     }
-}
 
-impl Holder {
     /// The Secret with a store's superuser. Another one of this name, such as CloudNativePG makes, opens another database.
     pub(super) fn of_superuser(secret: Secret) -> Result<Self, SecretProblem> {
         let is_filled = |key: &&str| {

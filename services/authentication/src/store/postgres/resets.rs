@@ -107,7 +107,8 @@ impl PostgresStore {
         .await
     }
 
-    /// Stores the hash of a token for the active user with this address, and returns the user; `None` if there is none. Idempotent.
+    /// Stores the hash of a token for the active user with this address. Returns the user, or `None` if no active user has the address.
+    /// Idempotent.
     ///
     /// # Errors
     /// When the store is unavailable.
