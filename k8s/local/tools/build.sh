@@ -13,7 +13,7 @@ is_npm() { # family
 key_of() { # family
   local pins=(go.mod go.sum)
   if is_npm "$1"; then pins=(package.json package-lock.json); fi
-  (cd "$here/$1" && cat "${pins[@]}") | sha256sum | cut -c1-16
+  (cd "$here/$1" && find . -name '*.patch' -exec cat {} + && cat "${pins[@]}") | sha256sum | cut -c1-16
 }
 
 version_of() { # family module
@@ -38,16 +38,18 @@ flags_for() { # family
 }
 
 # FerretDB reads its version from a file that its module lacks, and panics without it.
-vendor_with_version() { # folder
-  (cd "$1" && go mod vendor)
-  version_of ferretdb github.com/FerretDB/FerretDB > "$1/vendor/github.com/FerretDB/FerretDB/build/version/version.txt"
+vendor_ferretdb() { # folder
+  cd "$1"
+  go mod vendor
+  version_of ferretdb github.com/FerretDB/FerretDB > vendor/github.com/FerretDB/FerretDB/build/version/version.txt
+  git apply --directory=vendor/github.com/FerretDB/FerretDB "$here/ferretdb/lookup-by-id.patch"
 }
 
 build_go() { # family work-folder
   local family=$1 work=$2 mod=readonly
   cp "$here/$family/go.mod" "$here/$family/go.sum" "$work/"
   mkdir "$work/bin"
-  if [ "$family" = ferretdb ]; then vendor_with_version "$work"; mod=vendor; fi
+  if [ "$family" = ferretdb ]; then vendor_ferretdb "$work"; mod=vendor; fi
   cd "$work"
   CGO_ENABLED=0 go build -mod="$mod" -trimpath -ldflags "-s -w $(flags_for "$family")" -o bin/ tool
   case $family in

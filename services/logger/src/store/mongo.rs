@@ -175,7 +175,7 @@ async fn insert_once(
 }
 
 /// Distinguishes repeats, whose content equals the stored entry's, from conflicts. An id that is not found has been deleted by
-/// retention since, and counts as a repeat.
+/// retention since, and counts as a repeat. Each id has its own lookup, because FerretDB scans the collection for several.
 async fn compare(
     collection: &Collection<RawDocumentBuf>,
     documents: &[RawDocumentBuf],
@@ -187,16 +187,14 @@ async fn compare(
             repeats.entry(document.get_str("_id")?).or_default().push(index);
         }
     }
-    for filter in filter::of_ids(repeats.keys().copied().collect()) {
+    for (id, indexes) in repeats {
         let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
-        let found = collection.find(filter).batch_size(REPLY_DOCUMENTS).selection_criteria(primary);
-        let mut found = found.await?;
-        while let Some(stored) = found.try_next().await? {
-            for index in repeats.get(stored.get_str("_id")?).into_iter().flatten() {
-                let document = documents.get(*index);
-                if !document.is_some_and(|document| document::same_content(document, &stored)) {
-                    inserted[*index] = Inserted::Conflict;
-                }
+        let Some(stored) = collection.find_one(doc! { "_id": id }).selection_criteria(primary).await? else {
+            continue;
+        };
+        for index in indexes {
+            if !documents.get(index).is_some_and(|document| document::same_content(document, &stored)) {
+                inserted[index] = Inserted::Conflict;
             }
         }
     }

@@ -47,16 +47,6 @@ pub(super) fn received_before(before_ms: i64) -> Document {
     doc! { "created_at": { "$lt": DateTime::from_millis(before_ms) } }
 }
 
-/// Filters that together match these ids. A few ids are looked up one by one, because FerretDB uses its index for one id, and
-/// scans the collection for several.
-pub(super) fn of_ids(ids: Vec<&str>) -> Vec<Document> {
-    const ONE_BY_ONE: usize = 64;
-    match ids.len() {
-        0..=ONE_BY_ONE => ids.into_iter().map(|id| doc! { "_id": id }).collect(),
-        _ => vec![doc! { "_id": { "$in": ids } }],
-    }
-}
-
 /// A pattern that matches exactly this text, both for PCRE (MongoDB) and RE2 (FerretDB).
 pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 8);
@@ -78,13 +68,6 @@ mod tests {
     #[test]
     fn escapes_a_literal_text() {
         assert_eq!(literal("a.b*[ü] \0_"), r"a\.b\*\[ü\] \x00\_");
-    }
-
-    #[test]
-    fn looks_up_few_ids_one_by_one_and_many_at_once() {
-        assert!(of_ids(vec![]).is_empty());
-        assert_eq!(of_ids(vec!["a", "b"]), [doc! { "_id": "a" }, doc! { "_id": "b" }]);
-        assert_eq!(of_ids(vec!["a"; 65]).len(), 1);
     }
 
     #[test]

@@ -304,6 +304,25 @@ async fn documents_that_are_not_entries_do_not_end_paging() {
     }
 }
 
+#[tokio::test]
+async fn repeats_are_recognised_in_time_in_a_large_collection() {
+    let rig = Rig::start(POOL_SIZE).await;
+    let group = |first: u128| (first..first + 500).map(entry).collect::<Vec<_>>();
+    for n in 0..40 {
+        rig.store.insert(group(n * 500)).await.unwrap();
+    }
+    let mut repeats = group(10_000);
+    repeats[7].data = "other".into();
+    let results = rig.store.insert(repeats).await.expect("within LOG_INSERT_TIMEOUT");
+    for (n, result) in results.iter().enumerate() {
+        let right = match n {
+            7 => matches!(result, Inserted::Conflict),
+            _ => matches!(result, Inserted::AlreadyThere),
+        };
+        assert!(right, "{n}: {result:?}");
+    }
+}
+
 /// A seeded pseudo-random generator.
 struct Random(u64);
 
