@@ -46,7 +46,7 @@ pub(super) struct Users {
 
 /// A user to create.
 #[derive(Deserialize, ToSchema)]
-#[serde(expecting = "an object with email, first_name, last_name, password and role")]
+#[serde(deny_unknown_fields, expecting = "an object with email, first_name, last_name, password and role")]
 pub(super) struct NewUser {
     #[schema(schema_with = mail::address_schema)]
     email: String,

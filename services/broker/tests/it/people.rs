@@ -50,6 +50,7 @@ async fn admins_change_reactivate_and_delete_users() {
     let shown = ["role", "first_name", "last_name"].map(|field| &changed.body[field]);
     assert_eq!((changed.status, shown), (200, [&json!("viewer"), &json!("Grace"), &json!("Lovelace")]));
     assert_eq!(rig.as_admin(patch(USER, &json!({}))).await.status, 200);
+    rig.as_admin(patch(USER, &json!({"active": false}))).await.is_problem(400, "unknown field `active`");
     for (field, wrong) in [("role", json!("root")), ("first_name", json!("a\nb")), ("last_name", json!(7))] {
         rig.as_admin(patch(USER, &json!({ field: wrong }))).await.is_problem(400, field);
     }
