@@ -106,8 +106,11 @@ pub enum AccountError {
     NotFound(&'static str),
     #[error("another user has this {0}")]
     Taken(&'static str),
-    #[error("a user with this id already exists with other content")]
+    #[error("the user with this id was created with other content")]
     OtherContent,
+    /// The id of a deleted user is not used again.
+    #[error("the user with this id was deleted")]
+    Deleted,
     /// The token of a reset link is unknown, used or expired.
     #[error(
         "invalid reset link: it was used, it has expired, or the password was changed since; request a new one"

@@ -27,7 +27,9 @@ pub(super) fn to_status(error: AccountError) -> Status {
         AccountError::Invalid(error) => invalid(error),
         AccountError::Credentials | AccountError::NotSignedIn => Status::unauthenticated(message),
         AccountError::WrongPassword | AccountError::Role(_) => Status::permission_denied(message),
-        AccountError::NotFound(_) | AccountError::ResetLink => Status::not_found(message),
+        AccountError::NotFound(_) | AccountError::Deleted | AccountError::ResetLink => {
+            Status::not_found(message)
+        }
         AccountError::Taken(_) => Status::already_exists(message),
         AccountError::OtherContent
         | AccountError::LastAdmin

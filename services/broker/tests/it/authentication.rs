@@ -37,7 +37,8 @@ pub(crate) struct Seen {
     pub(crate) resets: Mutex<Vec<RequestPasswordResetRequest>>,
     /// `revoke` of each request to rotate the signing keys.
     pub(crate) rotations: Mutex<Vec<bool>>,
-    created: Mutex<HashMap<String, CreateUserRequest>>,
+    /// The created users by id; `None` if deleted.
+    created: Mutex<HashMap<String, Option<CreateUserRequest>>>,
     /// Seeds of the published signing keys.
     pub(crate) seeds: Mutex<Vec<u8>>,
 }
@@ -86,7 +87,7 @@ fn admin<T>(request: &Request<T>) -> Result<(), Status> {
 impl Authentication {
     /// An existing user: the usual one, or one that was created.
     fn known(&self, id: &str) -> Result<User, Status> {
-        if id != USER && !self.0.created.lock().unwrap().contains_key(id) {
+        if id != USER && !matches!(self.0.created.lock().unwrap().get(id), Some(Some(_))) {
             return Err(Status::not_found("user not found"));
         }
         Ok(User { id: id.to_owned(), ..user(EMAIL).unwrap_or_default() })
@@ -192,8 +193,14 @@ impl AuthService for Authentication {
             return Err(Status::already_exists("another user has this email"));
         }
         let id = request.id.clone();
-        if self.0.created.lock().unwrap().entry(id).or_insert_with(|| request.clone()) != &request {
-            return Err(Status::failed_precondition("a user with this id exists with other content"));
+        match self.0.created.lock().unwrap().entry(id).or_insert_with(|| Some(request.clone())) {
+            Some(first) if *first == request => {}
+            Some(_) => {
+                return Err(Status::failed_precondition(
+                    "the user with this id was created with other content",
+                ));
+            }
+            None => return Err(Status::not_found("the user with this id was deleted")),
         }
         let user = user(&request.email).map(|user| User { id: request.id, ..user });
         Ok(Response::new(CreateUserResponse { user, created: true }))
@@ -243,7 +250,7 @@ impl AuthService for Authentication {
         if id == USER {
             return Err(Status::failed_precondition("this is the last active admin"));
         }
-        self.0.created.lock().unwrap().remove(&id);
+        self.0.created.lock().unwrap().insert(id, None);
         Ok(Response::new(DeleteUserResponse {}))
     }
 
