@@ -126,7 +126,7 @@ pub enum AccountError {
     #[error("this is the last active admin; make another user an admin first")]
     LastAdmin,
     /// Too many attempts; how long to wait.
-    #[error("too many attempts; try again after the time in retry-after")]
+    #[error("too many attempts; try again after the time in Retry-After")]
     TooOften(Duration),
     /// No signing key is loaded yet.
     #[error("this replica is not ready yet")]

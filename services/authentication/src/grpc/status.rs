@@ -96,6 +96,14 @@ mod tests {
     }
 
     #[test]
+    fn a_full_queue_of_password_hashes_is_not_called_too_many_attempts() {
+        let status = to_status(HashError::Busy.into());
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.metadata().get(RETRY_AFTER).unwrap(), "1");
+        assert!(status.message().starts_with("too many passwords are being processed"), "{status}");
+    }
+
+    #[test]
     fn store_errors_do_not_reveal_their_cause() {
         let cause = || Cause::new("secret host");
         for error in [

@@ -84,6 +84,12 @@ fn admin<T>(request: &Request<T>) -> Result<(), Status> {
     }
 }
 
+fn limited() -> Status {
+    let mut status = Status::resource_exhausted("too many attempts; try again after the time in Retry-After");
+    status.metadata_mut().insert("retry-after", "17".parse().unwrap());
+    status
+}
+
 impl Authentication {
     /// An existing user: the usual one, or one that was created.
     fn known(&self, id: &str) -> Result<User, Status> {
@@ -100,9 +106,7 @@ impl AuthService for Authentication {
         let request = request.into_inner();
         self.0.sign_ins.lock().unwrap().push(request.clone());
         if request.email == "limited@example.com" {
-            let mut status = Status::resource_exhausted("bucket of 192.0.2.1 is empty");
-            status.metadata_mut().insert("retry-after", "17".parse().unwrap());
-            return Err(status);
+            return Err(limited());
         }
         if (request.email.as_str(), request.password.as_str()) != (EMAIL, PASSWORD) {
             return Err(Status::unauthenticated("no such user or a wrong password"));
@@ -260,7 +264,7 @@ impl AuthService for Authentication {
     ) -> Result<Response<RequestPasswordResetResponse>, Status> {
         let request = request.into_inner();
         if request.email == "limited@example.com" {
-            return Err(Status::resource_exhausted("bucket of 192.0.2.1 is empty"));
+            return Err(limited());
         }
         self.0.resets.lock().unwrap().push(request);
         Ok(Response::new(RequestPasswordResetResponse {}))
