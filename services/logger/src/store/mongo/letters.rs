@@ -178,7 +178,8 @@ impl Collections {
         Ok(Some((letter, content)))
     }
 
-    /// Replays are deleted last: without its replays a letter could be replayed a second time. Deletes all ids at once, because FerretDB reads every content for each deletion, regardless of the number of ids.
+    /// Replays are deleted last: a letter without its replays could be replayed a second time. All ids are deleted at once, because
+    /// FerretDB reads every content for each deletion, regardless of the number of ids.
     async fn remove(&self, ids: &[Uuid]) -> mongodb::error::Result<u64> {
         let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
         let which = doc! { "_id": { "$in": &ids } };
