@@ -14,10 +14,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
@@ -27,7 +27,6 @@ use tower::ServiceExt as _;
 pub use self::bounds::Bounds;
 use self::refused::Refused;
 use self::stream::{Backlog, ClientStream};
-use self::unread::UnreadBody;
 use crate::budget::Charge;
 use crate::lifecycle::Shutdown;
 use crate::telemetry::chain;
@@ -119,19 +118,30 @@ async fn handle(
     shutdown: Shutdown,
 ) -> Result<Response<Body>, Infallible> {
     backlog.clear().await;
-    let refusal = refusal(&request);
-    let mut request = UnreadBody::wrap(request).map(Body::new);
-    if let Some((status, message)) = refusal {
+    if let Some((status, message)) = refusal(&request) {
         let mut response = Response::new(Body::from(message));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return Ok(response);
     }
+    let (parts, body) = request.into_parts();
+    // With `Expect` the client sends its body only when it is read, so that there is no rest.
+    let (body, rest) = if body.is_end_stream() || parts.headers.contains_key(EXPECT) {
+        (Body::new(body), None)
+    } else {
+        let (body, rest) = unread::watch(body);
+        (Body::new(body), Some(rest))
+    };
+    let mut request = Request::from_parts(parts, body);
     request.extensions_mut().insert(ConnectInfo(peer));
     let mut response = router.oneshot(request).await?;
     if shutdown.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let closes = response.headers().get(CONNECTION).is_some_and(|connection| connection == "close");
+    if let Some(rest) = rest.filter(|_| !closes) {
+        rest.discard();
     }
     Ok(response)
 }
@@ -330,6 +340,15 @@ mod tests {
                 assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "cut after {} bytes", read.len());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_closing_reply_does_not_wait_for_the_rest_of_a_body() {
+        let router = Router::new().route("/", get(async || ([(CONNECTION, "close")], "well")));
+        let mut stream = TcpStream::connect(served(router, Bounds::default()).await).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nContent-Length: 7\r\n\r\n").await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(3), read_all(&mut stream)).await;
+        assert!(answer.expect("closed at once").ends_with("well"));
     }
 
     #[tokio::test]

@@ -7,7 +7,8 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use weft_runtime::budget::Exceeded;
 
 use crate::in_flight::{self, MAX_BODY_BYTES};
@@ -184,8 +185,9 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 
 fn describe(error: &serde_path_to_error::Error<serde_json::Error>, text: &str) -> ApiError {
     let (path, inner) = (error.path().to_string(), error.inner());
-    // For a field that is one of several words, serde_json calls another type a syntax error.
-    let is_word = inner.is_syntax() && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    // For a field that is one of several words, serde_json calls another type a syntax error. `Value` is used because `IgnoredAny`
+    // accepts invalid escapes, numbers and depths.
+    let is_word = inner.is_syntax() && serde_json::from_str::<Value>(text).is_ok();
     if is_word {
         ApiError::bad_request(format!("{path}: invalid type: expected a string"))
     } else if inner.is_data() && path != "." {
@@ -249,8 +251,16 @@ mod tests {
             let error = parse::<Event>(format!(r#"{{"severity":{value}}}"#).as_bytes()).unwrap_err();
             assert_eq!(error.message, "severity: invalid type: expected a string", "{value}");
         }
-        let error = parse::<Event>(br#"{"severity":x}"#).unwrap_err();
-        assert!(error.message.starts_with("invalid request body: "), "{error:?}");
+        let deep = format!(r#"{{"severity":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        for invalid in [r#"{"severity":x}"#, r#"{"severity":"\ud800"}"#, r#"{"severity":"INFO","more":x}"#] {
+            let error = parse::<Event>(invalid.as_bytes()).unwrap_err();
+            assert!(error.message.starts_with("invalid request body: "), "{error:?}");
+        }
+        for data in ["1e999".to_owned(), r#""\ud800""#.to_owned(), deep] {
+            let error = parse::<serde_json::Map<String, Value>>(format!(r#"{{"data":{data}}}"#).as_bytes());
+            let message = error.unwrap_err().message;
+            assert!(message.starts_with("invalid request body: "), "{message}");
+        }
         assert!(matches!(parse::<Event>(br#"{"severity":"INFO"}"#).unwrap()._severity, Word::Info));
     }
 
