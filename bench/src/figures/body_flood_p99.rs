@@ -25,6 +25,7 @@ pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let stack = DevStack::start(setup.options()).await?;
     let calls = load(&stack, BODY);
     fixed_rate(&calls, PER_SECOND, PER_SECOND).await?;
+    let alone = p99_ms(fixed_rate(&calls, PER_SECOND, COUNT).await?.iter().map(|sample| sample.latency))?;
     let broker: SocketAddr = authority(&stack.broker_url()).parse()?;
     let sources = (0..ADDRESSES).cycle().take(usize::try_from(CONNECTIONS)?);
     let flood = try_join_all(sources.map(|source| hold(broker, source))).await?;
@@ -34,6 +35,7 @@ pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     ensure!(held == flood.len(), "only {held} of {CONNECTIONS} connections still held a body at the end");
     let mut measured = p99_ms(samples.iter().map(|sample| sample.latency))?;
     measured.notes.extend([format!("log calls at {PER_SECOND}/s, {held} bodies held"), cpu.note()]);
+    measured.notes.push(format!("without the bodies: p99 {:.1} ms, {}", alone.value, alone.notes.join(", ")));
     measured.notes.extend(complaints(&stack));
     Ok(measured)
 }
