@@ -18,7 +18,7 @@ const ADDRESSES: u8 = 20;
 const ANNOUNCED_BYTES: usize = 1 << 20;
 const SENT_BYTES: usize = 8 << 10;
 const PER_SECOND: u32 = 100;
-/// In less than the 15 s after which the broker gives up a body.
+/// In less than the 15 s after which the broker gives up a body, with the second before it.
 const COUNT: u32 = 1_000;
 
 pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
@@ -29,12 +29,15 @@ pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let broker: SocketAddr = authority(&stack.broker_url()).parse()?;
     let sources = (0..ADDRESSES).cycle().take(usize::try_from(CONNECTIONS)?);
     let flood = try_join_all(sources.map(|source| hold(broker, source))).await?;
+    let opening = fixed_rate(&calls, PER_SECOND, PER_SECOND).await?;
+    let opening = p99_ms(opening.iter().map(|sample| sample.latency))?;
     let cpu = CpuWatch::start(&stack);
     let samples = fixed_rate(&calls, PER_SECOND, COUNT).await?;
     let held = flood.iter().filter(|stream| is_held(stream)).count();
     ensure!(held == flood.len(), "only {held} of {CONNECTIONS} connections still held a body at the end");
     let mut measured = p99_ms(samples.iter().map(|sample| sample.latency))?;
-    measured.notes.extend([format!("log calls at {PER_SECOND}/s, {held} bodies held"), cpu.note()]);
+    measured.notes.push(format!("in the second after they were opened: {}", opening.notes.join(", ")));
+    measured.notes.push(cpu.note());
     measured.notes.push(format!("without the bodies: p99 {:.1} ms, {}", alone.value, alone.notes.join(", ")));
     measured.notes.extend(complaints(&stack));
     Ok(measured)
