@@ -86,7 +86,10 @@ impl Mesh {
             })?
             .http2_keep_alive_interval(KEEPALIVE_EVERY)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
+            .keep_alive_while_idle(true)
+            // h2 counts each reply to a call that was cancelled, over the connection's life, and closes the connection with all
+            // calls on it after 1,024 (hyperium/h2 856). The limit is against a hostile server; all peers are services of the Stack.
+            .http2_max_local_error_reset_streams(None);
         let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
         // IPv6 addresses are in brackets.
         let host = host.trim_matches(['[', ']']);

@@ -15,7 +15,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -49,11 +49,11 @@ pub(crate) enum Behaviour {
     Panic,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     deadline: Mutex<Option<Duration>>,
-    entered: Notify,
-    told: Notify,
+    entered: Semaphore,
+    told: Semaphore,
     dropped: Notify,
 }
 
@@ -76,10 +76,10 @@ impl LogService for Logger {
     async fn write(&self, _: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
         *self.seen.deadline.lock().unwrap() = Deadline::current().map(Deadline::left);
         let _dropped = OnDrop(Arc::clone(&self.seen));
-        self.seen.entered.notify_one();
+        self.seen.entered.add_permits(1);
         match self.behaviour {
             Behaviour::Answer => {}
-            Behaviour::AnswerWhenTold => self.seen.told.notified().await,
+            Behaviour::AnswerWhenTold => self.seen.told.acquire().await.unwrap().forget(),
             Behaviour::Refuse => return Err(Status::invalid_argument("no")),
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Panic => panic!("on purpose"),
@@ -156,7 +156,13 @@ impl Pair {
         ]));
         let mesh = Mesh::new(MeshConfig::from_settings(&settings).unwrap(), &Metrics::default());
         let channel = mesh.channel("logger").unwrap();
-        Self { address, seen: Arc::default(), shutdown: Shutdown::default(), serving: None, channel }
+        let seen = Seen {
+            deadline: Mutex::default(),
+            entered: Semaphore::new(0),
+            told: Semaphore::new(0),
+            dropped: Notify::default(),
+        };
+        Self { address, seen: Arc::new(seen), shutdown: Shutdown::default(), serving: None, channel }
     }
 
     pub(crate) fn serve(&mut self, listener: TcpListener, behaviour: Behaviour) {
@@ -193,12 +199,12 @@ impl Pair {
         self.shutdown.cut_now();
     }
 
-    pub(crate) fn tell_handler(&self) {
-        self.seen.told.notify_one();
+    pub(crate) fn tell_handlers(&self, count: usize) {
+        self.seen.told.add_permits(count);
     }
 
     pub(crate) async fn handler_entered(&self) {
-        self.seen.entered.notified().await;
+        self.seen.entered.acquire().await.unwrap().forget();
     }
 
     pub(crate) async fn handler_dropped(&self) {

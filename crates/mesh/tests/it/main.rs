@@ -104,7 +104,7 @@ async fn finishes_calls_in_flight_on_shutdown() {
     let call = tokio::spawn(async move { client.write(helpers::request()).await });
     pair.handler_entered().await;
     pair.request_shutdown();
-    pair.tell_handler();
+    pair.tell_handlers(1);
     call.await.unwrap().unwrap();
     pair.stop_server().await;
 }
@@ -142,10 +142,32 @@ async fn cancelled_calls_do_not_fail_others_on_the_connection() {
         }
     }
     while !kept.is_finished() {
-        pair.tell_handler();
+        pair.tell_handlers(1);
         tokio::task::yield_now().await;
     }
     kept.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn replies_to_cancelled_calls_do_not_close_the_connection() {
+    const CALLS: usize = 100;
+    let pair = Pair::start(Behaviour::AnswerWhenTold).await;
+    // Together more than h2 tolerates by default.
+    for _ in 0..20 {
+        let mut calls = Vec::new();
+        for _ in 0..CALLS {
+            let mut client = pair.client();
+            calls.push(tokio::spawn(async move { client.write(helpers::request()).await }));
+            pair.handler_entered().await;
+        }
+        let kept = calls.swap_remove(0);
+        // With one thread the server answers before it reads that the callers have gone.
+        pair.tell_handlers(CALLS);
+        for call in calls {
+            call.abort();
+        }
+        kept.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
