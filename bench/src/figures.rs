@@ -214,7 +214,8 @@ impl Name {
             Self::LogoutToMailP99 => ("logout_to_mail_p99", "ms", Goal::AtMost(2_000.0)),
             Self::ConsoleFirstView => ("console_first_view", "s", Goal::AtMost(1.0)),
             Self::PoolDrops => ("pool_drops", "lost or stuck", Goal::AtMost(0.0)),
-            Self::Search200k => ("search_200k", "ms", Goal::AtMost(2_500.0)),
+            // The broker's deadline of 10 s, and the way of the 504.
+            Self::Search200k => ("search_200k", "ms", Goal::AtMost(10_500.0)),
             Self::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
             Self::RolloutFailedCalls => ("rollout_failed_calls", "of 10,000", Goal::AtMost(0.0)),
             Self::OperatorRss1000
