@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 use std::env;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::TryStreamExt as _;
+use bson::RawDocumentBuf;
 use futures::future::try_join_all;
-use mongodb::bson::{Document, doc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
@@ -16,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
-use weft_devstack::DevStack;
+use weft_devstack::{DevStack, StateDir, our_binary};
 
 use super::login_rate::sign_in;
 use super::{Setup, authority, complaints};
@@ -30,7 +31,6 @@ const FRESH: u32 = 9;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const BATCH: u32 = 10_000;
 const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
 const STUCK: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weft-authentication' \
                      AND xact_start < now() - interval '1 second'";
@@ -267,14 +267,20 @@ async fn in_transaction(stack: &DevStack) -> Result<u64> {
     String::from_utf8_lossy(&output.stdout).trim().parse().context("psql gave no number")
 }
 
-/// How many of these entries never come. Reads the store itself: the broker's search has a deadline, and FerretDB reads every entry for each page.
+/// How many of these entries never come. Reads a dump of the store: the broker's search has a deadline, and FerretDB reads every entry for
+/// each page.
 async fn missing(stack: &DevStack, mut acknowledged: HashSet<String>) -> Result<u64> {
-    let client = mongodb::Client::with_uri_str(stack.mongodb.uri()).await?;
-    let logs = client.database("logs").collection::<Document>("logs");
+    let folder = StateDir::temporary()?;
+    let dump = folder.path().join("entries.bson");
+    let mut logger = Command::new(our_binary("logger")?);
+    logger.arg("dump").arg(&dump).env_clear().env("MONGODB_URI", stack.mongodb.uri());
     let end = Instant::now() + SETTLED_WITHIN;
     loop {
-        let mut stored = logs.find(doc! {}).projection(doc! { "data": 1 }).batch_size(BATCH).await?;
-        while let Some(entry) = stored.try_next().await? {
+        let output = logger.output().await.context("failed to run logger dump")?;
+        ensure!(output.status.success(), "logger dump failed: {}", String::from_utf8_lossy(&output.stderr));
+        let mut entries = BufReader::new(File::open(&dump)?);
+        while !entries.fill_buf()?.is_empty() {
+            let entry = RawDocumentBuf::from_reader(&mut entries)?;
             acknowledged.remove(entry.get_str("data")?);
         }
         if acknowledged.is_empty() || Instant::now() >= end {
