@@ -36,6 +36,7 @@ pub(super) async fn measure(setup: &Setup) -> Result<Measured> {
     let held = flood.iter().filter(|stream| is_held(stream)).count();
     ensure!(held == flood.len(), "only {held} of {CONNECTIONS} connections still held a body at the end");
     let mut measured = p99_ms(samples.iter().map(|sample| sample.latency))?;
+    measured.notes.push(format!("log calls at {PER_SECOND}/s, {held} bodies held"));
     measured.notes.push(format!("in the second after they were opened: {}", opening.notes.join(", ")));
     measured.notes.push(cpu.note());
     measured.notes.push(format!("without the bodies: p99 {:.1} ms, {}", alone.value, alone.notes.join(", ")));

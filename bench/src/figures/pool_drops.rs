@@ -273,7 +273,7 @@ async fn missing(stack: &DevStack, mut acknowledged: HashSet<String>) -> Result<
     let folder = StateDir::temporary()?;
     let dump = folder.path().join("entries.bson");
     let mut logger = Command::new(our_binary("logger")?);
-    logger.arg("dump").arg(&dump).env_clear().env("MONGODB_URI", stack.mongodb.uri());
+    logger.arg("dump").arg(&dump).env_clear().env("MONGODB_URI", stack.mongodb.uri()).kill_on_drop(true);
     let end = Instant::now() + SETTLED_WITHIN;
     loop {
         let output = logger.output().await.context("failed to run logger dump")?;

@@ -165,8 +165,9 @@ fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
 
     use super::*;
 
@@ -339,6 +340,33 @@ mod tests {
             while read.len() < head + (8 << 20) {
                 assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "cut after {} bytes", read.len());
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_given_up_after_the_reply_does_not_end_the_connection() {
+        let (give_up, given_up) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let told = (Arc::clone(&give_up), Arc::clone(&given_up));
+        let handler = async move |body: Body| {
+            tokio::spawn(async move {
+                told.0.notified().await;
+                drop(body);
+                told.1.notify_one();
+            });
+            "well"
+        };
+        let router = Router::new().route("/", post(handler));
+        let mut stream = TcpStream::connect(served(router, Bounds::default()).await).await.unwrap();
+        let mut read = Vec::new();
+        for _ in 0..2 {
+            stream.write_all(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 7\r\n\r\n").await.unwrap();
+            read.clear();
+            while !read.ends_with(b"well") {
+                assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "closed");
+            }
+            give_up.notify_one();
+            given_up.notified().await;
+            stream.write_all(b"{\"x\":1}").await.unwrap();
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 /// How long the rest may take to arrive.
 const REST_WITHIN: Duration = Duration::from_secs(5);
@@ -29,12 +30,25 @@ pub(super) fn watch(body: Incoming) -> (Watched, Rest) {
 }
 
 impl Rest {
-    /// Reads and discards the rest in its own task, if the body has been dropped before its end.
+    /// Reads and discards the rest in its own task, unless the body has been read to its end. What still reads the body, such as a
+    /// proxy, may drop it later.
     pub(super) fn discard(mut self) {
-        let Ok(mut rest) = self.0.try_recv() else { return };
-        tokio::spawn(tokio::time::timeout(REST_WITHIN, async move {
-            while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut rest).poll_frame(context)).await {}
-        }));
+        let dropped = self.0.try_recv();
+        if matches!(dropped, Err(TryRecvError::Closed)) {
+            return;
+        }
+        tokio::spawn(async move {
+            let dropped = match dropped {
+                Ok(rest) => Ok(rest),
+                Err(_) => self.0.await,
+            };
+            let Ok(mut rest) = dropped else { return };
+            let read = async {
+                while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut rest).poll_frame(context)).await {}
+            };
+            // What arrives later is left to hyper, which closes the connection.
+            let _ = tokio::time::timeout(REST_WITHIN, read).await;
+        });
     }
 }
 
