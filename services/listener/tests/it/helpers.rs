@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use lapin::{ConnectionProperties, options::BasicGetOptions};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -153,10 +154,7 @@ impl Pipeline {
         let deadline = soon();
         loop {
             let mails = self.mails().await;
-            let arrived: HashSet<_> =
-                mails.iter().filter_map(|mail| mail["headers"]["message-id"].as_str()).collect();
-            let missing: Vec<_> =
-                events.clone().into_iter().filter(|id| !arrived.contains(message_id(id).as_str())).collect();
+            let missing = missing_mails(&mails, events.clone());
             if missing.is_empty() {
                 return mails;
             }
@@ -168,6 +166,20 @@ impl Pipeline {
             );
             sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Takes all messages from a queue. Returns their ids.
+    pub(crate) async fn take_all(&self, queue: &str) -> HashSet<String> {
+        let properties = ConnectionProperties::default();
+        let connection = lapin::Connection::connect(self.rabbitmq.uri(), properties).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let mut ids = HashSet::new();
+        let acknowledged = BasicGetOptions { no_ack: true };
+        while let Some(message) = channel.basic_get(queue.into(), acknowledged).await.unwrap() {
+            ids.insert(message.properties.message_id().as_ref().unwrap().to_string());
+        }
+        connection.close(0, "".into()).await.unwrap();
+        ids
     }
 
     /// Waits until a queue has `count` messages.
@@ -199,6 +211,16 @@ fn of_mail(maildev: &MailDev) -> ServiceOptions {
         .env("MAIL_PORT", smtp.port().to_string())
         .env("MAIL_ENCRYPTION", "none")
         .env("FROM_ADDRESS", "weft@example.com")
+}
+
+/// The events of which there is no mail.
+pub(crate) fn missing_mails<'a>(
+    mails: &[Value],
+    events: impl IntoIterator<Item = &'a String>,
+) -> Vec<&'a String> {
+    let arrived: HashSet<_> =
+        mails.iter().filter_map(|mail| mail["headers"]["message-id"].as_str()).collect();
+    events.into_iter().filter(|id| !arrived.contains(message_id(id).as_str())).collect()
 }
 
 /// The `Message-ID` of the mail of an event.

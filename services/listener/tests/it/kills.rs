@@ -8,9 +8,9 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use weft_events::{Event, Publisher};
+use weft_events::{Event, Publisher, Queue, topology::UNKNOWN_DELAYS};
 
-use crate::helpers::{Pipeline, event, mail_event, soon};
+use crate::helpers::{Pipeline, event, mail_event, missing_mails, soon};
 
 const SOURCE: &str = "kills";
 const BETWEEN_KILLS: usize = 40;
@@ -71,9 +71,33 @@ async fn every_confirmed_event_has_its_effect_when_processes_are_killed() {
     end.store(true, Ordering::SeqCst);
     let (entries, mails) = (entries.await.unwrap(), mails.await.unwrap());
     until_stored(&pipeline, &entries).await;
-    pipeline.until_mails(&mails).await;
+    until_sent_or_unknown(&pipeline, &mails).await;
     for queue in ["listener.log", "listener.mail"] {
         assert!(pipeline.until_letters(queue, 0).await.is_empty(), "{queue} has dead letters");
+    }
+}
+
+/// Waits until each event has arrived as a mail, or waits ten minutes for its next attempt because nobody knows whether it was
+/// sent: a kill after the end of a mail and before the reply has this outcome.
+async fn until_sent_or_unknown(pipeline: &Pipeline, confirmed: &HashSet<String>) {
+    let deadline = soon();
+    let mut unknown = HashSet::new();
+    loop {
+        unknown.extend(pipeline.take_all(&Queue::Mail.retry(UNKNOWN_DELAYS[0])).await);
+        let missing = missing_mails(&pipeline.mails().await, confirmed);
+        let lost: Vec<_> = missing.iter().filter(|id| !unknown.contains(**id)).collect();
+        let of = confirmed.len();
+        if lost.is_empty() {
+            assert!(missing.len() < of / 2, "{} of {of} were not sent: {missing:?}", missing.len());
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{} of {of} were lost: {lost:?}; {}",
+            lost.len(),
+            pipeline.listener.log_tail()
+        );
+        sleep(Duration::from_millis(200)).await;
     }
 }
 
