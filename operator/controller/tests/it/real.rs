@@ -1,6 +1,7 @@
 //! What only a real kube-apiserver knows: which Stacks and which objects of the operator's it refuses, and in which words.
 
 mod every_field;
+mod generated;
 mod limits;
 mod schema;
 mod server;

@@ -1,5 +1,7 @@
 //! The definition of Stack: every field, with right and wrong values of each.
 
+mod agree;
+mod any;
 mod right;
 mod wrong;
 
@@ -9,6 +11,7 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 use weft_operator_api::Stack;
 
+pub(crate) use any::{any_name, any_spec};
 pub(crate) use right::{Pair, pairs};
 pub(crate) use wrong::{Wrong, wrongs};
 
