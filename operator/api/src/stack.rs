@@ -27,6 +27,7 @@ use crate::workload::Workload;
     category = "weft",
     doc = "A whole microservice application: its services, their stores and its tracing. One in each namespace.",
     annotation("helm.sh/resource-policy", "keep"),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("a Stack's name is a label of its objects: at most 63 characters"),
     printcolumn(
         name = "Ready",
         type_ = "string",

@@ -3,6 +3,7 @@
 mod every_field;
 mod generated;
 mod limits;
+mod refusals;
 mod schema;
 mod server;
 mod space;
