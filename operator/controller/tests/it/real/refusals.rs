@@ -19,11 +19,43 @@ async fn a_stack_is_refused_where_an_object_of_it_would_be() {
 }
 
 #[tokio::test]
+async fn a_stack_that_says_half_of_something_is_built() {
+    for spec in half() {
+        let space = Space::new().await;
+        let operator = space.operator().await;
+        space.apply(&spec).await.unwrap();
+        let stack = space.observed().await;
+        operator.stop().await;
+        space.assert_nothing_refused(&spec.to_string());
+        assert!(!stack["status"].to_string().contains("ApplyFailed"), "{spec}: {}", stack["status"]);
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_is_no_label_is_refused() {
     let spec = json!({ "version": "0.1.0" });
     Space::of(&"a".repeat(63)).await.dry_run(&spec).await.unwrap();
     let refused = Space::of(&"a".repeat(64)).await.dry_run(&spec).await.unwrap_err();
     assert!(refused.message.contains("63"), "{refused:?}");
+}
+
+/// What grows without its limit, what falls without its request, and a pull secret that the installation has too.
+fn half() -> Vec<Value> {
+    let workload = |field: &str, value: Value| {
+        let mut workload = json!({ "name": "shop", "image": "shop:1" });
+        workload[field] = value;
+        json!({ "version": "0.1.0", "workloads": [workload] })
+    };
+    let resources = |value: Value| service("resources", value);
+    vec![
+        resources(json!({ "requests": { "memory": "512Mi" } })),
+        resources(json!({ "requests": { "cpu": "3" } })),
+        resources(json!({ "requests": { "cpu": 3 } })),
+        resources(json!({ "limits": { "memory": "16Mi" } })),
+        resources(json!({ "limits": { "cpu": "5m" } })),
+        workload("resources", json!({ "requests": { "memory": "1.5G" } })),
+        workload("imagePullSecrets", json!([{ "name": "registry-one" }, { "name": "registry-two" }])),
+    ]
 }
 
 fn wrong() -> Vec<(&'static str, Value)> {
