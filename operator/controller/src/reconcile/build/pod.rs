@@ -110,7 +110,9 @@ pub(super) fn ports(ports: &[(&str, i32)]) -> Vec<ContainerPort> {
 }
 
 pub(super) fn env(name: &str, value: &str) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
+    // The API server keeps no empty value, and it would never be seen as it was applied.
+    let value = (!value.is_empty()).then(|| value.to_owned());
+    EnvVar { name: name.to_owned(), value, value_from: None }
 }
 
 pub(super) fn env_from_secret(name: &str, secret: &str, key: &str) -> EnvVar {
