@@ -1,5 +1,6 @@
 //! What only a real kube-apiserver knows: which Stacks and which objects of the operator's it refuses, and in which words.
 
+mod differential;
 mod every_field;
 mod generated;
 mod limits;

@@ -35,17 +35,15 @@ async fn disturb(wrongs: &[Wrong]) -> usize {
     }
     let operator = start(&cluster, &Faults::default()).await;
     good.put(&cluster);
-    calm(&cluster).await;
-    assert_eq!(ends(&cluster, &good), "Ready");
-    let mut invalid = 0;
-    for (number, wrong) in wrongs.iter().enumerate() {
+    // Not until it is calm: an object that is refused is tried again and again.
+    let is_observed = |number: usize| {
         let stack = cluster.state().objects[&id(number)].clone();
-        assert!(!reason(&stack).is_empty(), "{}: nothing is said of it", wrong.what);
-        assert_eq!(stack["status"]["observedGeneration"], 1, "{}", wrong.what);
-        invalid += usize::from(reason(&stack) == "InvalidSpec");
-    }
+        !reason(&stack).is_empty() && stack["status"]["observedGeneration"] == 1
+    };
+    let all = 0..wrongs.len();
+    world::in_time(&cluster, || ends(&cluster, &good) == "Ready" && all.clone().all(is_observed)).await;
     operator.stop().await;
-    invalid
+    all.filter(|number| reason(&cluster.state().objects[&id(*number)]) == "InvalidSpec").count()
 }
 
 #[tokio::test(start_paused = true)]
