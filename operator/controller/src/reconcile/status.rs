@@ -7,7 +7,7 @@ mod rotation;
 mod stores;
 
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use serde_json::json;
 use weft_operator_api::{Condition, ConditionStatus, ServiceStatus, Stack, StackStatus, StoreUse};
@@ -61,6 +61,8 @@ pub struct Observation {
 pub enum StatusError {
     #[error("failed to write the status")]
     Write(#[source] Box<kube::Error>),
+    #[error("failed to read the Stack")]
+    Read(#[source] Box<kube::Error>),
     #[error("failed to list the Stack's pods")]
     Pods(#[source] Box<kube::Error>),
 }
@@ -95,12 +97,14 @@ pub async fn report(
         );
     }
     let api = Api::<PartialObjectMeta<Stack>>::namespaced(context.client.clone(), &namespace);
+    if !is_there(&api, meta).await? {
+        return Ok(());
+    }
     context.metrics.wrote("apply", "Stack/status");
     let patch = Patch::Apply(json!({
         "apiVersion": "weft.dev/v1alpha1",
         "kind": "Stack",
-        // A Stack of the same name that was made since is another one.
-        "metadata": { "name": name, "uid": meta.uid },
+        "metadata": { "name": name },
         "status": status,
     }));
     match api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &patch).await {
@@ -112,6 +116,15 @@ pub async fn report(
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(source) => Err(StatusError::Write(Box::new(source))),
     }
+}
+
+/// Asks for this very Stack: the API server compares no uid where a status is applied, and one of the same name may have been made
+/// since.
+async fn is_there(api: &Api<PartialObjectMeta<Stack>>, meta: &ObjectMeta) -> Result<bool, StatusError> {
+    let name = format!("metadata.name={}", meta.name.as_deref().unwrap_or_default());
+    let found = api.list_metadata(&ListParams::default().fields(&name)).await;
+    let found = found.map_err(|source| StatusError::Read(Box::new(source)))?;
+    Ok(found.items.iter().any(|stack| stack.metadata.uid == meta.uid))
 }
 
 pub(super) const READY: &str = "Ready";

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{ApplyError, Pass};
+use crate::client::is_another;
 use crate::reconcile::dereference::{DataKind, DataObject};
 
 /// A manager of its own: what it no longer names goes, and nothing else does.
@@ -56,7 +57,7 @@ impl Pass<'_> {
                 Ok(())
             }
             // Gone, or another one since: the next pass looks again.
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(kube::Error::Api(status)) if is_another(&status) => Ok(()),
             Err(source) => {
                 let source = Box::new(source);
                 Err(ApplyError::Write { verb: "apply", kind: kind.as_str(), name: name.clone(), source })
