@@ -20,6 +20,8 @@ pub mod weft {
         pub const MAX_CONTENT_BYTES: usize = 4 << 20;
         /// Maximum message size, for `max_decoding_message_size`: a letter's content and its metadata.
         pub const MAX_MESSAGE_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
+        /// Upper bound for a replay, from Replay to the end of Remove. After it the letter can be replayed again.
+        pub const REPLAY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
     }
     pub mod log {
         pub mod v1 {

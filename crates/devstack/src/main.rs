@@ -3,6 +3,7 @@
 use std::{
     io::{Write, stdout},
     path::PathBuf,
+    process::ExitCode,
 };
 
 use anyhow::{Context, Result};
@@ -51,8 +52,17 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut ended = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
@@ -73,8 +83,15 @@ async fn main() -> Result<()> {
         () = ended() => return Ok(()),
     };
     print(&stack)?;
-    ended().await;
+    tokio::select! {
+        () = ended() => {},
+        never = stack.report_exits(report) => match never {},
+    }
     stack.stop().await
+}
+
+fn report(exit: &str) {
+    eprintln!("{exit}\nThe other processes keep running. To stop them, press Ctrl-C.");
 }
 
 /// Prints NAME=value lines and an empty line, which tells a reader of a pipe that all have been printed.

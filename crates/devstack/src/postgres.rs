@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -20,19 +21,22 @@ use crate::{
     free_port,
     process::{Process, Spec, base_env},
     ready::Ready,
-    state::kept_password,
+    state::{StateDir, kept_password},
     tools::packaged,
 };
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 const PACKAGE: &str = "postgresql";
 const USER: &str = "weft";
+const DATA: &str = "data";
+const PASSWORD: &str = "password";
 
 /// A PostgreSQL server on loopback, with a superuser and a random password.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
     uri: String,
+    _fresh: Option<Arc<Fresh>>,
 }
 
 impl Postgres {
@@ -41,14 +45,15 @@ impl Postgres {
     /// # Errors
     /// When the package is missing, initdb fails, or the server is not ready in time.
     pub async fn start(folder: &Path) -> Result<Self> {
-        let (postgres, initdb) = (program("postgres")?, program("initdb")?);
+        let postgres = program("postgres")?;
         fs::create_dir_all(folder)?;
-        let password = kept_password(folder, "password", 24)?;
         let account = Account::find()?;
-        let data = folder.join("data");
-        if !data.join("PG_VERSION").exists() {
-            account.init(&initdb, folder, &data)?;
+        let data = folder.join(DATA);
+        let mut fresh = None;
+        if !data.exists() {
+            fresh.insert(Fresh::get(&account)?).copy_to(folder)?;
         }
+        let password = kept_password(folder, PASSWORD, 24)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let (program, args) = account.command(&postgres, args(&data, address));
         let process = Process::new(Spec {
@@ -64,7 +69,7 @@ impl Postgres {
         // After SIGTERM it would wait for clients to disconnect.
         .stopped_by(Signal::SIGINT);
         process.start().await?;
-        Ok(Self { process, uri: format!("postgres://{USER}:{password}@{address}/postgres") })
+        Ok(Self { process, uri: format!("postgres://{USER}:{password}@{address}/postgres"), _fresh: fresh })
     }
 
     /// The URI for clients, with user and password.
@@ -94,6 +99,38 @@ fn args(data: &Path, address: SocketAddr) -> Vec<String> {
     args.extend(set("unix_socket_directories="));
     args.extend(set("shared_buffers=32MB"));
     args
+}
+
+/// The data of a new server, with its password. The servers of a process start from copies, because initdb takes a second. Deleted
+/// with the last server that was started from it.
+#[derive(Debug)]
+struct Fresh(StateDir);
+
+static FRESH: Mutex<Weak<Fresh>> = Mutex::new(Weak::new());
+
+impl Fresh {
+    fn get(account: &Account) -> Result<Arc<Self>> {
+        let mut shared = FRESH.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fresh) = shared.upgrade() {
+            return Ok(fresh);
+        }
+        let state = StateDir::temporary()?;
+        kept_password(state.path(), PASSWORD, 24)?;
+        account.init(state.path())?;
+        let fresh = Arc::new(Self(state));
+        *shared = Arc::downgrade(&fresh);
+        Ok(fresh)
+    }
+
+    fn copy_to(&self, folder: &Path) -> Result<()> {
+        let part = folder.join("data.part");
+        let copied = Command::new("cp").arg("-aT").arg(self.0.path().join(DATA)).arg(&part).output()?;
+        let errors = String::from_utf8_lossy(&copied.stderr);
+        ensure!(copied.status.success(), "failed to copy PostgreSQL's data ({}): {errors}", copied.status);
+        fs::copy(self.0.path().join(PASSWORD), folder.join(PASSWORD))?;
+        // Last, so that what an interrupted start leaves behind is not taken for data.
+        Ok(fs::rename(part, folder.join(DATA))?)
+    }
 }
 
 /// The user that PostgreSQL runs as, because it refuses to run as root. `None`: the current user.
@@ -127,21 +164,22 @@ impl Account {
         ("setpriv".into(), all)
     }
 
-    fn init(&self, initdb: &Path, folder: &Path, data: &Path) -> Result<()> {
-        fs::create_dir_all(data)?;
+    fn init(&self, folder: &Path) -> Result<()> {
+        let (initdb, data) = (program("initdb")?, folder.join(DATA));
+        fs::create_dir_all(&data)?;
         if let Some(user) = &self.0 {
-            chown(data, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            chown(&data, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
         }
         let args = vec![
             format!("--pgdata={}", data.display()),
             format!("--username={USER}"),
-            format!("--pwfile={}", folder.join("password").display()),
+            format!("--pwfile={}", folder.join(PASSWORD).display()),
             "--auth=scram-sha-256".into(),
             "--encoding=UTF8".into(),
             "--locale=C.UTF-8".into(),
             "--no-sync".into(),
         ];
-        let (program, args) = self.command(initdb, args);
+        let (program, args) = self.command(&initdb, args);
         let output = Command::new(program)
             .args(args)
             .env_clear()

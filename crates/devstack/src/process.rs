@@ -166,6 +166,12 @@ impl Process {
         Ok(status.clone().unwrap_or_default())
     }
 
+    /// Waits until the process has exited, and returns its name, its exit status and the end of its log.
+    pub(crate) async fn exited(&self) -> String {
+        let status = self.await_end(Duration::MAX).await.unwrap_or_else(|error| error.to_string());
+        format!("{} exited ({status}); {}", self.spec.name, self.log_tail())
+    }
+
     /// Suspends the process and its children (SIGSTOP), and returns when all threads have stopped. Its connections stay open, but
     /// it answers nothing.
     ///

@@ -1,13 +1,17 @@
 //! Everything that `make up` runs, as processes connected to each other.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::pending;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use futures::future::join_all;
 
 use crate::ports::prefer;
 use crate::state::kept_password;
-use crate::{FerretDb, Jaeger, MailDev, Postgres, RabbitMq, Service, ServiceOptions, StateDir};
+use crate::{FerretDb, Jaeger, MailDev, Postgres, Process, RabbitMq, Service, ServiceOptions, StateDir};
 
 /// Email of the first user, an admin.
 const ADMIN_EMAIL: &str = "admin@example.com";
@@ -191,24 +195,30 @@ impl DevStack {
         urls
     }
 
-    /// Stops everything gracefully, callers first.
+    /// Reports each process that exits before it is stopped: its name, its exit status and the end of its log.
+    pub async fn report_exits(&self, report: impl Fn(&str)) -> Infallible {
+        join_all(self.processes().map(async |process| report(&process.exited().await))).await;
+        pending().await
+    }
+
+    /// Stops everything gracefully, callers first. A process that has exited is skipped.
     ///
     /// # Errors
     /// When a process does not exit in time; it and the remaining processes are then killed.
     pub async fn stop(self) -> Result<()> {
-        for service in
-            [&self.frontend, &self.broker, &self.listener, &self.authentication, &self.logger, &self.mail]
-        {
-            service.stop().await?;
+        for process in self.processes().filter(|process| process.pid().is_some()) {
+            process.stop().await?;
         }
-        if let Some(jaeger) = &self.jaeger {
-            jaeger.stop().await?;
-        }
-        self.mailcatcher.stop().await?;
-        self.rabbitmq.stop().await?;
-        self.postgres.stop().await?;
-        self.mongodb.stop().await?;
         Ok(())
+    }
+
+    /// All processes, callers before the services that they call.
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        let Self { frontend, broker, listener, authentication, logger, mail, .. } = self;
+        let Self { jaeger, mailcatcher, rabbitmq, postgres, mongodb, .. } = self;
+        let services = [frontend, broker, listener, authentication, logger, mail];
+        let stores: [&Process; 4] = [mailcatcher, rabbitmq, postgres, mongodb];
+        services.into_iter().map(Deref::deref).chain(jaeger.as_deref()).chain(stores)
     }
 }
 

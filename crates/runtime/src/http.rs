@@ -3,6 +3,7 @@
 mod bounds;
 mod refused;
 mod stream;
+mod unread;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
@@ -31,8 +33,8 @@ use crate::telemetry::chain;
 
 /// Time for a client to send the request line and headers; also how long an idle connection is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Maximum size of request line and headers together; a larger one is answered 431. Also how much of a body or a reply a
-/// connection buffers.
+/// Size of request line and headers together that is always accepted; hyper accepts up to half more, then answers 431. Also how
+/// much of a body or a reply a connection buffers.
 const HEADER_BYTES: usize = 32 << 10;
 /// Replies that the kernel buffers for a client that has not read them. Counts as memory of the process.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
@@ -116,13 +118,49 @@ async fn handle(
     shutdown: Shutdown,
 ) -> Result<Response<Body>, Infallible> {
     backlog.clear().await;
-    let mut request = request.map(Body::new);
+    if let Some((status, message)) = refusal(&request) {
+        let mut response = Response::new(Body::from(message));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return Ok(response);
+    }
+    let (parts, body) = request.into_parts();
+    // With `Expect` the client sends its body only when it is read, so that there is no rest.
+    let (body, rest) = if body.is_end_stream() || parts.headers.contains_key(EXPECT) {
+        (Body::new(body), None)
+    } else {
+        let (body, rest) = unread::watch(body);
+        (Body::new(body), Some(rest))
+    };
+    let mut request = Request::from_parts(parts, body);
     request.extensions_mut().insert(ConnectInfo(peer));
     let mut response = router.oneshot(request).await?;
     if shutdown.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    let closes = response.headers().get(CONNECTION).is_some_and(|connection| connection == "close");
+    if let Some(rest) = rest.filter(|_| !closes) {
+        rest.discard();
+    }
     Ok(response)
+}
+
+/// What HTTP requires of a request and hyper does not check (RFC 9112, 3.2 and 6.1).
+fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
+    let headers = request.headers();
+    let mut hosts = headers.get_all(HOST).iter();
+    let valid = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok(),
+        (Some(_), Some(_)) => false,
+    };
+    if !valid {
+        return Some((StatusCode::BAD_REQUEST, "the request must have one valid Host header\n"));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    (!chunked).then_some((StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked\n"))
 }
 
 #[cfg(test)]
@@ -259,6 +297,58 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(read > 8 << 20, "{read}");
+    }
+
+    #[tokio::test]
+    async fn refuses_a_request_without_one_valid_host_or_with_another_coding() {
+        let address = served(well(), Bounds::default()).await;
+        for (headers, status) in [
+            ("Host: here\r\n", 200),
+            ("Host: [::1]:8080\r\n", 200),
+            ("Host:\r\n", 200),
+            ("", 400),
+            ("Host: a\r\nHost: a\r\n", 400),
+            ("Host: a b\r\n", 400),
+            ("Host: a/b\r\n", 400),
+            ("Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET / HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let answer = read_all(&mut stream).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers:?}: {answer}");
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        assert!(read_all(&mut stream).await.contains(" 200 "));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nothing_reads_does_not_cut_the_reply() {
+        let body = "x".repeat(8 << 20);
+        let router = Router::new().route("/", get(async move || body));
+        let mut stream = TcpStream::connect(served(router, Bounds::default()).await).await.unwrap();
+        for _ in 0..2 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nContent-Length: 7\r\n\r\n").await.unwrap();
+            let mut read = Vec::new();
+            while read.len() < 1_000 {
+                assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0);
+            }
+            stream.write_all(b"{\"x\":1}").await.unwrap();
+            let head = read.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+            while read.len() < head + (8 << 20) {
+                assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "cut after {} bytes", read.len());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closing_reply_does_not_wait_for_the_rest_of_a_body() {
+        let router = Router::new().route("/", get(async || ([(CONNECTION, "close")], "well")));
+        let mut stream = TcpStream::connect(served(router, Bounds::default()).await).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nContent-Length: 7\r\n\r\n").await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(3), read_all(&mut stream)).await;
+        assert!(answer.expect("closed at once").ends_with("well"));
     }
 
     #[tokio::test]

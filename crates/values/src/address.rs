@@ -65,6 +65,11 @@ fn check_local(local: &str) -> Result<(), Invalid> {
             "invalid email address: the part before the @ is not valid; expected one such as me@example.com",
         ));
     }
+    if local.split_once("=?").is_some_and(|(_, rest)| rest.contains("?=")) {
+        return Err(Invalid(
+            "invalid email address: the part before the @ looks like an encoded word (=?…?=), which mail programs decode to another address",
+        ));
+    }
     Ok(())
 }
 
@@ -96,6 +101,14 @@ mod tests {
 
     fn rejected(text: &str) -> &'static str {
         Address::parse(text).expect_err(text).reason()
+    }
+
+    #[test]
+    fn rejects_a_local_part_that_mail_programs_decode() {
+        for text in ["=?utf-8?q?eve=40example.com=2C?=@example.org", "a=?x?q?y?=b@example.org"] {
+            assert!(rejected(text).contains("encoded word"), "{text}");
+        }
+        Address::parse("!#$%&'*+/=?^_`{|}~@example.org").unwrap();
     }
 
     #[test]

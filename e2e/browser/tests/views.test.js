@@ -116,10 +116,10 @@ test('filters logs, loads more, and keeps filters in the URL', async () => {
   await page.fill('#logs-text', name);
   await page.selectOption('#logs-level', 'INFO');
   await page.getByRole('button', { name: 'Show logs' }).click();
+  await page.locator('#logs-range', { hasText: 'Searched since' }).waitFor();
   await page.locator('#logs-rows tr', { hasText: name }).waitFor();
   assert.equal(await page.locator('#logs-rows tr').count(), 1);
   assert.match(page.url(), new RegExp(`text=${name}`));
-  await page.locator('#logs-range', { hasText: 'Searched since' }).waitFor();
   await page.reload();
   await page.locator('#logs-rows tr', { hasText: name }).waitFor();
   await page.selectOption('#logs-level', 'FATAL');

@@ -13,7 +13,7 @@ is_npm() { # family
 key_of() { # family
   local pins=(go.mod go.sum)
   if is_npm "$1"; then pins=(package.json package-lock.json); fi
-  (cd "$here/$1" && find . -name '*.patch' -exec cat {} + && cat "${pins[@]}") | sha256sum | cut -c1-16
+  (cd "$here/$1" && shopt -s nullglob && cat ./*.patch "${pins[@]}") | sha256sum | cut -c1-16
 }
 
 version_of() { # family module
@@ -42,7 +42,8 @@ vendor_ferretdb() { # folder
   cd "$1"
   go mod vendor
   version_of ferretdb github.com/FerretDB/FerretDB > vendor/github.com/FerretDB/FerretDB/build/version/version.txt
-  git apply --directory=vendor/github.com/FerretDB/FerretDB "$here/ferretdb/lookup-by-id.patch"
+  # Below a repository git would skip the files without an error.
+  GIT_CEILING_DIRECTORIES=$(dirname "$1") git apply --directory=vendor/github.com/FerretDB/FerretDB "$here/ferretdb/lookup-by-id.patch"
 }
 
 build_go() { # family work-folder

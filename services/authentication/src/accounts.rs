@@ -106,8 +106,11 @@ pub enum AccountError {
     NotFound(&'static str),
     #[error("another user has this {0}")]
     Taken(&'static str),
-    #[error("a user with this id already exists with other content")]
+    #[error("the user with this id was created with other content")]
     OtherContent,
+    /// The id of a deleted user is not used again.
+    #[error("the user with this id was deleted")]
+    Deleted,
     /// The token of a reset link is unknown, used or expired.
     #[error(
         "invalid reset link: it was used, it has expired, or the password was changed since; request a new one"
@@ -123,7 +126,7 @@ pub enum AccountError {
     #[error("this is the last active admin; make another user an admin first")]
     LastAdmin,
     /// Too many attempts; how long to wait.
-    #[error("too many attempts; try again after the time in retry-after")]
+    #[error("too many attempts; try again after the time in Retry-After")]
     TooOften(Duration),
     /// No signing key is loaded yet.
     #[error("this replica is not ready yet")]

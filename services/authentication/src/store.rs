@@ -21,7 +21,7 @@ pub use resets::{PasswordReset, ResetRequest};
 
 use crate::outbox::Letter;
 use crate::session::{Lifetimes, RefreshHash, Session};
-use crate::user::User;
+use crate::user::{Account, User};
 
 /// The store's name on `/status` and `/readyz`.
 pub const STORE: &str = "postgres";
@@ -87,6 +87,17 @@ pub enum Opened {
     Done,
     /// The user has changed since the password was checked. Check again.
     Stale,
+}
+
+/// What became of the creation of a user.
+#[derive(Debug, Clone)]
+pub enum Creation {
+    /// There was none with this id.
+    Unknown,
+    /// The account as it was created, whatever was changed since.
+    Of(Account),
+    /// The user was deleted.
+    Deleted,
 }
 
 /// The outcome of a refresh.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use weft_runtime::budget::Exceeded;
 
 use crate::in_flight::{self, MAX_BODY_BYTES};
@@ -68,6 +69,15 @@ pub(crate) async fn read_optional_json<T: DeserializeOwned + Default>(
 /// # Errors
 /// 408 when the body takes too long, 413 when it is too large, 429 or 503 when too many bytes are in flight.
 pub(crate) async fn bytes(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let message = "the request body has a Content-Encoding: expected none";
+        return Err(after_rest(
+            body,
+            ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
+            READ_TIMEOUT,
+        )
+        .await);
+    }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // With `Expect: 100-continue` the client has not sent the body yet: there is nothing to drain.
     if announced.is_some_and(|length| length > MAX_BODY_BYTES) && headers.contains_key(EXPECT) {
@@ -80,9 +90,10 @@ pub(crate) async fn bytes(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>
         Ok(Err(Unread::Refused(exceeded))) => {
             Err(after_rest(body, in_flight::refusal(exceeded), REFUSED_REST_TIMEOUT).await)
         }
-        Ok(Err(Unread::Incomplete)) => {
-            Err(ApiError::bad_request("the connection closed before the end of the request body").closing())
-        }
+        Ok(Err(Unread::Incomplete)) => Err(ApiError::bad_request(
+            "the request body is incomplete: its encoding is invalid, or the connection closed",
+        )
+        .closing()),
         Err(_) => {
             let message = "timed out: the request body did not arrive within 15 seconds";
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message).closing())
@@ -167,14 +178,19 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::bad_request("invalid request body: it is empty; expected a JSON object"));
     }
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(&error))?;
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(&error, text))?;
     json.end().map_err(|_| ApiError::bad_request("invalid request body: expected a single JSON value"))?;
     Ok(value)
 }
 
-fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn describe(error: &serde_path_to_error::Error<serde_json::Error>, text: &str) -> ApiError {
     let (path, inner) = (error.path().to_string(), error.inner());
-    if inner.is_data() && path != "." {
+    // For a field that is one of several words, serde_json calls another type a syntax error. `Value` is used because `IgnoredAny`
+    // accepts invalid escapes, numbers and depths.
+    let is_word = inner.is_syntax() && serde_json::from_str::<Value>(text).is_ok();
+    if is_word {
+        ApiError::bad_request(format!("{path}: invalid type: expected a string"))
+    } else if inner.is_data() && path != "." {
         ApiError::bad_request(format!("{path}: {inner}"))
     } else if inner.is_eof() {
         ApiError::bad_request(format!("invalid request body: cut short: {inner}"))
@@ -217,6 +233,42 @@ mod tests {
         assert!(message(br#"{"name":"a","name":"b"}"#).contains("duplicate field"));
         assert!(message("[".repeat(50_000).as_bytes()).contains("expected an object"));
         assert!(message(format!("{{\"name\":{}", "[".repeat(50_000)).as_bytes()).starts_with("name: "));
+    }
+
+    #[test]
+    fn a_word_of_another_type_names_its_field() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "UPPERCASE")]
+        enum Word {
+            Info,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Event {
+            #[serde(rename = "severity")]
+            _severity: Word,
+        }
+        for value in ["null", "5", "[]", "{}", "true", "-1.5"] {
+            let error = parse::<Event>(format!(r#"{{"severity":{value}}}"#).as_bytes()).unwrap_err();
+            assert_eq!(error.message, "severity: invalid type: expected a string", "{value}");
+        }
+        let deep = format!(r#"{{"severity":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        for invalid in [r#"{"severity":x}"#, r#"{"severity":"\ud800"}"#, r#"{"severity":"INFO","more":x}"#] {
+            let error = parse::<Event>(invalid.as_bytes()).unwrap_err();
+            assert!(error.message.starts_with("invalid request body: "), "{error:?}");
+        }
+        for data in ["1e999".to_owned(), r#""\ud800""#.to_owned(), deep] {
+            let error = parse::<serde_json::Map<String, Value>>(format!(r#"{{"data":{data}}}"#).as_bytes());
+            let message = error.unwrap_err().message;
+            assert!(message.starts_with("invalid request body: "), "{message}");
+        }
+        assert!(matches!(parse::<Event>(br#"{"severity":"INFO"}"#).unwrap()._severity, Word::Info));
+    }
+
+    #[tokio::test]
+    async fn refuses_a_compressed_body() {
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, "gzip".parse().unwrap())]);
+        let error = read_all(Body::from("{}"), headers).await.unwrap_err();
+        assert_eq!(error.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 
     #[test]

@@ -4,17 +4,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures::future::try_join_all;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use uuid::Uuid;
-use weft_events::{Publisher, Queue};
+use weft_events::{PublishError, Publisher, Queue};
 use weft_mesh::{Caller, Channel};
-use weft_proto::weft::deadletter::MAX_MESSAGE_BYTES;
 use weft_proto::weft::deadletter::v1::dead_letter_service_client::DeadLetterServiceClient;
 use weft_proto::weft::deadletter::v1::{
-    Content, GetRequest, Letter, ListRequest, ListResponse, RemoveRequest, ReplayRequest, ReplayResponse,
+    Content, GetRequest, Letter, ListRequest, ListResponse, ReleaseRequest, RemoveRequest, ReplayRequest,
+    ReplayResponse,
 };
+use weft_proto::weft::deadletter::{MAX_MESSAGE_BYTES, REPLAY_TIMEOUT};
 
 use crate::logger::Logger;
 use crate::reply::ApiError;
@@ -25,6 +27,8 @@ const OUTBOX: &str = "outbox";
 const CALL_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long RabbitMQ may take to confirm a replayed event.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// While a replay runs, no other one of the same dead letter starts.
+const _: () = assert!(2 * CALL_TIMEOUT.as_secs() + CONFIRM_TIMEOUT.as_secs() < REPLAY_TIMEOUT.as_secs());
 
 /// Where dead letters come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +110,8 @@ impl DeadLetters {
     }
 
     /// Replays a dead letter: stores an audit record, marks the dead letter, publishes its event, and removes it once RabbitMQ has
-    /// confirmed the event. If this is interrupted, the dead letter is still listed, and a second replay publishes the same event id
-    /// again.
+    /// confirmed the event. Of parallel replays of one dead letter, one publishes. If a replay is interrupted, the dead letter is still
+    /// listed, and a replay after [`REPLAY_TIMEOUT`] may publish the same event id again.
     pub(crate) async fn replay(
         &self,
         caller: &Caller,
@@ -124,11 +128,34 @@ impl DeadLetters {
         let Content { properties, body } = content;
         let deadline = Instant::now() + CONFIRM_TIMEOUT;
         let published = self.publisher.replay(queue, &letter.r#type, &properties, &body, deadline).await;
-        published.map_err(|error| upstream::events(&error))?;
+        if let Err(error) = published {
+            return Err(self.unpublished(caller, id, &error).await);
+        }
         self.remove(caller, origin, &[id]).await.map(drop).map_err(|error| ApiError {
             message: "the event was published again, but removing its dead letter failed: discard it".into(),
             ..error
         })
+    }
+
+    /// Ends a replay that failed. If the event was surely not published, the next replay may start at once.
+    async fn unpublished(&self, caller: &Caller, id: Uuid, error: &PublishError) -> ApiError {
+        let answer = upstream::events(error);
+        if matches!(error, PublishError::Unconfirmed { .. }) {
+            return ApiError {
+                message: "RabbitMQ did not confirm the event in time, so it may have been published: its dead letter stays, and can be \
+                    replayed again after 60 s, which may publish the event twice"
+                    .into(),
+                ..answer.after(REPLAY_TIMEOUT)
+            };
+        }
+        let released = match on_behalf(caller, ReleaseRequest { id: id.to_string() }) {
+            Ok(request) => self.logger.clone().release(request).await.map(drop),
+            Err(refused) => return refused,
+        };
+        if let Err(status) = released {
+            tracing::warn!(%id, reason = status.message(), "failed to end a replay: the dead letter can be replayed again after 60 s");
+        }
+        answer
     }
 
     /// Removes dead letters after an audit record of each is stored, and returns how many of them existed.
@@ -181,6 +208,10 @@ pub(crate) fn not_found() -> ApiError {
 fn failed(origin: Option<Origin>, status: &Status) -> ApiError {
     match (status.code(), origin) {
         (Code::NotFound, _) => not_found(),
+        (Code::FailedPrecondition, Some(Origin::Queue(_))) => ApiError::new(
+            StatusCode::CONFLICT,
+            "another replay of this dead letter is running; if the dead letter is still listed after 60 s, replay it again",
+        ),
         (_, Some(Origin::Outbox)) => upstream::authentication(status),
         _ => upstream::logger(status),
     }

@@ -116,6 +116,7 @@ fn complete(path: &str, operation: &mut Operation) {
     if operation.request_body.is_some() {
         add_error(operation, "408", "The body did not arrive within 15 s");
         add_error(operation, "413", "The body is larger than 1 MiB");
+        add_error(operation, "415", "The body has a Content-Encoding");
     }
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };

@@ -56,8 +56,9 @@ impl SessionCookie {
 
     /// The refresh token in a request.
     pub(crate) fn read(&self, client: Client, headers: &HeaderMap) -> Option<String> {
-        let name = self.name(client);
-        pairs(headers).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        let name = self.name(client).as_bytes();
+        let (_, value) = pairs(headers).find(|(key, _)| *key == name)?;
+        Some(std::str::from_utf8(value).ok()?.to_owned())
     }
 
     /// `Set-Cookie` with a new refresh token; `None` if the token has characters that are not allowed in a cookie.
@@ -99,9 +100,9 @@ fn cookie_token(issuer: &str) -> String {
 }
 
 /// True for the session cookie of any Stack.
-fn is_session(name: &str) -> bool {
-    let name = name.strip_prefix(HOST_PREFIX).unwrap_or(name);
-    name.strip_prefix(BASE_NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+fn is_session(name: &[u8]) -> bool {
+    let name = name.strip_prefix(HOST_PREFIX.as_bytes()).unwrap_or(name);
+    name.strip_prefix(BASE_NAME.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'.')))
 }
 
 /// True if a request has a session cookie, of this Stack or another one.
@@ -115,22 +116,25 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
         return;
     }
     let others = pairs(headers).filter(|(name, _)| !is_session(name));
-    let others = others.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+    let others = others.map(|(name, value)| [name, value].join(&b'=')).collect::<Vec<_>>().join(&b"; "[..]);
     headers.remove(COOKIE);
-    if let Some(value) = HeaderValue::from_str(&others).ok().filter(|value| !value.is_empty()) {
+    if let Some(value) = HeaderValue::from_bytes(&others).ok().filter(|value| !value.is_empty()) {
         headers.insert(COOKIE, value);
     }
 }
 
 /// True for a `Set-Cookie` that would change a session cookie.
 pub(crate) fn is_ours(set_cookie: &HeaderValue) -> bool {
-    let name = set_cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-    std::str::from_utf8(name).is_ok_and(is_session)
+    is_session(set_cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii())
 }
 
-fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='))
+/// Names and values of all cookies. They are bytes, because other applications on the same host name set cookies, too.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let all = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    all.filter_map(|pair| {
+        let mut parts = pair.trim_ascii().splitn(2, |byte| *byte == b'=');
+        Some((parts.next()?, parts.next()?))
+    })
 }
 
 #[cfg(test)]
@@ -169,6 +173,17 @@ mod tests {
         assert_eq!(cookie(CookieSecurity::Auto).read(client(true), &headers).unwrap(), "secure");
         assert!(is_present(&headers));
         assert!(!is_present(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn cookies_of_other_applications_may_have_any_bytes() {
+        for other in ["fran\u{e7}ais".as_bytes(), b"fran\xe7ais"] {
+            let value = [b"lang=", other, b"; weft-session=token; b=2"].concat();
+            let mut headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(&value).unwrap())]);
+            assert_eq!(cookie(CookieSecurity::Auto).read(client(false), &headers).unwrap(), "token");
+            strip(&mut headers);
+            assert_eq!(headers[COOKIE].as_bytes(), [b"lang=", other, b"; b=2"].concat());
+        }
     }
 
     #[test]

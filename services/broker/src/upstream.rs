@@ -75,11 +75,17 @@ pub(crate) fn authentication(status: &Status) -> ApiError {
         Code::PermissionDenied => ApiError::new(StatusCode::FORBIDDEN, message()),
         Code::NotFound => ApiError::not_found(message()),
         Code::AlreadyExists | Code::FailedPrecondition => ApiError::new(StatusCode::CONFLICT, message()),
-        Code::ResourceExhausted => ApiError::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many attempts; try again after the time in Retry-After",
-        )
-        .after(wait(status).unwrap_or(RETRY_AFTER)),
+        Code::ResourceExhausted => {
+            let refused = |message, wait| ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).after(wait);
+            match wait(status) {
+                Some(wait) => refused(message(), wait),
+                // From the transport, not from authentication.
+                None => refused(
+                    "too many requests to authentication; try again after the time in Retry-After".to_owned(),
+                    RETRY_AFTER,
+                ),
+            }
+        }
         _ => failure("authentication", status),
     }
 }
@@ -154,13 +160,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_attempts_are_429_with_the_wait_from_authentication() {
-        let mut status = Status::resource_exhausted("internal words");
-        status.metadata_mut().insert(RETRY_AFTER_METADATA, "17".parse().unwrap());
-        let error = authentication(&status);
-        assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(Duration::from_secs(17))));
+    fn a_refusal_of_authentication_is_429_with_its_reason_and_wait() {
+        for reason in ["too many attempts", "too many passwords are being processed"] {
+            let mut status = Status::resource_exhausted(reason);
+            status.metadata_mut().insert(RETRY_AFTER_METADATA, "17".parse().unwrap());
+            let error = authentication(&status);
+            assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(Duration::from_secs(17))));
+            assert_eq!(error.message, reason);
+        }
+        let error = authentication(&Status::resource_exhausted("internal words"));
+        assert_eq!((error.status.as_u16(), error.retry_after), (429, Some(RETRY_AFTER)));
         assert!(!error.message.contains("internal"));
-        assert_eq!(authentication(&Status::resource_exhausted("")).retry_after, Some(RETRY_AFTER));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Letter {
     pub trace_id: String,
     /// Size of the body in bytes.
     pub size: u64,
-    /// When the last replay began, in milliseconds since 1970.
+    /// When a replay began that is running or was interrupted, in milliseconds since 1970.
     pub replaying_ms: Option<i64>,
 }
 

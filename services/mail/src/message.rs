@@ -1,5 +1,7 @@
 //! Composes the message that is sent from a rendered template.
 
+use email_encoding::headers::rfc2047;
+use email_encoding::headers::writer::EmailWriter;
 use jiff::Timestamp;
 use lettre::Message;
 use lettre::address::Envelope;
@@ -12,6 +14,7 @@ use crate::validate::{Invalid, Order};
 
 /// The template of mails that a person writes. All others are marked as generated (RFC 3834).
 const BY_A_PERSON: &str = "message";
+const SUBJECT: HeaderName = HeaderName::new_from_ascii_str("Subject");
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 
 /// A mail that is ready to be sent.
@@ -46,7 +49,7 @@ impl Sender {
         let mut message = Message::builder()
             .from(self.from.clone())
             .to(order.to.clone())
-            .subject(subject)
+            .raw_header(subject_header(subject)?)
             .date(now.into())
             .message_id(Some(format!("<{message_id}>")));
         if let Some(reply_to) = &order.reply_to {
@@ -61,6 +64,24 @@ impl Sender {
         let message = message.multipart(parts).map_err(|error| Invalid::new("to", error.to_string()))?;
         Ok(Outgoing { message_id, envelope: message.envelope().clone(), bytes: message.formatted() })
     }
+}
+
+/// Encodes the whole subject unless readers show it unchanged as it is. lettre writes ASCII as it is, also if it looks like an encoded
+/// word of RFC 2047, which may contain line breaks.
+fn subject_header(subject: String) -> Result<HeaderValue, Invalid> {
+    let plain = subject.is_ascii() && !subject.contains("=?") && !has_outer_or_double_spaces(&subject);
+    if plain {
+        return Ok(HeaderValue::new(SUBJECT, subject));
+    }
+    let mut encoded = String::new();
+    rfc2047::encode(&subject, &mut EmailWriter::new(&mut encoded, "Subject: ".len(), 0, false))
+        .map_err(|error| Invalid::new("values", error.to_string()))?;
+    Ok(HeaderValue::dangerous_new_pre_encoded(SUBJECT, subject, encoded))
+}
+
+/// Readers drop such spaces, or see an empty line where the header is folded.
+fn has_outer_or_double_spaces(text: &str) -> bool {
+    text.trim() != text || text.contains("  ")
 }
 
 fn check_subject(subject: &str) -> Result<(), Invalid> {
@@ -145,6 +166,25 @@ mod tests {
         }
         let mail = write("message", "Grüße 你好", "t");
         assert!(mail.contains("Subject: =?utf-8?"), "{mail}");
+    }
+
+    #[test]
+    fn encodes_a_subject_that_readers_would_decode_or_trim() {
+        for subject in ["=?utf-8?b?UGF5IG5vdw==?=", "a=?", " a", "a ", "a  b", "ü =?utf-8?b?UGF5IG5vdw==?="]
+        {
+            let mail = write("message", subject, "t");
+            let header = mail.lines().find(|line| line.starts_with("Subject: ")).unwrap();
+            assert!(
+                header.starts_with("Subject: =?utf-8?b?") && !header.contains("UGF5IG5vdw=="),
+                "{header}"
+            );
+        }
+        let long = " ".repeat(512);
+        let mail = write("message", &long, "t");
+        assert!(
+            mail.lines().all(|line| line.len() <= 78 && (line.is_empty() || !line.trim().is_empty())),
+            "{mail}"
+        );
     }
 
     #[test]

@@ -14,8 +14,9 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
 
 /// All descendants of a process.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
-    let file = format!("/proc/{pid}/task/{pid}/children");
-    let children = fs::read_to_string(file).unwrap_or_default();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children: String =
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect();
     children
         .split_whitespace()
         .filter_map(|child| child.parse().ok())

@@ -6,6 +6,7 @@ use weft_values::text;
 use super::{AccountError, Accounts, Invalid};
 use crate::email::Email;
 use crate::password::{self, Verdict};
+use crate::store::Creation;
 use crate::user::{Account, Role, User};
 
 /// A user to be created.
@@ -29,10 +30,11 @@ impl Accounts {
         Ok(self.signed_in(caller).await?.0.user)
     }
 
-    /// Creates a user. Idempotent by id; also returns whether this call created the user.
+    /// Creates a user. Idempotent by id: a repeat returns the user as created. Also returns whether this call created the user.
     ///
     /// # Errors
-    /// When the caller is not an admin, a field is invalid, another user has the address, or a user with this id has other content.
+    /// When the caller is not an admin, a field is invalid, another user has the address, or the user with this id was created with
+    /// other content or was deleted.
     pub async fn create_user(
         &self,
         caller: Option<&Caller>,
@@ -69,22 +71,23 @@ impl Accounts {
         found.map(|user| (user, false)).ok_or(AccountError::Taken("email"))
     }
 
-    /// The user with this id, if all fields are as in the request.
+    /// The user with this id as created, if all fields were as in the request.
     async fn created_before(&self, new: &NewUser, email: &Email) -> Result<Option<User>, AccountError> {
-        if let Some(Account { user, password_hash }) = self.store.account_by_id(new.id).await? {
-            let same = user.email == email.as_str()
-                && user.first_name == new.first_name
-                && user.last_name == new.last_name
-                && user.role == new.role;
-            // The password last, because its check is expensive.
-            let same =
-                same && self.hasher.verify(&new.password, Some(&password_hash)).await? != Verdict::Wrong;
-            return if same { Ok(Some(user)) } else { Err(AccountError::OtherContent) };
-        }
-        match self.store.account_by_email(email.as_str()).await? {
-            Some(_) => Err(AccountError::Taken("email")),
-            None => Ok(None),
-        }
+        // The address first: if a repeat of this call creates the user between the two reads, the second one finds it.
+        let holder = self.store.account_by_email(email.as_str()).await?;
+        let Account { user, password_hash } = match self.store.creation(new.id).await? {
+            Creation::Of(account) => account,
+            Creation::Deleted => return Err(AccountError::Deleted),
+            Creation::Unknown if holder.is_some() => return Err(AccountError::Taken("email")),
+            Creation::Unknown => return Ok(None),
+        };
+        let same = user.email == email.as_str()
+            && user.first_name == new.first_name
+            && user.last_name == new.last_name
+            && user.role == new.role;
+        // The password last, because its check is expensive.
+        let same = same && self.hasher.verify(&new.password, Some(&password_hash)).await? != Verdict::Wrong;
+        if same { Ok(Some(user)) } else { Err(AccountError::OtherContent) }
     }
 
     /// A page of users, ordered by address, and the address after which the next page begins.

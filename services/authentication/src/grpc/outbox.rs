@@ -60,6 +60,10 @@ impl DeadLetterService for Outbox {
         Ok(Response::new(pb::ReplayResponse::default()))
     }
 
+    async fn release(&self, _: Request<pb::ReleaseRequest>) -> Reply<pb::ReleaseResponse> {
+        Err(Status::unimplemented("authentication delivers its letters itself"))
+    }
+
     async fn remove(&self, request: Request<pb::RemoveRequest>) -> Reply<pb::RemoveResponse> {
         let caller = caller(request.metadata())?;
         let ids = request.into_inner().ids;

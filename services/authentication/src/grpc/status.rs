@@ -27,7 +27,9 @@ pub(super) fn to_status(error: AccountError) -> Status {
         AccountError::Invalid(error) => invalid(error),
         AccountError::Credentials | AccountError::NotSignedIn => Status::unauthenticated(message),
         AccountError::WrongPassword | AccountError::Role(_) => Status::permission_denied(message),
-        AccountError::NotFound(_) | AccountError::ResetLink => Status::not_found(message),
+        AccountError::NotFound(_) | AccountError::Deleted | AccountError::ResetLink => {
+            Status::not_found(message)
+        }
         AccountError::Taken(_) => Status::already_exists(message),
         AccountError::OtherContent
         | AccountError::LastAdmin
@@ -91,6 +93,14 @@ mod tests {
             assert_eq!(status.code(), Code::ResourceExhausted);
             assert_eq!(status.metadata().get(RETRY_AFTER).unwrap(), seconds, "{wait_ms}");
         }
+    }
+
+    #[test]
+    fn a_full_queue_of_password_hashes_is_not_called_too_many_attempts() {
+        let status = to_status(HashError::Busy.into());
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.metadata().get(RETRY_AFTER).unwrap(), "1");
+        assert!(status.message().starts_with("too many passwords are being processed"), "{status}");
     }
 
     #[test]

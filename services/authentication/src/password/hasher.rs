@@ -62,7 +62,7 @@ pub enum Verdict {
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
     /// The queue is full.
-    #[error("too many passwords are waiting to be checked")]
+    #[error("too many passwords are being processed; try again after the time in Retry-After")]
     Busy,
     #[error("failed to hash a password")]
     Hash(#[from] argon2::password_hash::Error),

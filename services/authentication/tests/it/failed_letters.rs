@@ -1,4 +1,5 @@
 use anyhow::{Context as _, Result};
+use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use weft_proto::weft::auth::v1::{CreateUserRequest, Role, SignInResponse, SignOutRequest};
@@ -66,14 +67,38 @@ async fn lists_shows_replays_and_discards_failed_letters() -> Result<()> {
     assert_eq!(body["template"], "logout");
 
     rig.mail.fail_with(None);
-    for _ in 0..2 {
-        letters(&rig)?.replay(on_behalf(&admin, ReplayRequest { id: first.id.clone() })?).await.ok();
-    }
+    letters(&rig)?.replay(on_behalf(&admin, ReplayRequest { id: first.id.clone() })?).await?;
     until("the mail is sent", async || rig.mail.mails().len() == 1).await?;
     let ids = vec![listed[1].id.clone(), first.id.clone()];
     let removed = letters(&rig)?.remove(on_behalf(&admin, RemoveRequest { ids })?).await?.into_inner();
     assert_eq!(removed.removed, 1, "a delivered letter is no longer failed");
     assert_eq!(all(&rig, &admin, Filter::default()).await?, listed[2..]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn parallel_replays_deliver_a_letter_once() -> Result<()> {
+    let rig = Rig::start().await?;
+    let admin = make_failed_letters(&rig, 5).await?;
+    let listed = all(&rig, &admin, Filter::default()).await?;
+    rig.mail.fail_with(None);
+    for letter in &listed {
+        let mut replays = JoinSet::new();
+        for _ in 0..20 {
+            let request = on_behalf(&admin, ReplayRequest { id: letter.id.clone() })?;
+            let mut client = letters(&rig)?;
+            replays.spawn(async move { client.replay(request).await });
+        }
+        let replays = replays.join_all().await;
+        assert!(replays.iter().any(Result::is_ok));
+        for status in replays.into_iter().filter_map(Result::err) {
+            assert_eq!(status.code(), Code::NotFound, "{status}");
+        }
+    }
+    until("all mails are sent", async || rig.mail.mails().len() >= listed.len()).await?;
+    rig.until_metric("auth_outbox_waiting{recipient=\"mail\"} 0").await?;
+    assert_eq!(rig.mail.mails().len(), listed.len());
+    assert!(all(&rig, &admin, Filter::default()).await?.is_empty());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
+mod creation;
 mod credentials;
 mod credentials_upgrade;
 mod dropped_calls;

@@ -10,39 +10,6 @@ use crate::helpers::{
 };
 
 #[tokio::test]
-async fn an_email_is_unique_ignoring_case_and_creation_is_idempotent() -> Result<()> {
-    let rig = Rig::start().await?;
-    let mut client = rig.client()?;
-    let admin = rig.sign_in_admin().await?;
-    let new = new_user("Ада@Пример.рф");
-    for created in [true, false] {
-        let reply = client.create_user(on_behalf(&admin, new.clone())?).await?.into_inner();
-        assert_eq!(reply.created, created);
-        let user = reply.user.context("no user")?;
-        assert_eq!(
-            (&user.id, &user.email, user.role(), user.active),
-            (&new.id, &new.email, Role::User, true)
-        );
-    }
-    for taken in [new_user("АДА@пример.РФ"), new_user(&ADMIN.to_uppercase())] {
-        let refused = client.create_user(on_behalf(&admin, taken)?).await.unwrap_err();
-        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
-    }
-    for other in [
-        CreateUserRequest { email: "other@example.com".into(), ..new.clone() },
-        CreateUserRequest { first_name: "Other".into(), ..new.clone() },
-        CreateUserRequest { last_name: "Other".into(), ..new.clone() },
-        CreateUserRequest { role: Role::Admin.into(), ..new.clone() },
-        CreateUserRequest { password: format!("{PASSWORD}!"), ..new.clone() },
-    ] {
-        let refused = client.create_user(on_behalf(&admin, other)?).await.unwrap_err();
-        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
-    }
-    client.sign_in(sign_in("ада@пример.рф", PASSWORD)).await?;
-    Ok(())
-}
-
-#[tokio::test]
 async fn rejects_a_new_user_with_an_invalid_field() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = rig.client()?;

@@ -66,6 +66,7 @@ pub(super) async fn show(
         (status = 400, description = "The queue is invalid"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
         (status = 404, description = "Dead letter not found"),
+        (status = 409, description = "Another replay of this dead letter is running, or was interrupted less than 60 s ago"),
         (status = 502, description = "The event can't be published, or the logger or authentication failed"),
         (status = 503, description = "RabbitMQ, the logger or authentication can't be reached in time"),
     ))]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use utoipa::openapi::schema::{
-    AnyOfBuilder, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
 };
 use utoipa::openapi::{KnownFormat, Ref, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
@@ -44,7 +44,7 @@ const LOG_TYPES: [&str; 3] = ["log.INFO", "log.WARNING", "log.ERROR"];
 
 /// An event as a client writes it.
 #[derive(Debug, Deserialize)]
-#[serde(expecting = "an object with type and data")]
+#[serde(deny_unknown_fields, expecting = "an object with type and data")]
 struct NewEvent {
     r#type: String,
     data: Value,
@@ -331,6 +331,7 @@ impl PartialSchema for Events {
                 .property("id", id)
                 .required("type")
                 .required("data")
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
                 .build()
         };
         let one = OneOfBuilder::new()

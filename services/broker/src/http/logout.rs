@@ -22,7 +22,7 @@ use crate::upstream::{self, AuthClient, on_behalf};
 
 /// Which sessions to end.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(expecting = "an object, or no body")]
+#[serde(deny_unknown_fields, expecting = "an object, or no body")]
 pub(super) struct Logout {
     /// All sessions of the user, not only the current one.
     #[serde(default)]

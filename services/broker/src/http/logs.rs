@@ -140,7 +140,12 @@ fn read_level(value: &str) -> Result<Level, ApiError> {
 }
 
 pub(super) fn read_time(name: &str, value: &str) -> Result<prost_types::Timestamp, ApiError> {
-    let time: Timestamp = value.parse().map_err(|error| {
+    let time: Timestamp = value.parse().map_err(|error: jiff::Error| {
+        if error.is_range() {
+            return ApiError::bad_request(format!(
+                "{name}: the time `{value}` is out of range; expected one from 0001-01-01T00:00:00Z to 9999-12-30T22:00:00Z"
+            ));
+        }
         // In a query string, `+` means a space.
         let hint = if value.contains(' ') { " (write `+` as %2B in a query)" } else { "" };
         ApiError::bad_request(format!(

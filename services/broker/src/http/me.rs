@@ -18,7 +18,7 @@ use crate::user::User;
 
 /// The current and the new password.
 #[derive(Deserialize, ToSchema)]
-#[serde(expecting = "an object with current_password and new_password")]
+#[serde(deny_unknown_fields, expecting = "an object with current_password and new_password")]
 pub(super) struct ChangePassword {
     #[schema(min_length = 1, max_length = 1024)]
     current_password: String,

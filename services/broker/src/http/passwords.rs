@@ -20,7 +20,7 @@ const MAX_TOKEN_CHARS: usize = 256;
 
 /// The email address of the user who forgot the password.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "an object with email")]
+#[serde(deny_unknown_fields, expecting = "an object with email")]
 pub(super) struct Forgotten {
     #[schema(schema_with = crate::mail::address_schema)]
     email: String,
@@ -31,7 +31,7 @@ pub(super) struct Forgotten {
 
 /// The token of a reset link, and the new password.
 #[derive(Deserialize, ToSchema)]
-#[serde(expecting = "an object with token and new_password")]
+#[serde(deny_unknown_fields, expecting = "an object with token and new_password")]
 pub(super) struct NewPassword {
     #[schema(min_length = 1, max_length = 256)]
     token: String,

@@ -21,7 +21,7 @@ use crate::user::time;
 
 /// What to do with the previous keys.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(expecting = "an object with revoke, or no body")]
+#[serde(deny_unknown_fields, expecting = "an object with revoke, or no body")]
 pub(super) struct Rotate {
     /// Revoke them: every broker rejects their tokens within 30 seconds. Otherwise they stay published until their last token has
     /// expired.

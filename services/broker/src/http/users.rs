@@ -46,7 +46,7 @@ pub(super) struct Users {
 
 /// A user to create.
 #[derive(Deserialize, ToSchema)]
-#[serde(expecting = "an object with email, first_name, last_name, password and role")]
+#[serde(deny_unknown_fields, expecting = "an object with email, first_name, last_name, password and role")]
 pub(super) struct NewUser {
     #[schema(schema_with = mail::address_schema)]
     email: String,
@@ -92,7 +92,7 @@ pub(super) async fn list(
     Ok(Json(Users { items, next_cursor: Some(page.next_cursor).filter(|cursor| !cursor.is_empty()) }))
 }
 
-/// Creates a user. A repeat with the same `Idempotency-Key` and the same content gets the same reply.
+/// Creates a user. A repeat with the same `Idempotency-Key` and the same content gets the same reply, also after the user was changed.
 #[utoipa::path(post, path = "/v1/users", operation_id = "create_user", tag = "users",
     params(idempotency::Header),
     request_body = NewUser,
@@ -101,7 +101,7 @@ pub(super) async fn list(
         (status = 201, description = "The user", body = User),
         (status = 400, description = "The body is invalid, or the password is too weak"),
         (status = 403, description = "The caller is not an admin, or a page of another origin sent it"),
-        (status = 409, description = "Another user has this email"),
+        (status = 409, description = "Another user has this email, or the user that was created with this idempotency key was deleted"),
         (status = 422, description = "The idempotency key was used before with other content"),
     ))]
 pub(super) async fn create(
@@ -126,8 +126,12 @@ pub(super) async fn create(
 
 fn not_created(status: &Status) -> ApiError {
     match status.code() {
-        // A user with this id exists with other content. Only an idempotency key makes the same id twice.
+        // The user with this id was created with other content, or was deleted. Only an idempotency key makes the same id twice.
         Code::FailedPrecondition => idempotency::conflict(),
+        Code::NotFound => ApiError::new(
+            StatusCode::CONFLICT,
+            "Idempotency-Key: the user that was created with this key was deleted; use a new key for a new user",
+        ),
         _ => upstream::authentication(status),
     }
 }

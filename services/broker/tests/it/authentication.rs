@@ -37,7 +37,8 @@ pub(crate) struct Seen {
     pub(crate) resets: Mutex<Vec<RequestPasswordResetRequest>>,
     /// `revoke` of each request to rotate the signing keys.
     pub(crate) rotations: Mutex<Vec<bool>>,
-    created: Mutex<HashMap<String, CreateUserRequest>>,
+    /// The created users by id; `None` if deleted.
+    created: Mutex<HashMap<String, Option<CreateUserRequest>>>,
     /// Seeds of the published signing keys.
     pub(crate) seeds: Mutex<Vec<u8>>,
 }
@@ -83,10 +84,16 @@ fn admin<T>(request: &Request<T>) -> Result<(), Status> {
     }
 }
 
+fn limited() -> Status {
+    let mut status = Status::resource_exhausted("too many attempts; try again after the time in Retry-After");
+    status.metadata_mut().insert("retry-after", "17".parse().unwrap());
+    status
+}
+
 impl Authentication {
     /// An existing user: the usual one, or one that was created.
     fn known(&self, id: &str) -> Result<User, Status> {
-        if id != USER && !self.0.created.lock().unwrap().contains_key(id) {
+        if id != USER && !matches!(self.0.created.lock().unwrap().get(id), Some(Some(_))) {
             return Err(Status::not_found("user not found"));
         }
         Ok(User { id: id.to_owned(), ..user(EMAIL).unwrap_or_default() })
@@ -99,9 +106,7 @@ impl AuthService for Authentication {
         let request = request.into_inner();
         self.0.sign_ins.lock().unwrap().push(request.clone());
         if request.email == "limited@example.com" {
-            let mut status = Status::resource_exhausted("bucket of 192.0.2.1 is empty");
-            status.metadata_mut().insert("retry-after", "17".parse().unwrap());
-            return Err(status);
+            return Err(limited());
         }
         if (request.email.as_str(), request.password.as_str()) != (EMAIL, PASSWORD) {
             return Err(Status::unauthenticated("no such user or a wrong password"));
@@ -192,8 +197,14 @@ impl AuthService for Authentication {
             return Err(Status::already_exists("another user has this email"));
         }
         let id = request.id.clone();
-        if self.0.created.lock().unwrap().entry(id).or_insert_with(|| request.clone()) != &request {
-            return Err(Status::failed_precondition("a user with this id exists with other content"));
+        match self.0.created.lock().unwrap().entry(id).or_insert_with(|| Some(request.clone())) {
+            Some(first) if *first == request => {}
+            Some(_) => {
+                return Err(Status::failed_precondition(
+                    "the user with this id was created with other content",
+                ));
+            }
+            None => return Err(Status::not_found("the user with this id was deleted")),
         }
         let user = user(&request.email).map(|user| User { id: request.id, ..user });
         Ok(Response::new(CreateUserResponse { user, created: true }))
@@ -243,7 +254,7 @@ impl AuthService for Authentication {
         if id == USER {
             return Err(Status::failed_precondition("this is the last active admin"));
         }
-        self.0.created.lock().unwrap().remove(&id);
+        self.0.created.lock().unwrap().insert(id, None);
         Ok(Response::new(DeleteUserResponse {}))
     }
 
@@ -253,7 +264,7 @@ impl AuthService for Authentication {
     ) -> Result<Response<RequestPasswordResetResponse>, Status> {
         let request = request.into_inner();
         if request.email == "limited@example.com" {
-            return Err(Status::resource_exhausted("bucket of 192.0.2.1 is empty"));
+            return Err(limited());
         }
         self.0.resets.lock().unwrap().push(request);
         Ok(Response::new(RequestPasswordResetResponse {}))

@@ -1,3 +1,4 @@
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -147,13 +148,51 @@ async fn the_queue_outbox_has_the_failed_outbox_rows() {
 }
 
 #[tokio::test]
+async fn parallel_replays_publish_the_event_once() {
+    let rig = Rig::with_rabbitmq().await;
+    let (mut replayed, _running) = consume(rig.rabbitmq.as_ref().unwrap(), Queue::Log, || Outcome::Done);
+    let ids: Vec<String> = (0..10).map(|_| add(&rig.letters, "listener.log", "log.INFO", b"{}")).collect();
+    for id in &ids {
+        let path = format!("/v1/dead-letters/listener.log/{id}/replay");
+        let replays = join_all((0..10).map(|_| rig.as_admin(rig.request(Method::POST, &path)))).await;
+        let won = replays.iter().filter(|reply| reply.status == 202).count();
+        assert_eq!(won, 1, "{replays:?}");
+        for reply in replays.iter().filter(|reply| reply.status != 202 && reply.status != 404) {
+            reply.is_problem(409, "another replay of this dead letter");
+        }
+    }
+    for _ in &ids {
+        replayed.recv().await.unwrap();
+    }
+    // Events are consumed in order, so a second copy would come before this one.
+    let last = add(&rig.letters, "listener.log", "log.ERROR", b"{}");
+    let path = format!("/v1/dead-letters/listener.log/{last}/replay");
+    assert_eq!(rig.as_admin(rig.request(Method::POST, &path)).await.status, 202);
+    assert_eq!(replayed.recv().await.unwrap().kind, "log.ERROR");
+}
+
+#[tokio::test]
+async fn a_replay_by_filter_skips_dead_letters_that_are_being_replayed() {
+    let rig = Rig::with_rabbitmq().await;
+    let running = add(&rig.letters, "listener.log", "log.INFO", b"{}");
+    rig.letters.mark(&running, Some(prost_types::Timestamp::default()));
+    add(&rig.letters, "listener.log", "log.INFO", b"{}");
+    let path = "/v1/dead-letters/replay?queue=listener.log";
+    let replay = rig.as_admin(rig.request(Method::POST, path)).await;
+    assert_eq!((replay.status, &replay.body), (200, &json!({"count": 1, "more": false})));
+    assert_eq!(items(&rig, "").await[0]["id"], running);
+}
+
+#[tokio::test]
 async fn keeps_a_dead_letter_whose_event_is_not_published() {
     let rig = Rig::start(ServiceOptions::default()).await;
     let id = add(&rig.letters, "listener.log", "log.INFO", b"{}");
     let path = format!("/v1/dead-letters/listener.log/{id}");
-    let replay = rig.as_admin(rig.request(Method::POST, &format!("{path}/replay"))).await;
-    replay.is_problem(503, "RabbitMQ");
-    assert_eq!(items(&rig, "").await.len(), 1);
+    for _ in 0..2 {
+        let replay = rig.as_admin(rig.request(Method::POST, &format!("{path}/replay"))).await;
+        replay.is_problem(503, "RabbitMQ can't be reached in time; nothing was acknowledged");
+        assert_eq!(items(&rig, "").await[0]["replaying_since"], Value::Null);
+    }
 }
 
 #[tokio::test]

@@ -28,6 +28,13 @@ impl Letters {
         DeadLetterServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    pub(crate) fn mark(&self, id: &str, since: Option<prost_types::Timestamp>) {
+        let mut all = self.all.lock().unwrap();
+        for (letter, _) in all.iter_mut().filter(|(letter, _)| letter.id == id) {
+            letter.replaying_since = since;
+        }
+    }
+
     fn find(&self, id: &str) -> Result<(Letter, Content), Status> {
         let all = self.all.lock().unwrap();
         let found = all.iter().find(|(letter, _)| letter.id == id).cloned();
@@ -78,12 +85,21 @@ impl DeadLetterService for Letters {
     async fn replay(&self, request: Request<ReplayRequest>) -> Result<Response<ReplayResponse>, Status> {
         let id = request.into_inner().id;
         let (letter, content) = self.find(&id)?;
+        if letter.replaying_since.is_some() {
+            return Err(Status::failed_precondition("another replay is running"));
+        }
         self.replayed.lock().unwrap().push(id.clone());
+        self.mark(&id, Some(prost_types::Timestamp::default()));
         if self.delivers {
             self.all.lock().unwrap().retain(|(letter, _)| letter.id != id);
             return Ok(Response::new(ReplayResponse::default()));
         }
         Ok(Response::new(ReplayResponse { letter: Some(letter), content: Some(content) }))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        self.mark(&request.into_inner().id, None);
+        Ok(Response::new(ReleaseResponse {}))
     }
 
     async fn remove(&self, request: Request<RemoveRequest>) -> Result<Response<RemoveResponse>, Status> {

@@ -50,6 +50,7 @@ async fn admins_change_reactivate_and_delete_users() {
     let shown = ["role", "first_name", "last_name"].map(|field| &changed.body[field]);
     assert_eq!((changed.status, shown), (200, [&json!("viewer"), &json!("Grace"), &json!("Lovelace")]));
     assert_eq!(rig.as_admin(patch(USER, &json!({}))).await.status, 200);
+    rig.as_admin(patch(USER, &json!({"active": false}))).await.is_problem(400, "unknown field `active`");
     for (field, wrong) in [("role", json!("root")), ("first_name", json!("a\nb")), ("last_name", json!(7))] {
         rig.as_admin(patch(USER, &json!({ field: wrong }))).await.is_problem(400, field);
     }
@@ -57,11 +58,13 @@ async fn admins_change_reactivate_and_delete_users() {
     assert_eq!((back.status, &back.body["active"]), (200, &json!(true)));
     rig.as_admin(delete(USER)).await.is_problem(409, "last active admin");
     let new = json!({"email": "bob@example.com", "password": PASSWORD});
-    let bob = rig.as_admin(rig.post("/v1/users", &new)).await.body["id"].as_str().unwrap().to_owned();
+    let create = || rig.as_admin(rig.post("/v1/users", &new).header("idempotency-key", "bob"));
+    let bob = create().await.body["id"].as_str().unwrap().to_owned();
     assert_eq!(rig.as_admin(delete(&bob)).await.status, 204);
     for request in [delete(&bob), patch(&bob, &change), reactivate(&bob)] {
         rig.as_admin(request).await.is_problem(404, "user not found");
     }
+    create().await.is_problem(409, "was deleted; use a new key");
     for request in [delete("x"), patch("x", &change), reactivate("x")] {
         rig.as_admin(request).await.is_problem(400, "expected a UUID");
     }

@@ -60,7 +60,7 @@ async fn wrong_credentials_are_401_limits_429_and_outages_503() {
     assert_eq!(wrong.body["error"], true);
     let limited = reply(rig.post("/handle", &auth("limited@example.com", "x"))).await;
     assert_eq!((limited.status, limited.header("retry-after")), (429, "17"));
-    assert!(!limited.body.to_string().contains("192.0.2.1"));
+    assert!(limited.body["message"].as_str().unwrap().starts_with("too many attempts"), "{limited:?}");
     rig.stop_authentication().await;
     let unavailable = reply(rig.post("/handle", &auth(EMAIL, PASSWORD))).await;
     assert_eq!((unavailable.status, unavailable.header("retry-after")), (503, "1"));
@@ -101,8 +101,9 @@ async fn refresh_and_sign_out_without_a_session_are_401() {
     assert_eq!((no_session.status, no_session.header("www-authenticate")), (401, "Bearer"));
     let invalid = reply(rig.request(Method::POST, "/logout").bearer_auth("abc")).await;
     assert_eq!(invalid.status, 401);
-    let wrong = rig.as_user(rig.post("/logout", &json!({"everywhere": "yes"}))).await;
-    assert_eq!(wrong.status, 400);
+    for wrong in [json!({"everywhere": "yes"}), json!({"everyWhere": true})] {
+        assert_eq!(rig.as_user(rig.post("/logout", &wrong)).await.status, 400);
+    }
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ async fn an_admin_rotates_the_signing_keys_with_immediate_effect() {
     reply(rotate(json!({}))).await.is_problem(401, "sign in first");
     rig.as_user(rotate(json!({"revoke": true}))).await.is_problem(403, "needs the role admin");
     rig.as_admin(rotate(json!({"revoke": "yes"}))).await.is_problem(400, "revoke");
+    rig.as_admin(rotate(json!({"Revoke": true}))).await.is_problem(400, "unknown field `Revoke`");
     assert_eq!(rig.as_admin(rotate(json!({}))).await.status, 200);
     assert_eq!(with(&rig, &former).await.status, 200);
     let admin = forged(1, |_, claims| claims["role"] = json!("admin"));

@@ -13,7 +13,7 @@ use weft_runtime::clock::Clock;
 use super::{status, to_timestamp};
 use crate::cursor;
 use crate::letter::{Content, Letter, LetterQuery};
-use crate::store::mongo::letters::MongoLetters;
+use crate::store::mongo::letters::{MongoLetters, Replay};
 use crate::validate::{self, Invalid};
 
 /// Maximum length of a text that a list contains.
@@ -58,10 +58,23 @@ impl DeadLetterService for Letters {
 
     async fn replay(&self, request: Request<pb::ReplayRequest>) -> Reply<pb::ReplayResponse> {
         let id = id("id", &request.into_inner().id).map_err(status::invalid)?;
-        let marked = self.store.mark_replaying(id, self.now_ms()).await.map_err(status::failed)?;
-        let (letter, content) = marked.ok_or_else(not_found)?;
-        let (letter, content) = (Some(to_proto(letter)), Some(content_to_proto(content)));
-        Ok(Response::new(pb::ReplayResponse { letter, content }))
+        let replay = self.store.replay(id, self.now_ms()).await.map_err(status::failed)?;
+        match replay.ok_or_else(not_found)? {
+            Replay::Started(started) => {
+                let (letter, content) = *started;
+                let (letter, content) = (Some(to_proto(letter)), Some(content_to_proto(content)));
+                Ok(Response::new(pb::ReplayResponse { letter, content }))
+            }
+            Replay::Running => {
+                Err(Status::failed_precondition("another replay of this dead letter is running"))
+            }
+        }
+    }
+
+    async fn release(&self, request: Request<pb::ReleaseRequest>) -> Reply<pb::ReleaseResponse> {
+        let id = id("id", &request.into_inner().id).map_err(status::invalid)?;
+        self.store.release(id).await.map_err(status::failed)?;
+        Ok(Response::new(pb::ReleaseResponse {}))
     }
 
     async fn remove(&self, request: Request<pb::RemoveRequest>) -> Reply<pb::RemoveResponse> {

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::{
     Acknowledgment, ClientOptions, ReadPreference, SelectionCriteria, ServerAddress, WriteConcern,
@@ -39,6 +39,8 @@ pub const COLLECTION: &str = "logs";
 
 /// Maximum number of concurrent inserts, including those whose callers have gone.
 const INSERTS: usize = 8;
+/// Maximum number of concurrent lookups of an insert's repeats. On another host each takes a round trip.
+const LOOKUPS: usize = 4;
 /// Maximum number of concurrent searches by index.
 const SEARCHES: usize = 6;
 /// Maximum number of concurrent searches for a text. Separate, because the server reads every document in their time range.
@@ -187,18 +189,33 @@ async fn compare(
             repeats.entry(document.get_str("_id")?).or_default().push(index);
         }
     }
-    for (id, indexes) in repeats {
-        let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
-        let Some(stored) = collection.find_one(doc! { "_id": id }).selection_criteria(primary).await? else {
-            continue;
-        };
-        for index in indexes {
-            if !documents.get(index).is_some_and(|document| document::same_content(document, &stored)) {
-                inserted[index] = Inserted::Conflict;
-            }
+    let mut lookups = Vec::with_capacity(repeats.len());
+    for (id, indexes) in &repeats {
+        lookups.push(conflicts(collection, id, documents, indexes));
+    }
+    // All run to their end, because the driver's futures must not be dropped.
+    let found: Vec<_> = stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
+    for conflicts in found {
+        for index in conflicts? {
+            inserted[index] = Inserted::Conflict;
         }
     }
     Ok(inserted)
+}
+
+/// Those of the documents with this id whose content differs from the stored entry's.
+async fn conflicts(
+    collection: &Collection<RawDocumentBuf>,
+    id: &str,
+    documents: &[RawDocumentBuf],
+    indexes: &[usize],
+) -> mongodb::error::Result<Vec<usize>> {
+    let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+    let Some(stored) = collection.find_one(doc! { "_id": id }).selection_criteria(primary).await? else {
+        return Ok(Vec::new());
+    };
+    let same = |index: &usize| documents.get(*index).is_some_and(|one| document::same_content(one, &stored));
+    Ok(indexes.iter().copied().filter(|index| !same(index)).collect())
 }
 
 async fn delete(

@@ -1,4 +1,5 @@
 use anyhow::{Context as _, Result};
+use futures::future::join_all;
 use prost_types::Timestamp;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -8,7 +9,8 @@ use weft_proto::weft::deadletter::MAX_CONTENT_BYTES;
 use weft_proto::weft::deadletter::MAX_MESSAGE_BYTES;
 use weft_proto::weft::deadletter::v1::dead_letter_service_client::DeadLetterServiceClient;
 use weft_proto::weft::deadletter::v1::{
-    Content, Filter, GetRequest, Letter, ListRequest, RemoveRequest, ReplayRequest, StoreRequest,
+    Content, Filter, GetRequest, Letter, ListRequest, ReleaseRequest, RemoveRequest, ReplayRequest,
+    ReplayResponse, StoreRequest,
 };
 
 use crate::helpers::{Rig, until};
@@ -138,24 +140,72 @@ async fn a_list_of_132_large_letters_is_small() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_replay_marks_a_letter_until_it_is_removed() -> Result<()> {
+async fn one_of_many_parallel_replays_gets_the_letter() -> Result<()> {
+    let rig = Rig::start().await?;
+    let mut client = letters(&rig)?;
+    for n in 0..20 {
+        let sent = letter(n, b"body");
+        client.store(sent.clone()).await?;
+        let id = sent.letter.context("no letter")?.id;
+        let replay = async |mut client: Letters| client.replay(ReplayRequest { id: id.clone() }).await;
+        let replays = join_all((0..20).map(|_| replay(client.clone()))).await;
+        let (started, refused): (Vec<_>, Vec<_>) = replays.into_iter().partition(Result::is_ok);
+        assert_eq!(started.len(), 1, "letter {n}");
+        for status in refused.into_iter().filter_map(Result::err) {
+            assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        }
+        let ReplayResponse { letter, content } =
+            started.into_iter().flatten().next().context("none")?.into_inner();
+        assert_eq!(content, sent.content);
+        assert!(letter.context("no letter")?.replaying_since.is_some());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replay_marks_a_letter_until_it_is_released_or_removed() -> Result<()> {
     let rig = Rig::start().await?;
     let mut client = letters(&rig)?;
     let sent = letter(1, b"body");
     client.store(sent.clone()).await?;
     let id = sent.letter.context("no letter")?.id;
-    for _ in 0..2 {
-        let replay = client.replay(ReplayRequest { id: id.clone() }).await?.into_inner();
-        assert_eq!(replay.content, sent.content);
-        assert!(replay.letter.context("no letter")?.replaying_since.is_some());
+    for _ in 0..3 {
+        client.replay(ReplayRequest { id: id.clone() }).await?;
+        assert!(all(&rig, Filter::default(), 10).await?[0].replaying_since.is_some());
+        let second = client.replay(ReplayRequest { id: id.clone() }).await.unwrap_err();
+        assert_eq!(second.code(), Code::FailedPrecondition, "{second}");
+        client.release(ReleaseRequest { id: id.clone() }).await?;
+        assert_eq!(all(&rig, Filter::default(), 10).await?[0].replaying_since, None);
     }
-    assert!(all(&rig, Filter::default(), 10).await?[0].replaying_since.is_some());
     for removed in [1, 0] {
         let answer = client.remove(RemoveRequest { ids: vec![id.clone()] }).await?.into_inner();
         assert_eq!(answer.removed, removed);
+        client.release(ReleaseRequest { id: id.clone() }).await?;
     }
     let gone = client.replay(ReplayRequest { id }).await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_interrupted_replay_ends_after_a_minute() -> Result<()> {
+    use mongodb::bson::{DateTime, Document, doc};
+    let rig = Rig::start().await?;
+    let mut client = letters(&rig)?;
+    let sent = letter(1, b"body");
+    client.store(sent.clone()).await?;
+    let id = sent.letter.context("no letter")?.id;
+    // A logger stopped after it inserted this and before it marked the letter.
+    let began = weft_runtime::clock::system().now().as_millisecond() - 61_000;
+    let began = DateTime::from_millis(began);
+    let database = mongodb::Client::with_uri_str(rig.store.uri()).await?.database("logs");
+    let replays = database.collection::<Document>("dead_letter_replays");
+    replays.insert_one(doc! { "_id": format!("{id}/0"), "letter": &id, "since": began }).await?;
+    let refused = client.replay(ReplayRequest { id: id.clone() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    client.replay(ReplayRequest { id: id.clone() }).await?;
+    client.remove(RemoveRequest { ids: vec![id] }).await?;
+    assert_eq!(replays.count_documents(doc! {}).await?, 0);
     Ok(())
 }
 

@@ -99,6 +99,33 @@ async fn sends_non_ascii_text_unchanged() -> Result<()> {
 }
 
 #[tokio::test]
+async fn text_that_looks_encoded_arrives_unchanged() -> Result<()> {
+    let words = ["=?utf-8?q?x=0D=0ABcc:=20z@example.org?=", "=?utf-8?b?UGF5IG5vdw==?="];
+    let subjects =
+        [" lead and trail ", "a  b", "Grüße =?utf-8?b?UGF5IG5vdw==?= 世界", "=?", "a=?utf-8?q?b?=c"];
+    for text in words.into_iter().chain(subjects) {
+        let rig = Rig::start().await?;
+        let name = format!("\"{text}\"");
+        let request = SendRequest {
+            to: format!("{name} <ann@example.org>"),
+            reply_to: format!("{name} <bob@example.org>"),
+            ..message(text, "m")
+        };
+        rig.mail.client()?.send(request).await?;
+        let (mail, source) = rig.only().await?;
+        assert_eq!(mail["subject"], text, "{source}");
+        // Spaces in a display name have no meaning (RFC 5322, 3.2.5).
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(mail["to"][0]["name"], words.join(" "), "{source}");
+        let headers = source.split("\r\n\r\n").next().unwrap_or_default();
+        assert!(!["=0D=0A", "UGF5IG5vdw=="].iter().any(|raw| headers.contains(raw)), "{headers}");
+        assert!(headers.contains("\r\nReply-To: "), "{headers}");
+        assert_eq!(mail["headers"]["bcc"], serde_json::Value::Null, "{source}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn sends_many_mails_concurrently() -> Result<()> {
     let rig = Rig::start().await?;
     let sends = (0..50).map(|number| {

@@ -118,7 +118,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Deletes a user and all of the user's sessions.
+    /// Deletes a user and all of the user's sessions. The id can't be used again.
     ///
     /// # Errors
     /// When the store is unavailable.
@@ -147,6 +147,12 @@ impl PostgresStore {
                     to_db(now)
                 );
                 db.run("INSERT", "deleted_users", noted.execute(&mut *transaction)).await?;
+                let emptied = query!(
+                    "INSERT INTO created_users (id) VALUES ($1) ON CONFLICT (id) DO UPDATE \
+                     SET first_name = NULL, last_name = NULL, password_hash = NULL, role = NULL",
+                    id
+                );
+                db.run("INSERT", "created_users", emptied.execute(&mut *transaction)).await?;
                 let gone = query!("DELETE FROM users WHERE id = $1", id);
                 db.run("DELETE", "users", gone.execute(&mut *transaction)).await?;
                 db.post(&mut transaction, &letters(&user, &[])).await?;

@@ -1,10 +1,10 @@
-use sqlx::{query, query_as};
+use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::rows::{AccountRow, to_db};
 use crate::outbox::Letter;
-use crate::store::{PasswordChange, StoreError};
+use crate::store::{Creation, PasswordChange, StoreError};
 use crate::user::{Account, User};
 
 impl PostgresStore {
@@ -40,7 +40,41 @@ impl PostgresStore {
         .await
     }
 
-    /// Inserts an account. Returns false if the id or the address exists already.
+    /// What became of the creation of a user with this id.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn creation(&self, id: Uuid) -> Result<Creation, StoreError> {
+        self.bounded(move |db, connection| {
+            Box::pin(async move {
+                // First, so that a user who is created between the two reads is not taken for a deleted one.
+                let recorded =
+                    query_scalar!(r#"SELECT EXISTS(SELECT 1 FROM created_users WHERE id = $1) AS "it!""#, id);
+                let recorded = recorded.fetch_one(&mut *connection);
+                let recorded = db.run("SELECT", "created_users", recorded).await?;
+                // The earlier version writes no record.
+                let found = query_as!(
+                    AccountRow,
+                    r#"SELECT users.id, email, created_at, created_at AS updated_at, true AS "active!",
+                     COALESCE(new.first_name, users.first_name) AS "first_name!",
+                     COALESCE(new.last_name, users.last_name) AS "last_name!",
+                     COALESCE(new.password_hash, users.password_hash) AS "password_hash!",
+                     COALESCE(new.role, users.role) AS "role!"
+                     FROM users LEFT JOIN created_users AS new USING (id) WHERE users.id = $1"#,
+                    id
+                );
+                let found = db.run("SELECT", "users", found.fetch_optional(&mut *connection)).await?;
+                Ok(match found.map(Account::try_from).transpose()? {
+                    Some(account) => Creation::Of(account),
+                    None if recorded => Creation::Deleted,
+                    None => Creation::Unknown,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Inserts an account. Returns false if the address exists already, or the id exists or existed.
     ///
     /// # Errors
     /// When the store is unavailable.
@@ -50,9 +84,13 @@ impl PostgresStore {
             Box::pin(async move {
                 let mut transaction = db.begin(connection).await?;
                 let inserted = query!(
-                    "INSERT INTO users \
+                    "WITH new AS ( \
+                     INSERT INTO created_users (id, first_name, last_name, password_hash, role) \
+                     VALUES ($1, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING * \
+                 ) INSERT INTO users \
                  (id, email, first_name, last_name, password_hash, role, active, created_at, updated_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+                 SELECT id, $2, first_name, last_name, password_hash, role, $7::boolean, $8::timestamptz, $9::timestamptz \
+                 FROM new ON CONFLICT DO NOTHING",
                     user.id,
                     user.email,
                     user.first_name,

@@ -99,7 +99,7 @@ pub(in crate::http) async fn list(
     }))
 }
 
-/// Replays the oldest matching dead letters, at most 100.
+/// Replays the oldest matching dead letters, at most 100. Those that another call is replaying are skipped.
 #[utoipa::path(post, path = "/v1/dead-letters/replay", operation_id = "replay_dead_letters", tag = "dead letters",
     params(
         ("queue" = inline(QueueName), Query, description = "Only this queue"),
@@ -128,8 +128,8 @@ pub(in crate::http) async fn replay(
         for letter in &found {
             match letters.replay(&caller, origin, letter).await {
                 Ok(()) => count += 1,
-                // Replayed or discarded by another call in the meantime.
-                Err(error) if error.status == StatusCode::NOT_FOUND => {}
+                // Replayed or discarded by another call in the meantime, or being replayed.
+                Err(error) if matches!(error.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {}
                 Err(error) => return Err(error),
             }
         }

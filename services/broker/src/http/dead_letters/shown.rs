@@ -36,7 +36,7 @@ pub(in crate::http) struct DeadLetter {
     trace_id: Option<String>,
     /// Size of the body in bytes.
     size: u64,
-    /// When the last replay started; null when the dead letter was never replayed.
+    /// When a replay started that is running or was interrupted, so that the event may have been published; otherwise null.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     replaying_since: Option<Timestamp>,
 }

@@ -22,7 +22,7 @@ use crate::user::{Role, User};
 
 /// The fields to change; fields that are omitted or null stay as they are.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "an object with role, first_name and last_name")]
+#[serde(deny_unknown_fields, expecting = "an object with role, first_name and last_name")]
 pub(in crate::http) struct UserChange {
     role: Option<Role>,
     #[schema(max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$")]

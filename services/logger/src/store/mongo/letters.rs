@@ -4,18 +4,20 @@
 //! letter and deleted before it. So a letter without content is one whose removal was interrupted; a call that finds one completes
 //! the removal.
 
+mod replay;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, RawDocumentBuf, doc};
-use mongodb::options::ReturnDocument;
 use mongodb::{Collection, IndexModel};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 use weft_values::time::RANGE_MS;
 
+pub use self::replay::Replay;
 use super::{Cause, StoreError, detached, error, filter};
 use crate::entry::Place;
 use crate::letter::{Content, Letter, LetterQuery, Stock};
@@ -91,25 +93,6 @@ impl MongoLetters {
         .await
     }
 
-    /// Marks a letter as being replayed since `now_ms`. Returns it with its content.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn mark_replaying(
-        &self,
-        id: Uuid,
-        now_ms: i64,
-    ) -> Result<Option<(Letter, Content)>, StoreError> {
-        self.work(async move |all| {
-            let mark = doc! { "$set": { "replaying_since": DateTime::from_millis(now_ms) } };
-            let marked =
-                all.letters.find_one_and_update(by_id(id), mark).return_document(ReturnDocument::After);
-            let letter = marked.await?;
-            all.with_content(id, letter).await
-        })
-        .await
-    }
-
     /// Removes letters. Returns how many existed.
     ///
     /// # Errors
@@ -168,12 +151,17 @@ impl MongoLetters {
 struct Collections {
     letters: Collection<Document>,
     contents: Collection<Document>,
+    replays: Collection<Document>,
 }
 
 impl Collections {
     fn beside(logs: &Collection<RawDocumentBuf>) -> Self {
         let database = logs.client().database(&logs.namespace().db);
-        Self { letters: database.collection(LETTERS), contents: database.collection(CONTENTS) }
+        Self {
+            letters: database.collection(LETTERS),
+            contents: database.collection(CONTENTS),
+            replays: database.collection(replay::REPLAYS),
+        }
     }
 
     async fn with_content(
@@ -190,12 +178,15 @@ impl Collections {
         Ok(Some((letter, content)))
     }
 
-    /// Deletes all ids at once, because FerretDB reads every content for each deletion, regardless of the number of ids.
+    /// Replays are deleted last: a letter without its replays could be replayed a second time. All ids are deleted at once, because
+    /// FerretDB reads every content for each deletion, regardless of the number of ids.
     async fn remove(&self, ids: &[Uuid]) -> mongodb::error::Result<u64> {
         let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
-        let which = doc! { "_id": { "$in": ids } };
+        let which = doc! { "_id": { "$in": &ids } };
         self.contents.delete_many(which.clone()).await?;
-        Ok(self.letters.delete_many(which).await?.deleted_count)
+        let removed = self.letters.delete_many(which).await?.deleted_count;
+        self.replays.delete_many(doc! { "letter": { "$in": ids } }).await?;
+        Ok(removed)
     }
 }
 
