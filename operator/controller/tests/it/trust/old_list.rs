@@ -71,6 +71,43 @@ async fn an_old_list_tells_nothing_of_a_stack_that_was_made_anew() {
     operator.stop().await;
 }
 
+/// By an old list the Stack still wants its data deleted.
+#[tokio::test(start_paused = true)]
+async fn an_old_list_gives_no_data_to_a_stack_that_no_longer_wants_it_deleted() {
+    let fixture = fixtures::named("traced");
+    let cluster = world::cluster_with(&fixture);
+    let operator = start(&cluster, &Faults::default()).await;
+    calm(&cluster).await;
+    operator.stop().await;
+    let allow = |allowed: bool| {
+        move |stack: &mut Value| {
+            stack["spec"]["deletionPolicy"] = "Delete".into();
+            crate::life::allow(stack, allowed);
+        }
+    };
+    cluster.act(|state| state.edit_at(&fixture.id(), allow(true)));
+    let revision = cluster.state().revision;
+    cluster.act(|state| state.edit_at(&fixture.id(), allow(false)));
+    let since = cluster.state().revision;
+    let old = Old { cluster: replayed(&cluster, revision), plurals: vec!["stacks"] };
+    let faults = Faults::of(Script { old: Some(old), ..Script::default() });
+    let operator = start(&cluster, &faults).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    faults.catch_up();
+    calm(&cluster).await;
+    operator.stop().await;
+    let is_owned = |event: &Value| {
+        let object = &event["object"];
+        !object["metadata"]["labels"]["weft.dev/data"].is_null()
+            && object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty())
+    };
+    let state = cluster.state();
+    let owned = state.history.iter().find(|(revision, _, event)| *revision > since && is_owned(event));
+    assert!(owned.is_none(), "{owned:?}");
+    drop(state);
+    assert_eq!(ends(&cluster, &fixture), "Ready");
+}
+
 /// Lives a life, then starts an operator from every former state of it.
 async fn from_every_age(fixture: &Fixture, life: impl AsyncFn(Cluster)) -> usize {
     let cluster = world::cluster_with(fixture);
