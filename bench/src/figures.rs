@@ -14,6 +14,7 @@ mod logout_to_mail_p99;
 mod operator;
 mod pool_drops;
 mod process_ready;
+mod real_api;
 mod rollout_failed_calls;
 mod search_200k;
 
@@ -85,6 +86,8 @@ pub enum Name {
     IdleCpu,
     /// From the operator's start until it has looked at many Stacks again.
     RestartConverged,
+    /// Generated Stacks that an API server accepts.
+    RealApi,
 }
 
 /// Figures that need the same around them.
@@ -185,6 +188,7 @@ async fn one(name: Name, setup: &Setup, cluster: &mut Cluster) -> Figure {
             Name::Search200k => search_200k::measure(setup).await,
             Name::IdleRss => idle_rss::measure(cluster).await,
             Name::RolloutFailedCalls => rollout_failed_calls::measure(cluster).await,
+            Name::RealApi => real_api::measure().await,
             Name::OperatorRss1000
             | Name::Converge1000
             | Name::EditP99
@@ -218,6 +222,7 @@ impl Name {
             Self::Search200k => ("search_200k", "ms", Goal::AtMost(10_500.0)),
             Self::IdleRss => ("idle_rss", "MiB", Goal::AtMost(120.0)),
             Self::RolloutFailedCalls => ("rollout_failed_calls", "of 10,000", Goal::AtMost(0.0)),
+            Self::RealApi => ("real_api", "Stacks", Goal::AtLeast(200.0)),
             Self::OperatorRss1000
             | Self::Converge1000
             | Self::EditP99

@@ -1,7 +1,6 @@
 //! The operator alone: its own API server and etcd as plain processes, as many Stacks as are asked for, and no node. Controllers
 //! and kubelets are played by this process where a figure needs them.
 
-mod api_server;
 mod client;
 mod crowd;
 mod program;

@@ -6,6 +6,10 @@ step "Debian packages" "$WEFT_LOCAL/packages.sh" dev node browser
 step "tools" "$WEFT_LOCAL/tools/build.sh" > /dev/null
 step "node" "$WEFT_LOCAL/node.sh" up
 step "compile" cargo build --quiet --release --locked --manifest-path "$WEFT_ROOT/Cargo.toml" --workspace --bins
+# The operator's integration tests, which apply generated Stacks to an API server.
+WEFT_OPERATOR_TESTS=$(cargo test --quiet --no-run --release --locked --manifest-path "$WEFT_ROOT/Cargo.toml" \
+  --package weft-operator --test it --message-format=json | jq -r 'select(.executable and .profile.test) | .executable')
+export WEFT_OPERATOR_TESTS
 step "images" "$WEFT_LOCAL/images.sh"
 WEFT_TOOLS_BIN=$("$WEFT_LOCAL/tools/build.sh" --where)
 KUBECONFIG=$("$WEFT_LOCAL/node.sh" env | sed -n 's/^KUBECONFIG=//p')

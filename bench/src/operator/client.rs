@@ -22,8 +22,8 @@ pub(super) struct Client {
 pub(super) type Write = (Method, String, Value);
 
 impl Client {
-    pub(super) fn new(http: reqwest::Client, port: u16) -> Self {
-        Self { http, base: format!("http://127.0.0.1:{port}") }
+    pub(super) fn new(base: &str) -> Self {
+        Self { http: reqwest::Client::new(), base: base.to_owned() }
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {

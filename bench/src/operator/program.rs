@@ -61,12 +61,7 @@ impl Program {
 
     /// User and system time so far.
     pub(super) fn cpu_s(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        // The command's name is in brackets and may hold spaces.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok());
-        let (user, system) = ticks(11).zip(ticks(12)).context("no times in /proc")?;
-        Ok((user + system) / TICKS_PER_SECOND)
+        cpu_s(self.pid()?)
     }
 
     pub(super) fn resident_mib(&self) -> Result<f64> {
@@ -85,9 +80,19 @@ impl Program {
         self.child.id().with_context(|| format!("it has ended; the end of its log: {}", self.tail()))
     }
 
-    pub(super) fn tail(&self) -> String {
+    fn tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+/// User and system time of a process so far.
+pub(super) fn cpu_s(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command's name is in brackets and may hold spaces.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).context("no times in /proc")?;
+    Ok((user + system) / TICKS_PER_SECOND)
 }

@@ -10,14 +10,14 @@ use hdrhistogram::Histogram;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
-use weft_devstack::{free_port, our_binary};
+use weft_devstack::{ApiServer, StateDir, free_port, our_binary};
 
-use super::api_server::ApiServer;
 use super::client::Client;
 use super::crowd::{self, STACKS};
-use super::program::Program;
+use super::program::{Program, cpu_s};
 
 /// So many are edited, each once.
 const EDITS: usize = 100;
@@ -44,13 +44,43 @@ pub(crate) struct Run {
     pub(crate) edit_note: String,
 }
 
+struct Api {
+    client: Client,
+    // Dropped before its folder.
+    server: ApiServer,
+    folder: StateDir,
+}
+
+impl Api {
+    async fn start() -> Result<Self> {
+        let folder = StateDir::temporary()?;
+        let server = ApiServer::start(folder.path()).await?;
+        let api = Self { client: Client::new(server.proxy_url()), server, folder };
+        api.define().await?;
+        Ok(api)
+    }
+
+    /// The definition of Stack, as this build of the operator prints it.
+    async fn define(&self) -> Result<()> {
+        let printed = Command::new(our_binary("weft-operator")?).arg("crd").output().await?;
+        ensure!(printed.status.success(), "weft-operator crd failed");
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        self.client.post_yaml(path, printed.stdout).await?;
+        self.client.waits("/apis/weft.dev/v1alpha1/stacks").await
+    }
+
+    fn cpu_s(&self) -> Result<f64> {
+        cpu_s(self.server.pid().with_context(|| self.server.log_tail())?)
+    }
+}
+
 struct Operator {
     program: Program,
     admin: String,
 }
 
 pub(super) async fn measure(stacks: usize) -> Result<Run> {
-    let api = ApiServer::start().await?;
+    let api = Api::start().await?;
     let client = api.client.clone();
     let asked = answer_for_pods().await?;
     let operator = start(&api).await?;
@@ -63,7 +93,7 @@ pub(super) async fn measure(stacks: usize) -> Result<Run> {
     let of_one: u64 = with_one.values().sum::<u64>() - before.values().sum::<u64>();
     ensure!(of_one >= 30, "a Stack owns only {of_one} objects");
 
-    let (cpu, server_cpu, started) = (operator.program.cpu_s()?, api.server.cpu_s()?, Instant::now());
+    let (cpu, server_cpu, started) = (operator.program.cpu_s()?, api.cpu_s()?, Instant::now());
     client.write_all(crowd::stacks(1..stacks + 1)).await?;
     let created_s = started.elapsed().as_secs_f64();
     within("every object and status", async || {
@@ -74,7 +104,7 @@ pub(super) async fn measure(stacks: usize) -> Result<Run> {
     let converge_note = format!(
         "{of_one} objects for each of {stacks} Stacks, which were created in {created_s:.1} s; the operator used {:.1} s of processor, the API server {:.1} s",
         operator.program.cpu_s()? - cpu,
-        api.server.cpu_s()? - server_cpu
+        api.cpu_s()? - server_cpu
     );
 
     crowd::play_the_rest(&client, 0..stacks + 1).await?;
@@ -132,18 +162,18 @@ pub(super) async fn measure(stacks: usize) -> Result<Run> {
     })
 }
 
-async fn start(api: &ApiServer) -> Result<Operator> {
+async fn start(api: &Api) -> Result<Operator> {
     let operator = spawn(api)?;
     operator.program.serves(api.client.http(), &format!("{}/readyz", operator.admin)).await?;
     Ok(operator)
 }
 
-fn spawn(api: &ApiServer) -> Result<Operator> {
+fn spawn(api: &Api) -> Result<Operator> {
     let (folder, port) = (api.folder.path(), free_port()?);
     let config = folder.join("installation.json");
     fs::write(&config, installation().to_string())?;
     let env = [
-        ("KUBECONFIG", api.kubeconfig().display().to_string()),
+        ("KUBECONFIG", api.server.kubeconfig().display().to_string()),
         ("WEFT_OPERATOR_CONFIG", config.display().to_string()),
         ("WEFT_ADMIN_ADDR", format!("127.0.0.1:{port}")),
         // As the image has it.
@@ -208,7 +238,7 @@ async fn within(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Res
 }
 
 /// Starts the operator again, after some Stacks were edited while none ran, and waits until it has caught up.
-async fn restart(api: &ApiServer, stacks: usize) -> Result<(Operator, f64)> {
+async fn restart(api: &Api, stacks: usize) -> Result<(Operator, f64)> {
     let edited = 1..=stacks.min(10);
     let edit = |number| {
         (

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod api_server;
 mod ferretdb;
 mod jaeger;
 mod maildev;
@@ -14,6 +15,7 @@ mod stack;
 mod state;
 mod tools;
 
+pub use api_server::ApiServer;
 pub use ferretdb::FerretDb;
 pub use jaeger::Jaeger;
 pub use maildev::MailDev;

@@ -2,6 +2,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::SUBDOMAIN;
+
 /// The first user, an administrator, who is made when there is no user of that email.
 ///
 /// Unless a Secret is named, the operator makes one, `<stack>-admin`, with a password of its own. It does so once: when that
@@ -30,7 +32,7 @@ pub struct Admin {
 #[serde(rename_all = "camelCase")]
 pub struct AdminSecretRef {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
 }
 

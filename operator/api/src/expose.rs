@@ -2,6 +2,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::SUBDOMAIN;
+
 /// First segments of paths that no route may have: those of the broker, and those of the console beside it.
 pub const RESERVED_SEGMENTS: [&str; 11] = [
     "ping",
@@ -41,13 +43,18 @@ pub struct Route {
 }
 
 /// One origin for the console and the broker, by an Ingress.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(
+    validation = Rule::new("!self.host.matches('^[0-9]+([.][0-9]+){3}$')")
+        .message("an IP address is not a host's name")
+        .field_path(".host")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Expose {
     /// The host's name, such as shop.example.com.
     #[schemars(
         length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        regex(pattern = SUBDOMAIN)
     )]
     pub host: String,
     /// The certificate. With it the session's cookie is for https alone.
@@ -56,7 +63,7 @@ pub struct Expose {
     /// Which ingress controller serves it. Default: the cluster's default. Its network belongs into trustedProxies, so that
     /// limits count by the client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub ingress_class: Option<String>,
 }
 
@@ -65,7 +72,7 @@ pub struct Expose {
 #[serde(rename_all = "camelCase")]
 pub struct ExposeTls {
     /// A Secret of type kubernetes.io/tls in the Stack's namespace. The ingress controller reads it, the operator does not.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub secret_name: String,
 }
 

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
-#![expect(clippy::duplicated_attributes, reason = "each printer column has a type of its own")]
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
 
 mod admin;
@@ -16,6 +15,7 @@ mod smtp;
 mod stack;
 mod status;
 mod store;
+mod syntax;
 mod tracing;
 mod tuning;
 mod workload;

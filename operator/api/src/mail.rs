@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::SUBDOMAIN;
+
 /// Whom mail comes from, and how it looks.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +38,6 @@ pub struct MailFrom {
 pub struct MailTemplates {
     /// The name of a ConfigMap in the Stack's namespace, with a file for each key. The README of the mail service says how
     /// they are named. A change of it rolls the mail service.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub config_map: String,
 }

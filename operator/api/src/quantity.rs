@@ -14,6 +14,30 @@ impl Quantity {
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
+
+    /// Its size, to compare it by; nothing of what is no amount.
+    pub fn amount(&self) -> Option<f64> {
+        let digits = self.0.find(|one: char| one.is_ascii_alphabetic()).unwrap_or(self.0.len());
+        let (number, unit) = self.0.split_at(digits);
+        let unit = match unit {
+            "" => 1.0,
+            "m" => 1e-3,
+            "k" => 1e3,
+            "M" => 1e6,
+            "G" => 1e9,
+            "T" => 1e12,
+            "P" => 1e15,
+            "E" => 1e18,
+            "Ki" => 1_024_f64,
+            "Mi" => 1_024_f64.powi(2),
+            "Gi" => 1_024_f64.powi(3),
+            "Ti" => 1_024_f64.powi(4),
+            "Pi" => 1_024_f64.powi(5),
+            "Ei" => 1_024_f64.powi(6),
+            _ => return None,
+        };
+        Some(number.parse::<f64>().ok()? * unit)
+    }
 }
 
 impl fmt::Display for Quantity {
@@ -52,5 +76,20 @@ impl JsonSchema for Quantity {
             "maxLength": 32,
             "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_compared_by_their_units() {
+        let amounts = ["0", "1m", "0.5", "1500m", "2", "1k", "1Ki", "512Mi", "1G", "1Gi", "1.5Gi", "1Ei"];
+        let amounts = amounts.map(|text| Quantity::new(text).amount().unwrap_or(f64::NAN));
+        assert!(amounts.is_sorted_by(|one, other| one < other), "{amounts:?}");
+        for no_amount in ["", "m", "1Xi", "one"] {
+            assert_eq!(Quantity::new(no_amount).amount(), None, "{no_amount}");
+        }
     }
 }

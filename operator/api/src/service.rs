@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
+use kube::core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Moment;
 use crate::quantity::Quantity;
+use crate::syntax::{LABEL_VALUE, label_keys};
 use crate::tuning::{Autoscaling, Toleration};
 
 /// The built-in services.
@@ -76,7 +78,11 @@ pub struct Service {
 
     /// Labels of the nodes that its pods may be put on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
+    #[schemars(extend(
+        "maxProperties" = 16,
+        "additionalProperties" = { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE },
+        "x-kubernetes-validations" = [label_keys()]
+    ))]
     pub node_selector: BTreeMap<String, String>,
 
     /// Taints of nodes that its pods may be put on in spite of.
@@ -88,8 +94,8 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "maxProperties" = 16,
-        "additionalProperties" = { "type": "string", "maxLength": 63 },
-        "x-kubernetes-validations" = [{
+        "additionalProperties" = { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE },
+        "x-kubernetes-validations" = [label_keys(), {
             "rule": "self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('weft.dev/'))",
             "message": "labels of app.kubernetes.io/ and weft.dev/ are the operator's",
         }]
@@ -179,15 +185,27 @@ pub struct EnvVar {
 }
 
 /// What a pod asks for and may take.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = at_most("cpu"))]
+#[x_kube(validation = at_most("memory"))]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the scheduler keeps free for it.
+    /// What the scheduler keeps free for it. Where no limit is given, a request above the default limit is the limit too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<ResourceList>,
-    /// What it may take at most.
+    /// What it may take at most. Where no request is given, a limit below the default request is the request too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ResourceList>,
+}
+
+/// A request is at most its limit, where both are given.
+fn at_most(resource: &str) -> Rule {
+    let [request, limit] = ["requests", "limits"].map(|list| format!("self.{list}.{resource}"));
+    let both = format!("has(self.requests) && has({request}) && has(self.limits) && has({limit})");
+    let compared = format!("quantity(string({request})).compareTo(quantity(string({limit}))) <= 0");
+    Rule::new(format!("!({both}) || {compared}"))
+        .message(format!("requests.{resource} is more than limits.{resource}").as_str())
+        .field_path(format!(".requests.{resource}"))
 }
 
 /// Processor and memory.

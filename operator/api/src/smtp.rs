@@ -2,6 +2,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::SUBDOMAIN;
+
 /// Where mail is handed in: a catcher, or an SMTP server of yours.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("has(self.catcher) != has(self.external)").message("give exactly one of catcher and external"))]
@@ -58,7 +60,7 @@ pub enum Encryption {
 #[serde(rename_all = "camelCase")]
 pub struct SmtpSecretRef {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
 }
 

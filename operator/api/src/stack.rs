@@ -27,6 +27,7 @@ use crate::workload::Workload;
     category = "weft",
     doc = "A whole microservice application: its services, their stores and its tracing. One in each namespace.",
     annotation("helm.sh/resource-policy", "keep"),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("a Stack's name is a label of its objects: at most 63 characters"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -145,8 +146,9 @@ pub struct StackSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_at: Option<Moment>,
 
-    /// True has the operator write nothing for this Stack but its status, so that you can work on its objects by hand. What
-    /// was changed meanwhile is put right when it is withdrawn. Default: false.
+    /// True: the operator writes nothing for this Stack but its status, so that you can change its objects by hand. One thing goes on:
+    /// data that would be deleted with the Stack is released when the Stack no longer allows that. False reverts changes made
+    /// meanwhile. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::moment::Moment;
 use crate::quantity::Quantity;
 use crate::smtp::Smtp;
+use crate::syntax::SUBDOMAIN;
 
 /// Where the services keep their data.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,7 @@ pub struct Store {
 
 /// A store that the operator runs.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("quantity(string(self.storage)).isGreaterThan(quantity('0'))").message("a volume has a size").field_path(".storage"))]
 #[x_kube(validation = Rule::new("self.storage == oldSelf.storage").message("a volume's size can't be changed in place").field_path(".storage"))]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedStore {
@@ -78,7 +80,7 @@ pub struct ExternalStore {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
     /// Which of its keys holds the connection URI. Without it: uri, else connection_string, else the URI is made from
     /// host, port, username and password (with dbname for PostgreSQL).

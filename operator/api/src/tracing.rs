@@ -2,6 +2,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::PORT;
+
 /// Where traces go, and which.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = Rule::new("has(self.managed) != has(self.otlp)").message("give exactly one of managed and otlp"))]
@@ -29,7 +31,12 @@ pub struct Tracing {
 pub struct ManagedTracing {}
 
 /// A collector that takes OTLP.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(
+    validation = Rule::new(format!("!self.endpoint.matches(':[0-9]+/?$') || self.endpoint.matches(':{PORT}/?$')"))
+        .message("a port is 1 to 65535")
+        .field_path(".endpoint")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Otlp {
     /// Its gRPC address, such as http://otel-collector.observability:4317.

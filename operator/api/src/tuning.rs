@@ -2,6 +2,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::{LABEL_KEY, LABEL_VALUE};
+
 /// As many pods as the load asks for, by a HorizontalPodAutoscaler. It needs metrics-server, and a request of cpu.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(
@@ -44,6 +46,11 @@ impl Autoscaling {
         .field_path(".operator")
 )]
 #[x_kube(
+    validation = Rule::new("!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')")
+        .message("only the effect NoExecute is tolerated for a time")
+        .field_path(".tolerationSeconds")
+)]
+#[x_kube(
     validation = Rule::new("!has(self.value) || !has(self.operator) || self.operator == 'Equal'")
         .message("a value is compared by the operator Equal alone")
         .field_path(".value")
@@ -52,14 +59,14 @@ impl Autoscaling {
 pub struct Toleration {
     /// The taint's key. Without one: every taint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 316))]
+    #[schemars(length(min = 1, max = 317), regex(pattern = LABEL_KEY))]
     pub key: Option<String>,
     /// Equal, or Exists for any value. Default: Equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<TolerationOperator>,
     /// The taint's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(max = 63), regex(pattern = LABEL_VALUE))]
     pub value: Option<String>,
     /// The taint's effect. Without one: every effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::service::Resources;
+use crate::syntax::SUBDOMAIN;
 use crate::tuning::Autoscaling;
 
 /// Names that a workload may not have: those of what the operator runs itself.
@@ -153,7 +154,7 @@ pub struct EnvFrom {
 #[serde(rename_all = "camelCase")]
 pub struct LocalReference {
     /// Its name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
 }
 

@@ -3,9 +3,9 @@
 mod packed;
 mod store;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::slice;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use weft_operator_api::Stack;
 
 use crate::names;
-use crate::view::{ContentDigest, DeploymentView, JobView, Ours, OwnedView, SecretView, StatefulSetView};
+use crate::view::{DeploymentView, JobView, Ours, OwnedView, SecretView, StatefulSetView};
 
 pub use store::{Keep, Store, WatchEnded, Writer, store};
 
@@ -277,11 +277,10 @@ impl Cache {
         Ok(())
     }
 
-    /// A Secret of ours: what tells its content apart, and its annotations.
-    pub fn secret(&self, namespace: &str, name: &str) -> Option<(ContentDigest, BTreeMap<String, String>)> {
+    /// A Secret of ours.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<Arc<SecretView>> {
         let reference = ObjectRef::new(name).within(namespace);
-        let view = self.secrets.iter().find_map(|store| store.get(&reference))?;
-        Some((view.data.clone(), view.annotations().clone()))
+        self.secrets.iter().find_map(|store| store.get(&reference))
     }
 
     /// The Stacks of a namespace.

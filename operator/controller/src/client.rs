@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use kube::client::{Body, ClientBuilder};
+use kube::core::Status;
 use kube::{Client, Config, Error};
 use tower::{Layer, Service};
 use tracing::field::Empty;
@@ -115,6 +116,14 @@ fn target(path: &str) -> (String, String) {
     let part = |index: usize| rest.get(index).copied().unwrap_or_default().to_owned();
     let resource = if rest.len() > 2 { format!("{}/{}", part(0), part(2)) } else { part(0) };
     (resource, part(1))
+}
+
+/// True when an apply with a uid found no object of that uid: none is there, or one that was made since, or it was changed since.
+pub(crate) fn is_another(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    // The API server calls another uid an attempt to change it.
+    let is_uid = causes.into_iter().any(|cause| cause.field == "metadata.uid");
+    status.code == 404 || status.code == 409 || status.code == 422 && is_uid
 }
 
 #[cfg(test)]

@@ -6,13 +6,11 @@
 //! annotations or owners gone. The ledger lives in memory: after a restart an object is applied once,
 //! unless what the API server says of our fields in it is what we want.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use kube::core::ObjectMeta;
 use sha2::{Digest as _, Sha256};
-
-use crate::view::ContentDigest;
 
 /// Namespace and name of a Stack.
 pub type StackKey = (String, String);
@@ -67,10 +65,6 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Ledger {
     objects: Mutex<HashMap<StackKey, HashMap<Digest16, Entry>>>,
-    /// Stacks of which the API server said that they own no data, and whose policy is to own none.
-    without_data: Mutex<HashSet<StackKey>>,
-    /// The Secret of encryption keys that was read last, and found to have them.
-    with_keys: Mutex<HashMap<StackKey, ContentDigest>>,
 }
 
 /// What an apply has done to an object.
@@ -134,43 +128,14 @@ impl Ledger {
         }
     }
 
-    /// Notes whether the Stack may own data, or does.
-    pub fn owns_data(&self, stack: &StackKey, owns: bool) {
-        let mut without = self.without_data.lock().unwrap_or_else(PoisonError::into_inner);
-        if owns {
-            without.remove(stack);
-        } else {
-            without.insert(stack.clone());
-        }
-    }
-
-    /// True when nothing has to be asked to know that the Stack owns no data.
-    pub fn is_without_data(&self, stack: &StackKey) -> bool {
-        self.without_data.lock().unwrap_or_else(PoisonError::into_inner).contains(stack)
-    }
-
-    /// Notes that a Secret with this content has encryption keys.
-    pub fn note_keys(&self, stack: &StackKey, digest: &ContentDigest) {
-        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), digest.clone());
-    }
-
-    /// True when a Secret with this content has them.
-    pub fn has_keys(&self, stack: &StackKey, digest: &ContentDigest) -> bool {
-        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).get(stack) == Some(digest)
-    }
-
     /// Forgets a Stack that is gone.
     pub fn forget(&self, stack: &StackKey) {
-        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
-        self.owns_data(stack, true);
     }
 
     /// Forgets everything: each object is then applied once more.
     pub fn clear(&self) {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.without_data.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.with_keys.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 

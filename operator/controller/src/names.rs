@@ -24,6 +24,10 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const STACK: &str = "weft.dev/stack";
 /// On what holds data, or opens it: never pruned, owned by nobody.
 pub const DATA: &str = "weft.dev/data";
+/// On a managed store's volume: the Stack uses an external store instead.
+pub const LEFT: &str = "weft.dev/left";
+/// On the Secret [`ENCRYPTION_SECRET`]: authentication has a user.
+pub const FIRST_USER: &str = "weft.dev/first-user";
 /// On a pod that reaches a store although it is not the store's service, such as a Job that dumps it.
 pub const CLIENT_OF: &str = "weft.dev/client-of";
 /// On a namespace: the release whose operator looks after it.

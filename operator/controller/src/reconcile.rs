@@ -1,7 +1,8 @@
-//! One pass over one Stack: `dereference -> validate -> build -> keep -> apply -> status`.
+//! One pass over one Stack: `data::release -> dereference -> validate -> build -> keep -> apply -> status`.
 
 pub mod apply;
 pub mod build;
+pub mod data;
 pub mod dereference;
 pub mod keep;
 pub mod status;
@@ -13,19 +14,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::Resource as _;
+use kube::core::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
-use weft_operator_api::{Admin, ConditionStatus, Mail, Smtp, Stack, StackSpec, Store, Stores};
+use weft_operator_api::{Admin, ConditionStatus, Mail, Smtp, Stack, StackSpec, StackStatus, Store, Stores};
 
-use crate::cache::GuardedStack;
+use crate::cache::{GuardedStack, Kind as _};
 use crate::context::Context;
-use apply::ApplyError;
+use crate::names;
+use apply::{ApplyError, Changes};
+use data::{Data, Deletion, Note};
 use dereference::DereferenceError;
 use keep::KeepError;
 use status::{Outcome, READY, StatusError};
-use validate::Refusal;
+use validate::{Refusal, Validated};
 
 /// Even without an event, each Stack is looked at this often.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -73,11 +78,17 @@ impl ReconcileError {
 pub async fn reconcile(stack: Arc<GuardedStack>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let namespace = stack.meta().namespace.clone().unwrap_or_default();
     let foreign = context.cache.is_foreign(&namespace, &context.installation.release);
-    if foreign || stack.meta().deletion_timestamp.is_some() {
+    if foreign {
         return Ok(Action::await_change());
     }
     let started = Instant::now();
-    let done = pass(&stack, &context).await;
+    let done = match pass(&stack, &context).await {
+        // The event of what it has become is on its way.
+        Err(ReconcileError::Status(StatusError::Changed) | ReconcileError::Apply(ApplyError::Outdated)) => {
+            Ok(Action::requeue(OUTDATED))
+        }
+        done => done,
+    };
     let result = if done.is_ok() { "ok" } else { "error" };
     context.metrics.reconciled(result, started.elapsed());
     if done.is_ok() {
@@ -87,35 +98,62 @@ pub async fn reconcile(stack: Arc<GuardedStack>, context: Arc<Context>) -> Resul
 }
 
 async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, ReconcileError> {
+    let empty = StackStatus::default();
+    let (meta, previous, deletion) = match &guarded.0 {
+        Ok(stack) => (&stack.metadata, Some(stack.status.as_ref().unwrap_or(&empty)), Deletion::of(stack)),
+        Err(invalid) => (&invalid.metadata, None, Deletion::Retained),
+    };
+    let mut data = match data::release(meta, previous, deletion, context).await {
+        Ok(data) => data,
+        // Without the status that it has, another would say that no data carries the owner reference.
+        Err(error) if previous.is_none() => return Err(error.into()),
+        Err(error) => return fail(meta, previous, error.into(), None, context).await,
+    };
+    // While a finalizer keeps the Stack, its data can still be saved.
+    if meta.deletion_timestamp.is_some() {
+        return data.failure.map_or(Ok(Action::await_change()), |failure| Err(failure.into()));
+    }
+    let released = Changes { released: std::mem::take(&mut data.released), ..Changes::default() };
+    tell::tell(meta, tell::of_changes(&released, &[]), context).await;
     let stack = match &guarded.0 {
         Ok(stack) => stack,
         Err(invalid) => {
-            let outcome = Outcome::Refused(Refusal::Unreadable { error: invalid.error.clone() });
-            status::report(&invalid.metadata, None, outcome, context).await?;
-            return Ok(Action::requeue(AGAIN));
+            let refusal = Refusal::Unreadable { error: invalid.error.clone() };
+            return refuse(meta, previous, refusal, data, context).await;
         }
     };
     let found = match dereference::dereference(stack, context).await {
         Ok(found) => found,
-        Err(error) => return fail(stack, error.into(), context).await,
+        Err(error) => return fail(meta, previous, error.into(), Some(&data), context).await,
     };
     let validated = match validate::validate(stack, found, &context.installation) {
         Ok(validated) => validated,
-        Err(refusal) => return refuse(stack, refusal, context).await,
+        Err(refusal) => return refuse(meta, previous, refusal, data, context).await,
     };
     let mut plan = build::build(&validated);
     let steps = match keep::keep(&mut plan, &validated, context).await {
         Ok(steps) => steps,
-        Err(error) => return fail(stack, error.into(), context).await,
+        Err(error) => return fail(meta, previous, error.into(), Some(&data), context).await,
     };
-    let applied = apply::apply(&validated, plan, &steps, context).await;
-    if applied.is_outdated() {
-        // The event of what it has become is on its way.
-        return Ok(Action::requeue(OUTDATED));
+    let mut applied = apply::apply(&validated, plan, &steps, context).await;
+    applied.failure = data.failure.take().or(applied.failure);
+    if matches!(applied.failure, Some(ApplyError::Outdated)) {
+        // Nothing can be said of the Stack, since it is no longer the one that was read.
+        return Err(ApplyError::Outdated.into());
     }
     let rolled: &[String] = if applied.failure.is_none() { &steps.rolled } else { &[] };
-    tell::tell(&stack.metadata, tell::of_changes(&applied.changes, rolled), context).await;
-    let ready = status::observe(stack, &validated, &steps, &applied, context).await?;
+    tell::tell(meta, tell::of_changes(&applied.changes, rolled), context).await;
+    let ready = status::observe(stack, &validated, &steps, &applied, &data, context).await?;
+    let owns = data.is_pending() && !validated.life.paused;
+    if owns {
+        let mut changes = Changes::default();
+        let done = data.own(stack, &mut changes.owned, context).await;
+        tell::tell(meta, tell::of_changes(&changes, &[]), context).await;
+        done?;
+    }
+    if ready.has_first_user && !validated.life.paused {
+        note_first_user(&validated, context).await?;
+    }
     match applied.failure {
         Some(failure) => Err(failure.into()),
         None if !ready.is_ready => {
@@ -128,8 +166,22 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
                 while_not_ready(elapsed())
             }))
         }
+        // The status says what the data carries only after it does, and what it is to carry before.
+        None if owns => Ok(Action::requeue(OUTDATED)),
         None if names_others(stack) => Ok(Action::requeue(OF_OTHERS)),
         None => Ok(Action::requeue(AGAIN)),
+    }
+}
+
+/// Notes that authentication has a user, where it is found even when the Stack comes back without its status.
+async fn note_first_user(stack: &Validated, context: &Context) -> Result<(), ApplyError> {
+    let Some((seen, _)) = Secret::seen(&context.cache, &stack.namespace, names::ENCRYPTION_SECRET) else {
+        return Ok(());
+    };
+    let is_noted = seen.annotations.iter().flatten().any(|(name, _)| name == names::FIRST_USER);
+    match seen.uid {
+        Some(uid) if !is_noted => Note::FirstUser.write(&uid, &stack.namespace, context).await,
+        _ => Ok(()),
     }
 }
 
@@ -146,22 +198,37 @@ fn while_not_ready(elapsed: Duration) -> Duration {
 }
 
 /// What can't be read can't be decided on: the status says so, and it is tried again.
-async fn fail(stack: &Stack, error: ReconcileError, context: &Context) -> Result<Action, ReconcileError> {
+async fn fail(
+    meta: &ObjectMeta,
+    previous: Option<&StackStatus>,
+    error: ReconcileError,
+    data: Option<&Data>,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
     let message = weft_runtime::telemetry::chain(&error);
     let outcome = Outcome::Failed { reason: "ReadFailed", message };
-    status::report(&stack.metadata, stack.status.as_ref(), outcome, context).await?;
+    status::report(meta, previous, outcome, data, context).await?;
     Err(error)
 }
 
-async fn refuse(stack: &Stack, refusal: Refusal, context: &Context) -> Result<Action, ReconcileError> {
+async fn refuse(
+    meta: &ObjectMeta,
+    previous: Option<&StackStatus>,
+    refusal: Refusal,
+    mut data: Data,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
     let looked_for = refusal.is_waiting()
         || matches!(
             refusal,
             Refusal::CredentialsLost { .. } | Refusal::Superuser { .. } | Refusal::DataLeftBehind { .. }
         );
     let again = if looked_for { MISSING_SECRET } else { AGAIN };
-    status::report(&stack.metadata, stack.status.as_ref(), Outcome::Refused(refusal), context).await?;
-    Ok(Action::requeue(again))
+    status::report(meta, previous, Outcome::Refused(refusal), Some(&data), context).await?;
+    match data.failure.take() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(Action::requeue(again)),
+    }
 }
 
 /// True when it uses something whose changes bring no event: what others made, or a mail server that only mail can ask.

@@ -127,7 +127,15 @@ impl<'de> Deserialize<'de> for JobView {
 pub struct SecretView {
     pub metadata: ObjectMeta,
     #[serde(default)]
-    pub data: ContentDigest,
+    pub data: Content,
+}
+
+/// What is kept of a Secret's data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    pub digest: ContentDigest,
+    /// It has keys that authentication can encrypt with.
+    pub has_encryption_keys: bool,
 }
 
 /// Tells contents apart without keeping them.
@@ -148,18 +156,18 @@ impl ContentDigest {
     }
 }
 
-impl<'de> Deserialize<'de> for ContentDigest {
+impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Values;
         impl<'de> Visitor<'de> for Values {
-            type Value = ContentDigest;
+            type Value = Content;
 
             fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 formatter.write_str("a Secret's data")
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(ContentDigest::default())
+                Ok(Content::default())
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -167,7 +175,9 @@ impl<'de> Deserialize<'de> for ContentDigest {
                 while let Some((key, value)) = map.next_entry::<String, k8s_openapi::ByteString>()? {
                     values.insert(key, value.0);
                 }
-                Ok(ContentDigest::of(&values))
+                let keys = values.get(names::ENCRYPTION_KEYS);
+                let has_encryption_keys = keys.is_some_and(|keys| !keys.is_empty());
+                Ok(Content { digest: ContentDigest::of(&values), has_encryption_keys })
             }
         }
         deserializer.deserialize_any(Values)

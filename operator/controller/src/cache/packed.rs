@@ -6,20 +6,63 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::ObjectMeta;
+use uuid::Uuid;
 
 /// What is kept of an object's metadata: all that the operator reads, and nothing else.
 #[derive(Clone, Debug)]
 pub(super) struct PackedMeta {
     pub(super) name: Arc<str>,
     pub(super) namespace: Arc<str>,
-    uid: Option<Box<str>>,
-    resource_version: Option<Box<str>>,
+    uid: Option<Uid>,
+    resource_version: Option<Version>,
     generation: Option<i64>,
     created: Option<Time>,
-    deleted: Option<Time>,
+    deleted: Option<Box<Time>>,
     labels: Pairs,
     annotations: Pairs,
-    owners: Box<[Arc<OwnerReference>]>,
+    owners: Arc<[OwnerReference]>,
+}
+
+/// API servers give UUIDs, but do not promise to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Uid {
+    Uuid([u8; 16]),
+    Text(Box<str>),
+}
+
+impl Uid {
+    fn of(text: String) -> Self {
+        let uuid = Uuid::try_parse(&text).ok().filter(|uuid| uuid.to_string() == text);
+        uuid.map_or_else(|| Self::Text(text.into_boxed_str()), |uuid| Self::Uuid(uuid.into_bytes()))
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Uuid(bytes) => Uuid::from_bytes(*bytes).to_string(),
+            Self::Text(text) => text.to_string(),
+        }
+    }
+}
+
+/// API servers give numbers, but do not promise to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Version {
+    Number(u64),
+    Text(Box<str>),
+}
+
+impl Version {
+    fn of(text: String) -> Self {
+        let number = text.parse::<u64>().ok().filter(|number| number.to_string() == text);
+        number.map_or_else(|| Self::Text(text.into_boxed_str()), Self::Number)
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text.to_string(),
+        }
+    }
 }
 
 /// All of an object's: what is made for one service has the same.
@@ -29,15 +72,15 @@ impl PackedMeta {
     pub(super) fn of(meta: ObjectMeta) -> Self {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         let (labels, annotations) = (shared.pairs(meta.labels), shared.pairs(meta.annotations));
-        let owners = meta.owner_references.into_iter().flatten().map(|owner| shared.owner(owner)).collect();
+        let owners = shared.owners(meta.owner_references.unwrap_or_default());
         Self {
             name: shared.text(&meta.name.unwrap_or_default()),
             namespace: shared.text(&meta.namespace.unwrap_or_default()),
-            uid: meta.uid.map(String::into_boxed_str),
-            resource_version: meta.resource_version.map(String::into_boxed_str),
+            uid: meta.uid.map(Uid::of),
+            resource_version: meta.resource_version.map(Version::of),
             generation: meta.generation,
             created: meta.creation_timestamp,
-            deleted: meta.deletion_timestamp,
+            deleted: meta.deletion_timestamp.map(Box::new),
             labels,
             annotations,
             owners,
@@ -50,18 +93,17 @@ impl PackedMeta {
             let owned = pairs.iter().map(|(key, value)| (key.to_string(), value.to_string()));
             (!pairs.is_empty()).then(|| owned.collect())
         };
-        let owners = self.owners.iter().map(|owner| OwnerReference::clone(owner));
         ObjectMeta {
             name: text(&self.name),
             namespace: text(&self.namespace),
-            uid: self.uid.as_deref().map(str::to_owned),
-            resource_version: self.resource_version.as_deref().map(str::to_owned),
+            uid: self.uid.as_ref().map(Uid::text),
+            resource_version: self.resource_version.as_ref().map(Version::text),
             generation: self.generation,
             creation_timestamp: self.created.clone(),
-            deletion_timestamp: self.deleted.clone(),
+            deletion_timestamp: self.deleted.as_deref().cloned(),
             labels: pairs(&self.labels),
             annotations: pairs(&self.annotations),
-            owner_references: (!self.owners.is_empty()).then(|| owners.collect()),
+            owner_references: (!self.owners.is_empty()).then(|| self.owners.to_vec()),
             ..ObjectMeta::default()
         }
     }
@@ -77,7 +119,7 @@ impl PackedMeta {
 struct Shared {
     texts: HashSet<Arc<str>>,
     pairs: HashSet<Pairs>,
-    owners: HashMap<String, Arc<OwnerReference>>,
+    owners: HashMap<String, Arc<[OwnerReference]>>,
     /// So many texts are too many: those that nobody has any more go.
     sweep_at: usize,
 }
@@ -113,14 +155,16 @@ impl Shared {
         }
     }
 
-    fn owner(&mut self, owner: OwnerReference) -> Arc<OwnerReference> {
-        match self.owners.get(&owner.uid) {
-            Some(found) if **found == owner => Arc::clone(found),
+    /// Shared by the uid of the first: nearly all objects have one owner.
+    fn owners(&mut self, owners: Vec<OwnerReference>) -> Arc<[OwnerReference]> {
+        let uid = owners.first().map(|owner| owner.uid.clone()).unwrap_or_default();
+        match self.owners.get(&uid) {
+            Some(found) if **found == *owners => Arc::clone(found),
             // The same owner, referred to in another way: the latest is kept.
             _ => {
-                let owner = Arc::new(owner);
-                self.owners.insert(owner.uid.clone(), Arc::clone(&owner));
-                owner
+                let owners: Arc<[_]> = owners.into();
+                self.owners.insert(uid, Arc::clone(&owners));
+                owners
             }
         }
     }
@@ -136,7 +180,7 @@ mod tests {
         ObjectMeta {
             name: Some("broker".to_owned()),
             namespace: Some("shop".to_owned()),
-            uid: Some("1".to_owned()),
+            uid: Some("0199f3f0-0000-7000-8000-000000000001".to_owned()),
             resource_version: Some("7".to_owned()),
             generation: Some(3),
             labels: Some([("team".to_owned(), "blue".to_owned())].into()),
@@ -149,12 +193,19 @@ mod tests {
     fn what_is_unpacked_is_what_was_packed() {
         assert_eq!(PackedMeta::of(meta()).unpacked(), meta());
         assert_eq!(PackedMeta::of(ObjectMeta::default()).unpacked(), ObjectMeta::default());
+        for text in
+            ["", "07", "-1", "0199F3F0-0000-7000-8000-000000000001", "0199f3f0000070008000000000000001"]
+        {
+            let (uid, resource_version) = (Some(text.to_owned()), Some(text.to_owned()));
+            let meta = ObjectMeta { uid, resource_version, ..ObjectMeta::default() };
+            assert_eq!(PackedMeta::of(meta.clone()).unpacked(), meta);
+        }
     }
 
     #[test]
     fn what_is_the_same_is_kept_once() {
         let [one, other] = [PackedMeta::of(meta()), PackedMeta::of(meta())];
-        assert!(Arc::ptr_eq(&one.owners[0], &other.owners[0]) && Arc::ptr_eq(&one.labels, &other.labels));
+        assert!(Arc::ptr_eq(&one.owners, &other.owners) && Arc::ptr_eq(&one.labels, &other.labels));
         let changed = ObjectMeta { resource_version: Some("8".to_owned()), ..meta() };
         assert!(one.is_same(&other) && !one.is_same(&PackedMeta::of(changed)));
     }

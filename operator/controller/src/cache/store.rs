@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::packed::PackedMeta;
 use crate::view::{
-    ContentDigest, DeploymentView, JobState, JobView, Ours, OwnedView, Replicas, Rollout, SecretView,
+    Content, DeploymentView, JobState, JobView, Ours, OwnedView, Replicas, Rollout, SecretView,
     StatefulSetView,
 };
 
@@ -86,13 +86,13 @@ impl Keep for JobView {
 }
 
 impl Keep for SecretView {
-    type Rest = ContentDigest;
+    type Rest = Content;
 
-    fn parts(self) -> (ObjectMeta, ContentDigest) {
+    fn parts(self) -> (ObjectMeta, Content) {
         (self.metadata, self.data)
     }
 
-    fn whole(metadata: ObjectMeta, data: &ContentDigest) -> Self {
+    fn whole(metadata: ObjectMeta, data: &Content) -> Self {
         Self { metadata, data: data.clone() }
     }
 }

@@ -1,6 +1,5 @@
 //! From a plan to the cluster: what is missing or differs is applied, what is no longer wanted is deleted.
 
-mod data;
 mod rotation;
 mod scale;
 
@@ -18,6 +17,7 @@ use tokio::sync::OnceCell;
 use weft_operator_api::Stack;
 
 use super::build::Plan;
+use super::dereference::NoteOn;
 use super::keep::Steps;
 use super::validate::Validated;
 use crate::cache::{Kind, age};
@@ -90,13 +90,6 @@ impl ApplyError {
     }
 }
 
-impl Applied {
-    /// True when nothing can be said of the Stack, since it is no longer the one that was read.
-    pub fn is_outdated(&self) -> bool {
-        matches!(self.failure, Some(ApplyError::Outdated))
-    }
-}
-
 /// Applies the plan. One object's failure stops no other, except that nothing runs before the Secrets that it needs.
 pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Context) -> Applied {
     let Plan {
@@ -124,6 +117,8 @@ pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Conte
             return Applied { failure: Some(error), ..Applied::default() };
         }
     }
+    // Before anything follows from it: the status may be lost at any moment.
+    pass.note_stores().await;
     pass.begin(&rotations).await;
     pass.settle_all::<ControllerRevision>(&controller_revisions).await;
     // Nothing rolls before it is kept what it rolls to.
@@ -148,9 +143,6 @@ pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Conte
     pass.settle_all::<HorizontalPodAutoscaler>(&autoscalers).await;
     pass.settle_all::<Ingress>(&ingresses).await;
     let rotations = pass.rotate(rotations, jobs, (&deployments, steps)).await;
-    if !stack.life.paused {
-        pass.own_data().await;
-    }
     let Pass { failure, mut changes, .. } = pass;
     // An Event has little room: what runs is told first.
     for list in [&mut changes.created, &mut changes.changed] {
@@ -224,6 +216,20 @@ impl Pass<'_> {
             }
         }
         generations
+    }
+
+    /// Notes on volumes whether their stores are in use.
+    async fn note_stores(&mut self) {
+        let stack = self.stack;
+        for NoteOn { uid, note } in stack.life.notes.iter().filter(|_| !stack.life.paused) {
+            let done = match self.confirm().await {
+                Ok(()) => note.write(uid, &stack.namespace, self.context).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                self.note::<()>(error);
+            }
+        }
     }
 
     fn note<T>(&mut self, error: ApplyError) -> Option<T> {

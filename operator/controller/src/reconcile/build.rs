@@ -33,7 +33,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
-use super::validate::{SmtpPlan, Validated};
+use super::validate::{FirstUser, SmtpPlan, Validated};
 
 pub use basis::Basis;
 pub(crate) use basis::digest;
@@ -68,7 +68,7 @@ pub struct Plan {
 
 /// Builds every object of a Stack.
 pub fn build(stack: &Validated) -> Plan {
-    let Validated { mongodb, rabbitmq, postgres, smtp, admin, tracing, .. } = stack;
+    let Validated { mongodb, rabbitmq, postgres, smtp, first_user, tracing, .. } = stack;
     let mut plan = Plan::default();
     if let Some(store) = mongodb {
         mongodb::add(&mut plan, stack, store);
@@ -79,7 +79,7 @@ pub fn build(stack: &Validated) -> Plan {
     if let Some(store) = postgres {
         postgres::add(&mut plan, stack, store);
     }
-    if let Some(admin) = admin {
+    if let FirstUser::Wanted(admin) = first_user {
         admin::add(&mut plan, stack, admin);
     }
     encryption::add(&mut plan, stack);

@@ -9,6 +9,7 @@ mod rotation;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt as _};
 use weft_operator_api::{ConditionStatus, ManagedStore, SecretRef, Services, Stack, Store, Stores};
 
@@ -23,7 +24,7 @@ use connection::{AMQP_SCHEME, MONGODB_SCHEME, POSTGRES_SCHEME, Scheme, connectio
 pub(crate) use connection::escape;
 pub use connection::mongodb_uri;
 pub use inputs::FoundInputs;
-pub use life::{DataKind, DataObject, FoundLife, Left};
+pub use life::{FoundLife, Left, NoteOn};
 pub use rotation::{FoundNext, FoundRotation, Holder, NewUser};
 
 /// What was found around a Stack.
@@ -122,8 +123,10 @@ pub enum FoundAdmin {
     },
     /// There is no Secret: this may become its password.
     Fresh(String),
-    /// Its Secret was made before and is gone. The user is in the data, with a password of its own.
-    Gone,
+    /// There is no Secret, but users or data from before. `reported`: authentication had a user.
+    Gone {
+        reported: bool,
+    },
     Wrong(SecretProblem),
 }
 
@@ -270,7 +273,7 @@ impl Lookup<'_> {
             Err(problem) => return Ok(managed(Credentials::Unusable(problem), None)),
         };
         let claim = names::claim(store);
-        let volume = self.volume(&claim).await?;
+        let volume = self.volume(&claim).await?.map(|claim| claim.uid.unwrap_or_default());
         let new_superuser = || Login { username: SUPERUSER.to_owned(), password: fresh() };
         Ok(match (holder, superuser_holder) {
             (Some(holder), Some(superuser)) => {
@@ -293,15 +296,11 @@ impl Lookup<'_> {
         })
     }
 
-    async fn has_volume(&self, claim: &str) -> Result<bool, DereferenceError> {
-        Ok(self.volume(claim).await?.is_some())
-    }
-
-    /// The uid of a claim.
-    async fn volume(&self, claim: &str) -> Result<Option<String>, DereferenceError> {
+    /// A volume's claim.
+    async fn volume(&self, claim: &str) -> Result<Option<ObjectMeta>, DereferenceError> {
         let api = Api::<PersistentVolumeClaim>::namespaced(self.context.client.clone(), &self.namespace);
         let found = api.get_metadata_opt(claim).await.map_err(read("PersistentVolumeClaim", claim))?;
-        Ok(found.map(|claim| claim.uid().unwrap_or_default()))
+        Ok(found.map(|claim| claim.metadata))
     }
 
     async fn connection(
@@ -326,7 +325,7 @@ fn managed(credentials: Credentials, superuser: Option<Login>) -> FoundStore {
     FoundStore::Managed { credentials, superuser }
 }
 
-fn read(kind: &'static str, name: &str) -> impl FnOnce(kube::Error) -> DereferenceError {
+pub(super) fn read(kind: &'static str, name: &str) -> impl FnOnce(kube::Error) -> DereferenceError {
     let name = name.to_owned();
     move |source| DereferenceError::Read { kind, name, source }
 }

@@ -7,13 +7,14 @@ mod rotation;
 mod stores;
 
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use serde_json::json;
 use weft_operator_api::{Condition, ConditionStatus, ServiceStatus, Stack, StackStatus, StoreUse};
 
+use super::data::{Data, DataObject, Deletion};
 use super::tell;
-use super::validate::{Deletion, Refusal};
+use super::validate::Refusal;
 use crate::context::Context;
 use crate::names::{MANAGER, MONGODB, POSTGRES, RABBITMQ, SMTP};
 
@@ -53,19 +54,24 @@ pub struct Observation {
     pub paused: Vec<String>,
     /// Everything is to be at zero.
     pub stopped: bool,
-    pub deletion: Deletion,
     pub rotation: RotationState,
+    /// How the first user stands, if the Stack has one.
+    pub first_user: Option<StoreState>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
     #[error("failed to write the status")]
     Write(#[source] Box<kube::Error>),
+    #[error("failed to read the Stack")]
+    Read(#[source] Box<kube::Error>),
+    #[error("the Stack was changed while its status was written")]
+    Changed,
     #[error("failed to list the Stack's pods")]
     Pods(#[source] Box<kube::Error>),
 }
 
-/// Writes the status that follows from the outcome, if it is not there already.
+/// Writes the status that follows from the outcome and the Stack's data, if it is not there already.
 ///
 /// # Errors
 /// When the API server does not answer, or refuses.
@@ -73,11 +79,12 @@ pub async fn report(
     meta: &ObjectMeta,
     previous: Option<&StackStatus>,
     outcome: Outcome,
+    data: Option<&Data>,
     context: &Context,
 ) -> Result<(), StatusError> {
     let now = context.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let empty = StackStatus::default();
-    let status = compute(meta.generation, previous.unwrap_or(&empty), outcome, &now);
+    let status = compute(meta.generation, previous.unwrap_or(&empty), outcome, data, &now);
     if previous == Some(&status) {
         return Ok(());
     }
@@ -95,12 +102,12 @@ pub async fn report(
         );
     }
     let api = Api::<PartialObjectMeta<Stack>>::namespaced(context.client.clone(), &namespace);
+    let Some(seen) = seen(&api, meta).await? else { return Ok(()) };
     context.metrics.wrote("apply", "Stack/status");
     let patch = Patch::Apply(json!({
         "apiVersion": "weft.dev/v1alpha1",
         "kind": "Stack",
-        // A Stack of the same name that was made since is another one.
-        "metadata": { "name": name, "uid": meta.uid },
+        "metadata": { "name": name, "resourceVersion": seen.resource_version },
         "status": status,
     }));
     match api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &patch).await {
@@ -110,8 +117,20 @@ pub async fn report(
         }
         // Deleted meanwhile: nobody is left to tell.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Err(StatusError::Changed),
         Err(source) => Err(StatusError::Write(Box::new(source))),
     }
+}
+
+/// Asks for this very Stack: the API server compares no uid where a status is applied, and another Stack may have this name now.
+async fn seen(
+    api: &Api<PartialObjectMeta<Stack>>,
+    meta: &ObjectMeta,
+) -> Result<Option<ObjectMeta>, StatusError> {
+    let name = format!("metadata.name={}", meta.name.as_deref().unwrap_or_default());
+    let found = api.list_metadata(&ListParams::default().fields(&name)).await;
+    let found = found.map_err(|source| StatusError::Read(Box::new(source)))?;
+    Ok(found.items.into_iter().map(|stack| stack.metadata).find(|found| found.uid == meta.uid))
 }
 
 pub(super) const READY: &str = "Ready";
@@ -150,23 +169,41 @@ fn claim(
     Claim { type_, status: status.into(), reason, message: message.to_owned() }
 }
 
-/// The status that follows from an outcome. Times of what has not changed are kept.
-pub fn compute(generation: Option<i64>, previous: &StackStatus, outcome: Outcome, now: &str) -> StackStatus {
+/// The status that follows from an outcome. Times of what has not changed are kept, and so are whole conditions that the outcome
+/// says nothing of.
+pub fn compute(
+    generation: Option<i64>,
+    previous: &StackStatus,
+    outcome: Outcome,
+    data: Option<&Data>,
+    now: &str,
+) -> StackStatus {
     let kinds = match &outcome {
         Outcome::Observed(observation) => observation.kinds.clone(),
         Outcome::Refused(_) | Outcome::Failed { .. } => Vec::new(),
     };
-    let (claims, services, version) = match outcome {
+    let says_all = matches!(outcome, Outcome::Observed(_));
+    let (mut claims, services, version) = match outcome {
         Outcome::Refused(refusal) => (refused(&refusal), None, None),
         Outcome::Failed { reason, message } => (waiting(reason, &message), None, None),
         Outcome::Observed(observation) => observed(observation),
     };
+    claims.extend(data.and_then(deletion));
+    let mut conditions: Vec<_> =
+        claims.into_iter().map(|claim| dated(claim, generation, previous, now)).collect();
+    let is_said = |type_: &str| conditions.iter().any(|condition| condition.type_ == type_);
+    let unsaid = |condition: &&Condition| {
+        let says_all = if condition.type_ == DATA_DELETION { data.is_some() } else { says_all };
+        !says_all && !is_said(&condition.type_)
+    };
+    let unsaid: Vec<_> = previous.conditions.iter().filter(unsaid).cloned().collect();
+    conditions.extend(unsaid);
     let services = services.unwrap_or_else(|| previous.services.clone());
     StackStatus {
         observed_generation: generation,
         version: version.or_else(|| previous.version.clone()),
         summary: (!services.is_empty()).then(|| summary(&services)),
-        conditions: claims.into_iter().map(|claim| dated(claim, generation, previous, now)).collect(),
+        conditions,
         services,
         stores: used(previous, kinds),
     }
@@ -216,7 +253,7 @@ type Told = (Vec<Claim>, Option<Vec<ServiceStatus>>, Option<String>);
 fn observed(observation: Observation) -> Told {
     let mut claims = progress_of(&observation);
     let ready = claims.iter().any(|claim| claim.type_ == READY && claim.status == ConditionStatus::True);
-    let Observation { version, services, stores, paused, deletion, rotation, .. } = observation;
+    let Observation { version, services, stores, paused, rotation, first_user, .. } = observation;
     for (store, StoreState { status, reason, message }) in &stores {
         claims.push(claim(store_condition(store), *status, reason, message));
     }
@@ -225,23 +262,42 @@ fn observed(observation: Observation) -> Told {
         claims.push(claim("Paused", true, "Paused", &message));
     }
     claims.extend(rotation.claim());
-    match deletion {
-        Deletion::Retained => {}
-        Deletion::NotAllowed => claims.push(claim("DataDeletion", false, "NotAllowed", NOT_ALLOWED)),
-        Deletion::Deleted => {
-            claims.push(claim(
-                "DataDeletion",
-                true,
-                "Allowed",
-                "volumes and their Secrets go with the Stack",
-            ));
-        }
+    if let Some(StoreState { status, reason, message }) = first_user {
+        claims.push(claim("FirstUser", status, reason, &message));
     }
     (claims, Some(services), ready.then_some(version))
 }
 
-const NOT_ALLOWED: &str = "spec.deletionPolicy is Delete, but the annotation weft.dev/allow-data-deletion is not \"true\": \
-                           data stays when the Stack goes";
+/// Whether data is deleted with the Stack: what it carries, whatever the Stack wants.
+fn deletion(data: &Data) -> Option<Claim> {
+    let labels = |is_owned: bool| {
+        let objects = data.objects.iter().filter(|object| object.is_owned == is_owned);
+        objects.map(DataObject::label).collect::<Vec<_>>().join(", ")
+    };
+    let (owned, others) = (labels(true), labels(false));
+    let (status, reason, message) = match (data.deletion, owned.is_empty()) {
+        (Deletion::Deleted, false) if others.is_empty() => {
+            (true, "Allowed", "volumes and their Secrets are deleted with the Stack".to_owned())
+        }
+        (Deletion::Deleted, false) => {
+            (true, "Partial", format!("deleted with the Stack: {owned}; not yet: {others}"))
+        }
+        (Deletion::Deleted, true) => (false, "Pending", "no data is deleted with the Stack yet".to_owned()),
+        (Deletion::Retained | Deletion::NotAllowed, false) => {
+            let error = data.failure.as_ref().map(|error| weft_runtime::telemetry::chain(error));
+            let error = error.unwrap_or_default();
+            (true, "ReleaseFailed", format!("still deleted with the Stack: {owned}; {error}"))
+        }
+        (Deletion::NotAllowed, true) => (false, NOT_ALLOWED, ANNOTATION_MISSING.to_owned()),
+        (Deletion::Retained, true) => return None,
+    };
+    Some(claim(DATA_DELETION, status, reason, &message))
+}
+
+pub(super) const DATA_DELETION: &str = "DataDeletion";
+pub(super) const NOT_ALLOWED: &str = "NotAllowed";
+const ANNOTATION_MISSING: &str = "spec.deletionPolicy is Delete, but the annotation weft.dev/allow-data-deletion is not \"true\": \
+                           data stays when the Stack is deleted";
 
 /// Ready, Reconciling and Stalled.
 fn progress_of(observation: &Observation) -> Vec<Claim> {

@@ -23,7 +23,7 @@ use crate::names::{self, JAEGER, JAEGER_QUERY_PORT, MONGODB, OTLP_GRPC_PORT, POS
 use crate::view::{ContentDigest, JobState};
 
 pub use edge::EdgePlan;
-pub use life::{Deletion, LifePlan, Wave};
+pub use life::{LifePlan, Wave};
 pub use refusal::Refusal;
 pub use rotation::{Rotation, RotationStep};
 pub use workloads::WorkloadPlan;
@@ -49,7 +49,7 @@ pub struct Validated {
     pub smtp: Option<SmtpPlan>,
     pub sender: Sender,
     pub templates: Option<Templates>,
-    pub admin: Option<AdminPlan>,
+    pub first_user: FirstUser,
     /// What authentication encrypts its signing keys with.
     pub encryption: Option<EncryptionKeys>,
     pub edge: EdgePlan,
@@ -158,6 +158,17 @@ pub struct Templates {
     pub digest: ContentDigest,
 }
 
+/// The first user, an admin.
+#[derive(Clone, Debug)]
+pub enum FirstUser {
+    /// Nobody signs in.
+    Unused,
+    /// Authentication creates it, unless it has it.
+    Wanted(AdminPlan),
+    /// It is not created: its Secret is missing, and there are users or data from before. `reported`: authentication had a user.
+    Gone { reported: bool },
+}
+
 /// Where the first user's email and password are.
 #[derive(Clone, Debug)]
 pub struct AdminPlan {
@@ -249,11 +260,11 @@ pub fn validate(stack: &Stack, found: Found, installation: &Installation) -> Res
         smtp: smtp_plan(stores.smtp.as_ref(), smtp, &installed.mailcatcher)?,
         sender: sender(&name, mail.as_ref(), stores.smtp.as_ref())?,
         templates: templates_plan(templates)?,
-        admin: admin_plan(&name, admin.as_ref(), found_admin)?,
+        first_user: first_user(&name, admin.as_ref(), found_admin)?,
         encryption: encryption_keys(encryption)?,
         edge: edge::edge(&stack.spec)?,
         tracing: tracing_plan(tracing.as_ref(), &namespace, &installation.tracing.jaeger)?,
-        life: life::life(stack, &life.running, life.data),
+        life: life::life(stack, &life.running, life.notes),
         pull_secrets: installation.pull_secrets.clone(),
         jobs,
         workloads: workloads::workloads(&stack.spec, &inputs)?,
@@ -371,19 +382,20 @@ fn templates_plan(found: FoundTemplates) -> Result<Option<Templates>, Refusal> {
     }
 }
 
-fn admin_plan(stack: &str, spec: Option<&Admin>, found: FoundAdmin) -> Result<Option<AdminPlan>, Refusal> {
-    match found {
-        FoundAdmin::Unused | FoundAdmin::Gone => Ok(None),
-        FoundAdmin::Wrong(problem) => Err(Refusal::Admin { problem }),
+fn first_user(stack: &str, spec: Option<&Admin>, found: FoundAdmin) -> Result<FirstUser, Refusal> {
+    Ok(match found {
+        FoundAdmin::Unused => FirstUser::Unused,
+        FoundAdmin::Gone { reported } => FirstUser::Gone { reported },
+        FoundAdmin::Wrong(problem) => return Err(Refusal::Admin { problem }),
         FoundAdmin::Kept { secret, digest } => {
-            Ok(Some(AdminPlan { secret, credentials: AdminCredentials::Kept(digest) }))
+            FirstUser::Wanted(AdminPlan { secret, credentials: AdminCredentials::Kept(digest) })
         }
         FoundAdmin::Fresh(password) => {
             let email = spec.and_then(|admin| admin.email.as_deref()).unwrap_or(Admin::EMAIL).to_owned();
             let credentials = AdminCredentials::Fresh { email, password };
-            Ok(Some(AdminPlan { secret: names::admin_secret(stack), credentials }))
+            FirstUser::Wanted(AdminPlan { secret: names::admin_secret(stack), credentials })
         }
-    }
+    })
 }
 
 fn encryption_keys(found: FoundEncryption) -> Result<Option<EncryptionKeys>, Refusal> {

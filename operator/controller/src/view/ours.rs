@@ -63,9 +63,9 @@ fn picked(value: &Value, fields: &Value) -> Option<Value> {
             .collect();
         let ours = |item: &Value| {
             let (_, below) = keyed.iter().find(|(keys, _)| has(item, keys))?;
-            picked(item, below)
+            Some(picked(item, below))
         };
-        return Some(items.iter().filter_map(ours).collect());
+        return items.iter().filter_map(ours).collect();
     }
     if within("f:").next().is_none() {
         return Some(value.clone());
@@ -230,6 +230,15 @@ mod tests {
         let mut more = seen("x", json!({}));
         more["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:replicas"] = json!({});
         assert!(!Ours::of_seen(&more).is(&wanted), "we own what we no longer want");
+        let mut emptied = seen("x", json!({}));
+        emptied["spec"]["containers"][1].as_object_mut().unwrap().remove("image");
+        let nothing = Ours::of_wanted(json!({
+            "metadata": { "labels": { "app": "broker" } }, "spec": { "containers": [], "selector": { "app": "x" } },
+        }));
+        assert!(
+            !Ours::of_seen(&emptied).is(&nothing),
+            "an item of ours is there, although a field of it is not"
+        );
         assert!(!Ours::of_seen(&json!({ "metadata": {} })).is(&Ours::of_seen(&json!({}))), "never applied");
     }
 }

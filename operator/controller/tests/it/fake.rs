@@ -2,8 +2,11 @@
 
 mod fields;
 mod merge;
+mod pods;
+mod refuse;
 mod route;
 mod state;
+mod syntax;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,6 +23,7 @@ use tower::Layer as _;
 use weft_operator::client::TraceWrites;
 
 pub(crate) use fields::{Path, Step, get, get_mut};
+pub(crate) use refuse::CHANGEABLE;
 pub(crate) use route::failed;
 pub(crate) use state::{Asked, Id, State};
 

@@ -92,8 +92,18 @@ impl Operator {
         leadership: Leadership,
         password: impl Fn() -> String + Send + Sync + 'static,
     ) -> Self {
+        Self::start_in(client, &Scope::All, installation, leadership, password).await
+    }
+
+    pub(crate) async fn start_in(
+        client: kube::Client,
+        scope: &Scope,
+        installation: Installation,
+        leadership: Leadership,
+        password: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
         let metrics = OperatorMetrics::register(&Metrics::default());
-        let (cache, feeds) = feeds(&client, &Scope::All, &metrics);
+        let (cache, feeds) = feeds(&client, scope, &metrics);
         cache.ready().await.unwrap();
         let told = Told::default();
         *told.lock().unwrap() = usable();

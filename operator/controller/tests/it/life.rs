@@ -259,6 +259,89 @@ async fn data_goes_with_its_stack_only_where_that_is_said_twice() {
     assert_eq!((state.told("DataOwned").len(), state.told("DataReleased").len()), (2, 2));
 }
 
+type Edit = fn(&mut Value);
+
+/// What holds up the rest of a pass.
+const HOLD_UPS: [(&str, Edit); 4] = [
+    ("paused", |stack| stack["spec"]["paused"] = true.into()),
+    ("an unknown version", |stack| stack["spec"]["version"] = "9.9.9".into()),
+    ("unreadable", |stack| stack["spec"]["version"] = 7.into()),
+    ("a Secret that is missing", |stack| {
+        stack["spec"]["stores"]["smtp"] = json!({ "external": {
+            "host": "mail.example.com", "secretRef": { "name": "missing" },
+        } });
+    }),
+];
+
+#[tokio::test]
+async fn data_is_released_whatever_holds_up_the_rest() {
+    for (what, hold_up) in HOLD_UPS {
+        let (cluster, _operator) = ready(full()).await;
+        cluster.act(claims);
+        edit(&cluster, |stack| {
+            allow(stack, true);
+            stack["spec"]["deletionPolicy"] = "Delete".into();
+        });
+        let allowed = |state: &State| {
+            let told = state.condition("shop", "DataDeletion");
+            owned(state) == 10
+                && told.is_some_and(|(status, reason, _)| status == "True" && reason == "Allowed")
+        };
+        cluster.eventually("data is the Stack's", allowed).await;
+        edit(&cluster, hold_up);
+        let held = |state: &State| {
+            let stack = state.get("stacks", "shop").unwrap();
+            stack["status"]["observedGeneration"] == stack["metadata"]["generation"]
+        };
+        cluster.eventually(what, held).await;
+        edit(&cluster, |stack| allow(stack, false));
+        cluster.eventually("the annotation is withdrawn", |state| owned(state) == 0).await;
+        let told = |state: &State| {
+            state.condition("shop", "DataDeletion").is_none_or(|(status, ..)| status == "False")
+        };
+        cluster.eventually("the condition says so", told).await;
+        cluster.act(|state| state.delete(&Id::shop("stacks", "shop")));
+        assert_eq!(cluster.state().names("persistentvolumeclaims").len(), 3, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn data_of_a_stack_that_a_finalizer_keeps_is_released() {
+    let (cluster, _operator) = ready(full()).await;
+    cluster.act(claims);
+    edit(&cluster, |stack| {
+        allow(stack, true);
+        stack["spec"]["deletionPolicy"] = "Delete".into();
+    });
+    cluster.eventually("data is the Stack's", |state| owned(state) == 10).await;
+    edit(&cluster, |stack| {
+        stack["metadata"]["finalizers"] = json!(["example.com/backup"]);
+        stack["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        allow(stack, false);
+    });
+    cluster.eventually("the annotation is withdrawn", |state| owned(state) == 0).await;
+}
+
+/// A policy that nothing carries out is not told as if it were.
+#[tokio::test]
+async fn a_paused_stack_does_not_say_that_data_is_deleted_with_it() {
+    let (cluster, _operator) = ready(full()).await;
+    cluster.act(claims);
+    edit(&cluster, |stack| {
+        stack["spec"]["paused"] = true.into();
+        stack["spec"]["deletionPolicy"] = "Delete".into();
+        allow(stack, true);
+    });
+    let pending = |state: &State| {
+        let told = state.condition("shop", "DataDeletion");
+        told.is_some_and(|(status, reason, _)| status == "False" && reason == "Pending")
+    };
+    cluster.eventually("it says so", pending).await;
+    assert_eq!(owned(&cluster.state()), 0);
+    edit(&cluster, |stack| stack["spec"]["paused"] = false.into());
+    cluster.eventually("data is the Stack's", |state| owned(state) == 10).await;
+}
+
 #[tokio::test]
 async fn what_is_to_be_deleted_is_and_what_is_not_is_found_again() {
     for deleted in [false, true] {

@@ -18,6 +18,7 @@ mod monitoring;
 mod people;
 mod reach;
 mod readers;
+mod real;
 mod refuse;
 mod rights;
 mod roles;

@@ -128,7 +128,7 @@ fn the_first_user_comes_from_a_secret_that_is_made_once() {
 
 #[test]
 fn a_first_user_whose_secret_is_gone_is_not_made_again() {
-    let plan = with(Found { admin: FoundAdmin::Gone, ..found(false) }, full()).unwrap();
+    let plan = with(Found { admin: FoundAdmin::Gone { reported: true }, ..found(false) }, full()).unwrap();
     assert!(plan.data_secrets.is_empty());
     assert_eq!(told(&plan, "authentication", "AUTH_FIRST_USER_PASSWORD_FILE"), Value::Null);
 }

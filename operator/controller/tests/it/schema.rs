@@ -1,7 +1,7 @@
-//! The definition of Stack, read as the API server reads it: every field, right and wrong values of each, and what is refused.
+//! The definition of Stack: every field, with right and wrong values of each.
 
-mod cel;
-mod check;
+mod agree;
+mod any;
 mod right;
 mod wrong;
 
@@ -11,7 +11,7 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 use weft_operator_api::Stack;
 
-pub(crate) use check::check;
+pub(crate) use any::{any_name, any_spec};
 pub(crate) use right::{Pair, pairs};
 pub(crate) use wrong::{Wrong, wrongs};
 

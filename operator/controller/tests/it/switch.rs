@@ -67,6 +67,107 @@ async fn a_switch_waits_until_someone_says_that_the_data_is_taken_care_of() {
         .await;
 }
 
+/// As `kubectl replace --force` does, or a restore of a backup.
+fn replace(cluster: &Cluster, postgres: Value) {
+    cluster.act(|state| {
+        state.delete(&Id::shop("stacks", "shop"));
+        let mut spec = full();
+        spec["stores"]["postgres"] = postgres;
+        let (id, object) = stack("shop", spec);
+        state.put(&id, object);
+    });
+}
+
+#[tokio::test]
+async fn a_stack_that_comes_back_without_its_status_uses_the_store_that_it_used() {
+    let (cluster, _operator) = ready(full()).await;
+    cluster.act(|state| {
+        state.put(&Id::shop("persistentvolumeclaims", "data-postgres-0"), json!({}));
+        // postgres://u:p@db/people
+        let data = json!({ "data": { "uri": "cG9zdGdyZXM6Ly91OnBAZGIvcGVvcGxl" } });
+        state.put(&Id::shop("secrets", "my-postgres"), data);
+    });
+    let is = |kind: &'static str| {
+        move |state: &State| {
+            state.is_ready("shop")
+                && state.get("stacks", "shop").unwrap()["status"]["stores"][1]["kind"] == kind
+        }
+    };
+    edit(&cluster, external(&json!({ "leaveData": true })));
+    cluster.eventually("it is external", is("External")).await;
+    replace(&cluster, external(&json!({})));
+    cluster.eventually("it comes back", is("External")).await;
+    replace(&cluster, json!({ "managed": {} }));
+    cluster.eventually("a switch is still noticed", is_refused("external store")).await;
+    edit(&cluster, json!({ "managed": { "leaveData": true } }));
+    cluster.eventually("it is managed", is("Managed")).await;
+    replace(&cluster, json!({ "managed": {} }));
+    cluster.eventually("it comes back", is("Managed")).await;
+    replace(&cluster, external(&json!({})));
+    cluster.eventually("a switch is still noticed", is_refused("data-postgres-0")).await;
+}
+
+fn first_user(state: &State) -> Option<(String, String)> {
+    state.condition("shop", "FirstUser").map(|(status, reason, _)| (status, reason))
+}
+
+fn is_first_user(status: &'static str, reason: &'static str) -> impl FnMut(&State) -> bool {
+    move |state| first_user(state) == Some((status.to_owned(), reason.to_owned()))
+}
+
+#[tokio::test]
+async fn the_deleted_secret_of_a_first_user_is_not_made_again() {
+    for managed in [true, false] {
+        let mut spec = full();
+        let postgres = if managed { json!({ "managed": {} }) } else { external(&json!({})) };
+        spec["stores"]["postgres"] = postgres.clone();
+        let cluster = Cluster::default();
+        cluster.act(|state| {
+            state.pods_run = true;
+            let data = json!({ "data": { "uri": "cG9zdGdyZXM6Ly91OnBAZGIvcGVvcGxl" } });
+            state.put(&Id::shop("secrets", "my-postgres"), data);
+            let (id, object) = stack("shop", spec);
+            state.put(&id, object);
+        });
+        let _operator = Operator::start(&cluster).await;
+        cluster.eventually("the first user exists", is_first_user("True", "Exists")).await;
+        let noted = |state: &State| {
+            let secret = state.get("secrets", "weft-authentication").unwrap();
+            secret["metadata"]["annotations"]["weft.dev/first-user"] == "true"
+        };
+        cluster.eventually("that is noted", noted).await;
+        cluster.act(|state| state.delete(&Id::shop("secrets", "shop-admin")));
+        cluster.eventually("its Secret is gone", is_first_user("True", "SecretDeleted")).await;
+        replace(&cluster, postgres);
+        cluster
+            .eventually("it comes back", |state| {
+                state.is_ready("shop") && is_first_user("True", "SecretDeleted")(state)
+            })
+            .await;
+        assert!(cluster.state().get("secrets", "shop-admin").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_was_there_before_gets_no_first_user_and_the_condition_says_so() {
+    let cluster = Cluster::default();
+    cluster.act(|state| {
+        state.pods_run = true;
+        state.put(&Id::shop("persistentvolumeclaims", "data-postgres-0"), json!({}));
+        for name in ["postgres", "postgres-superuser"] {
+            let labels = json!({ "weft.dev/data": "true", "weft.dev/stack": "shop" });
+            let mut secret = encoded(&[("username", "weft"), ("password", "kept"), ("uri", "postgres://x")]);
+            secret["metadata"] = json!({ "labels": labels });
+            state.put(&Id::shop("secrets", name), secret);
+        }
+        let (id, object) = stack("shop", full());
+        state.put(&id, object);
+    });
+    let _operator = Operator::start(&cluster).await;
+    cluster.eventually("it says so", is_first_user("False", "DataExisted")).await;
+    assert!(cluster.state().get("secrets", "shop-admin").is_none());
+}
+
 #[tokio::test]
 async fn without_a_volume_nothing_is_left_behind() {
     let (cluster, _operator) = ready(full()).await;

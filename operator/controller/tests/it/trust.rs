@@ -10,3 +10,5 @@ mod old_list;
 mod order;
 mod second_actor;
 mod watches;
+
+pub(crate) use every_field::NEVER_AS_BEFORE;

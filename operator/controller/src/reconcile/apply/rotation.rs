@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::{ApplyError, Pass};
 use crate::cache::Kind as _;
+use crate::client::is_another;
 use crate::names::{MANAGER, STACK};
 use crate::reconcile::build::{Rotating, Stage};
 use crate::reconcile::keep::Steps;
@@ -121,7 +122,7 @@ impl Pass<'_> {
         let answer = self.api::<Secret>().patch_metadata(store, &parameters, &Patch::Apply(secret)).await;
         match answer {
             Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
+            Err(kube::Error::Api(status)) if is_another(&status) => Ok(false),
             Err(source) => Err(ApplyError::write::<Secret>("apply", store, source)),
         }
     }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{ApplyError, Pass};
 use crate::cache::Kind as _;
+use crate::client::is_another;
 
 /// It names the number of pods and nothing else, and only until the autoscaler writes another.
 const SCALE_MANAGER: &str = "weft-operator-scale";
@@ -55,7 +56,7 @@ impl Pass<'_> {
         match self.api::<Deployment>().patch_metadata(name, &parameters, &Patch::Apply(&patch)).await {
             Ok(_) => Ok(()),
             // Gone, or another one since: there is nothing to hand over.
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(kube::Error::Api(status)) if is_another(&status) => Ok(()),
             Err(source) => Err(ApplyError::write::<Deployment>("apply", name, source)),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::deployment::Wiring;
 use super::{Plan, secret};
-use crate::reconcile::validate::{AdminCredentials, AdminPlan, Validated};
+use crate::reconcile::validate::{AdminCredentials, AdminPlan, FirstUser, Validated};
 
 pub(super) fn add(plan: &mut Plan, stack: &Validated, admin: &AdminPlan) {
     if let AdminCredentials::Fresh { email, password } = &admin.credentials {
@@ -12,7 +12,7 @@ pub(super) fn add(plan: &mut Plan, stack: &Validated, admin: &AdminPlan) {
 
 /// Tells authentication whom to make.
 pub(super) fn wire(wiring: Wiring, stack: &Validated) -> Wiring {
-    let Some(AdminPlan { secret, credentials }) = &stack.admin else { return wiring };
+    let FirstUser::Wanted(AdminPlan { secret, credentials }) = &stack.first_user else { return wiring };
     let digest = match credentials {
         AdminCredentials::Kept(digest) => digest.clone(),
         AdminCredentials::Fresh { email, password } => {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::ObjectMeta;
-use weft_operator_api::{Moment, ResourceList, Resources};
+use weft_operator_api::{Moment, Resources};
 
 use crate::names;
 use crate::reconcile::validate::Validated;
@@ -110,7 +110,9 @@ pub(super) fn ports(ports: &[(&str, i32)]) -> Vec<ContainerPort> {
 }
 
 pub(super) fn env(name: &str, value: &str) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
+    // The API server keeps no empty value, and it would never be seen as it was applied.
+    let value = (!value.is_empty()).then(|| value.to_owned());
+    EnvVar { name: name.to_owned(), value, value_from: None }
 }
 
 pub(super) fn env_from_secret(name: &str, secret: &str, key: &str) -> EnvVar {
@@ -156,20 +158,31 @@ pub(super) struct Defaults {
 }
 
 pub(super) fn resources(defaults: &Defaults, wanted: Option<&Resources>) -> ResourceRequirements {
-    let Defaults { cpu, memory } = defaults;
     let Resources { requests, limits } = wanted.cloned().unwrap_or_default();
-    let list = |wanted: Option<ResourceList>, cpu: &str, memory: &str| {
-        let ResourceList { cpu: wanted_cpu, memory: wanted_memory } = wanted.unwrap_or_default();
-        let pick = |wanted: Option<weft_operator_api::Quantity>, default: &str| {
-            Quantity(wanted.map_or_else(|| default.to_owned(), |quantity| quantity.0))
-        };
-        [("cpu".to_owned(), pick(wanted_cpu, cpu)), ("memory".to_owned(), pick(wanted_memory, memory))].into()
-    };
+    let (requests, limits) = (requests.unwrap_or_default(), limits.unwrap_or_default());
+    let cpu = request_and_limit(defaults.cpu, requests.cpu, limits.cpu);
+    let memory = request_and_limit(defaults.memory, requests.memory, limits.memory);
+    let list = |cpu, memory| Some([("cpu".to_owned(), cpu), ("memory".to_owned(), memory)].into());
     ResourceRequirements {
-        requests: Some(list(requests, cpu.0, memory.0)),
-        limits: Some(list(limits, cpu.1, memory.1)),
+        requests: list(cpu.0, memory.0),
+        limits: list(cpu.1, memory.1),
         ..ResourceRequirements::default()
     }
+}
+
+/// A request above the default limit is the limit too, and a limit below the default request is the request too.
+fn request_and_limit(
+    (request, limit): (&str, &str),
+    wanted_request: Option<weft_operator_api::Quantity>,
+    wanted_limit: Option<weft_operator_api::Quantity>,
+) -> (Quantity, Quantity) {
+    let [request, limit] = [request, limit].map(weft_operator_api::Quantity::new);
+    let (request, limit) = match (wanted_request, wanted_limit) {
+        (Some(wanted), None) if wanted.amount() > limit.amount() => (wanted.clone(), wanted),
+        (None, Some(wanted)) if wanted.amount() < request.amount() => (wanted.clone(), wanted),
+        (wanted_request, wanted_limit) => (wanted_request.unwrap_or(request), wanted_limit.unwrap_or(limit)),
+    };
+    (Quantity(request.0), Quantity(limit.0))
 }
 
 /// These keys of a Secret, as files in this folder.

@@ -39,10 +39,12 @@ fn add_one(plan: &mut Plan, stack: &Validated, workload: &WorkloadPlan) {
     placement::spread(&mut template, stack, name);
     let pod_spec = template.spec.get_or_insert_default();
     pod_spec.security_context = Some(pod::pod_security(spec.run_as_user));
-    let secrets = spec.image_pull_secrets.iter();
-    let secrets = secrets.map(|secret| LocalObjectReference { name: secret.name.clone() });
-    if !spec.image_pull_secrets.is_empty() {
-        pod_spec.image_pull_secrets.get_or_insert_default().extend(secrets);
+    for LocalReference { name } in &spec.image_pull_secrets {
+        let all = pod_spec.image_pull_secrets.get_or_insert_default();
+        // An apply with a name that is there twice is refused.
+        if !all.iter().any(|known| known.name == *name) {
+            all.push(LocalObjectReference { name: name.clone() });
+        }
     }
     let scale = Scale { replicas: spec.replicas.unwrap_or(1), autoscaling: spec.autoscaling.as_ref() };
     let rolling = deployment::rolling();

@@ -24,7 +24,7 @@ impl Lookup<'_> {
                     continue;
                 }
                 let digest = if kind == "Secret" {
-                    self.secret_digest(&name).await?
+                    self.secret_view(&name).await?.map(|secret| secret.data.digest)
                 } else {
                     self.config_map_digest(&name).await?
                 };
@@ -34,10 +34,9 @@ impl Lookup<'_> {
         Ok(found)
     }
 
-    async fn secret_digest(&self, name: &str) -> Result<Option<ContentDigest>, DereferenceError> {
+    pub(super) async fn secret_view(&self, name: &str) -> Result<Option<SecretView>, DereferenceError> {
         let api = Api::<SecretView>::namespaced(self.context.client.clone(), &self.namespace);
-        let found = api.get_opt(name).await.map_err(read("Secret", name))?;
-        Ok(found.map(|secret| secret.data))
+        api.get_opt(name).await.map_err(read("Secret", name))
     }
 
     pub(super) async fn config_map_digest(

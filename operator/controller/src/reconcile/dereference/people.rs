@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
+use kube::{Api, ResourceExt as _};
 use weft_operator_api::{Admin, Mail, Smtp, Stack};
 
 use super::{
-    DereferenceError, FoundAdmin, FoundEncryption, FoundSmtp, FoundTemplates, Lookup, SecretProblem,
+    DereferenceError, FoundAdmin, FoundEncryption, FoundSmtp, FoundTemplates, Lookup, SecretProblem, read,
 };
 use crate::names::{self, POSTGRES};
-use crate::view::ContentDigest;
+use crate::view::{Content, ContentDigest};
 
 impl Lookup<'_> {
     pub(super) async fn smtp(
@@ -62,39 +62,41 @@ impl Lookup<'_> {
             });
         }
         let managed = postgres.is_none_or(|store| store.external.is_none());
-        if managed && self.has_volume(&names::claim(POSTGRES)).await? {
-            return Ok(FoundAdmin::Gone);
+        let reported = self.has_reported_user().await?;
+        if reported || managed && self.volume(&names::claim(POSTGRES)).await?.is_some() {
+            return Ok(FoundAdmin::Gone { reported });
         }
         Ok(FoundAdmin::Fresh((self.context.password)()))
+    }
+
+    async fn has_reported_user(&self) -> Result<bool, DereferenceError> {
+        let name = names::ENCRYPTION_SECRET;
+        let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.namespace);
+        let found = api.get_metadata_opt(name).await.map_err(read("Secret", name))?;
+        Ok(found.is_some_and(|secret| secret.annotations().contains_key(names::FIRST_USER)))
     }
 }
 
 impl Lookup<'_> {
-    /// What is not in the cache may be there all the same: only the API server's own word makes a new key. The cache does not know
-    /// what a Secret holds, so each new content is read once.
+    /// What is not in the cache may be there all the same: only the API server's own word makes a new key.
     pub(super) async fn encryption(&self, stack: &Stack) -> Result<FoundEncryption, DereferenceError> {
-        let (name, key) = (names::ENCRYPTION_SECRET, names::ENCRYPTION_KEYS);
+        let name = names::ENCRYPTION_SECRET;
         if !stack.spec.services.authentication.is_enabled() {
             return Ok(FoundEncryption::Unused);
         }
-        let (ledger, of_stack) = (&self.context.ledger, (self.namespace.clone(), stack.name_any()));
-        let cached = self.context.cache.secret(&self.namespace, name).map(|(digest, _)| digest);
-        if let Some(digest) = cached.filter(|digest| ledger.has_keys(&of_stack, digest)) {
-            return Ok(FoundEncryption::Kept(digest));
-        }
-        let Some(secret) = self.secret(name).await? else {
-            // Two passwords have more than the 256 bits of a key.
-            let password = || (self.context.password)();
-            return Ok(FoundEncryption::Fresh(password() + &password()));
+        let content = match self.context.cache.secret(&self.namespace, name) {
+            Some(cached) => Some(cached.data.clone()),
+            None => self.secret_view(name).await?.map(|secret| secret.data),
         };
-        let data = secret.data.unwrap_or_default();
-        if data.get(key).is_none_or(|value| value.0.is_empty()) {
-            let problem = SecretProblem::NoKey { name: name.to_owned(), key: key.to_owned() };
-            return Ok(FoundEncryption::Wrong(problem));
-        }
-        let digest = ContentDigest::of(data.iter().map(|(key, value)| (key, &value.0)));
-        ledger.note_keys(&of_stack, &digest);
-        Ok(FoundEncryption::Kept(digest))
+        Ok(match content {
+            Some(Content { digest, has_encryption_keys: true }) => FoundEncryption::Kept(digest),
+            Some(_) => {
+                let key = names::ENCRYPTION_KEYS.to_owned();
+                FoundEncryption::Wrong(SecretProblem::NoKey { name: name.to_owned(), key })
+            }
+            // Two passwords have more than the 256 bits of a key.
+            None => FoundEncryption::Fresh((self.context.password)() + &(self.context.password)()),
+        })
     }
 }
 

@@ -115,11 +115,12 @@ impl Lookup<'_> {
     /// What the cache knows of a store's Secret, when that is all that need be known. A store that its service can use is on the
     /// volume on which its user got its rights.
     pub(super) fn settled(&self, asked: Asked<'_>, passwordless: bool) -> Option<ContentDigest> {
-        let (digest, annotations) = self.context.cache.secret(&self.namespace, asked.name)?;
+        let secret = self.context.cache.secret(&self.namespace, asked.name)?;
+        let digest = secret.data.digest.clone();
         if passwordless {
             return Some(digest);
         }
-        let told = |key: &str| annotations.get(key).map(String::as_str);
+        let told = |key: &str| secret.annotations().get(key).map(String::as_str);
         let is_due = asked.rotated_at().is_some_and(|request| told(ROTATED_AT) != Some(request));
         let is_granted = told(GRANTED_BY).is_some() && told(GRANTED_BY) == asked.image && asked.is_usable;
         let superuser = names::superuser_secret(asked.name);

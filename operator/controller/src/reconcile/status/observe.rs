@@ -15,12 +15,15 @@ use super::{
 };
 use crate::context::Context;
 use crate::names::{
-    AUTHENTICATION, BROKER, FRONTEND, JAEGER, LISTENER, LOGGER, MAIL, MAILCATCHER, MONGODB, POSTGRES,
+    self, AUTHENTICATION, BROKER, FRONTEND, JAEGER, LISTENER, LOGGER, MAIL, MAILCATCHER, MONGODB, POSTGRES,
     RABBITMQ, SMTP, STACK,
 };
 use crate::reconcile::apply::Applied;
+use crate::reconcile::data::Data;
 use crate::reconcile::keep::Steps;
-use crate::reconcile::validate::{LifePlan, Run, SmtpPlan, StorePlan, Validated, WorkloadPlan};
+use crate::reconcile::validate::{
+    AdminPlan, FirstUser, LifePlan, Run, SmtpPlan, StorePlan, Validated, WorkloadPlan,
+};
 use crate::view::{PodView, Rollout};
 
 /// Whether a Stack is ready, or nearly.
@@ -31,6 +34,8 @@ pub struct Readiness {
     pub is_near: bool,
     /// Only the broker's connections are missing.
     pub is_connecting: bool,
+    /// Authentication has created the first user, or found it.
+    pub has_first_user: bool,
 }
 
 /// Looks at what runs, and writes the status that follows.
@@ -42,6 +47,7 @@ pub async fn observe(
     validated: &Validated,
     steps: &Steps,
     applied: &Applied,
+    data: &Data,
     context: &Context,
 ) -> Result<Readiness, StatusError> {
     let Validated { namespace, version, life, .. } = validated;
@@ -90,6 +96,8 @@ pub async fn observe(
         };
         states.push((store.name, state));
     }
+    let first_user = first_user(validated, &states);
+    let has_first_user = first_user.as_ref().is_some_and(|state| state.reason == FIRST_USER_EXISTS);
     let rotation = RotationState::of(validated, &applied.rotations, &pods);
     look.pending.extend(rotation.pending().iter().cloned());
     let Look { mut pending, mut held, stuck, all_complete, .. } = look;
@@ -116,13 +124,52 @@ pub async fn observe(
         held,
         paused: paused(life),
         stopped: life.stopped.is_some(),
-        deletion: life.deletion,
         rotation,
+        first_user,
     };
-    report(&stack.metadata, stack.status.as_ref(), Outcome::Observed(observation), context).await?;
+    report(&stack.metadata, stack.status.as_ref(), Outcome::Observed(observation), Some(data), context)
+        .await?;
     let told = told || life.stopped.is_some();
     let is_near = all_complete || life.stopped.is_some();
-    Ok(Readiness { is_ready: is_ready && told, is_near, is_connecting })
+    Ok(Readiness { is_ready: is_ready && told, is_near, is_connecting, has_first_user })
+}
+
+/// Authentication says that PostgreSQL is usable only after it has created the first user, or found it.
+const FIRST_USER_EXISTS: &str = "Exists";
+
+fn first_user(stack: &Validated, stores: &[(&'static str, StoreState)]) -> Option<StoreState> {
+    let own = names::admin_secret(&stack.name);
+    Some(match &stack.first_user {
+        FirstUser::Unused => return None,
+        FirstUser::Wanted(AdminPlan { secret, .. }) => {
+            let is_usable = |(store, state): &(_, StoreState)| {
+                *store == POSTGRES && state.status == ConditionStatus::True
+            };
+            if stores.iter().any(is_usable) {
+                StoreState::new(
+                    true,
+                    FIRST_USER_EXISTS,
+                    format!("Secret {secret} has its address and first password"),
+                )
+            } else {
+                StoreState::new(false, "Pending", "authentication has not created it yet")
+            }
+        }
+        FirstUser::Gone { reported: true } => StoreState::new(
+            true,
+            "SecretDeleted",
+            format!("the database has users; Secret {own} was deleted, and is not created again"),
+        ),
+        FirstUser::Gone { reported: false } => StoreState::new(
+            false,
+            "DataExisted",
+            format!(
+                "not created, because volume {} existed before and may have users. If you can't sign in, create Secret {own} \
+                 with the keys email and password",
+                names::claim(POSTGRES)
+            ),
+        ),
+    })
 }
 
 /// What is paused, for a person.

@@ -1,16 +1,14 @@
-//! How a Stack lives: what is paused, what is stopped, whose data it is.
+//! How a Stack lives: what is paused, what is stopped.
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Resource as _;
 use weft_operator_api::{Moment, Services, Stack};
 
 use crate::names::{
     AUTHENTICATION, BROKER, FRONTEND, JAEGER, LISTENER, LOGGER, MAIL, MAILCATCHER, MONGODB, POSTGRES,
     RABBITMQ,
 };
-use crate::reconcile::dereference::DataObject;
+use crate::reconcile::dereference::NoteOn;
 
 /// How a Stack lives.
 #[derive(Clone, Debug, Default)]
@@ -22,21 +20,8 @@ pub struct LifePlan {
     /// The Stack is to be stopped, and this much of it may be at zero now.
     pub stopped: Option<Wave>,
     pub restarted_at: Option<Moment>,
-    /// The annotation that a deletion policy needs is missing.
-    pub deletion: Deletion,
-    /// The data that is there, and the owner reference that it shall have.
-    pub data: Vec<DataObject>,
-    pub data_owner: Option<OwnerReference>,
-}
-
-/// What becomes of the data with the Stack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Deletion {
-    #[default]
-    Retained,
-    /// The policy is Delete, but the annotation does not allow it.
-    NotAllowed,
-    Deleted,
+    /// What is to be noted on volumes.
+    pub notes: Vec<NoteOn>,
 }
 
 /// What stops together, and starts to stop only when the waves before are gone: what takes requests and events, what they
@@ -69,21 +54,13 @@ impl LifePlan {
     }
 }
 
-pub(super) fn life(stack: &Stack, running: &BTreeSet<String>, data: Vec<DataObject>) -> LifePlan {
-    let asks = stack.spec.deletion_policy.unwrap_or_default() == weft_operator_api::DeletionPolicy::Delete;
-    let deletion = match (asks, stack.deletes_data()) {
-        (_, true) => Deletion::Deleted,
-        (true, false) => Deletion::NotAllowed,
-        (false, false) => Deletion::Retained,
-    };
+pub(super) fn life(stack: &Stack, running: &BTreeSet<String>, notes: Vec<NoteOn>) -> LifePlan {
     LifePlan {
         paused: stack.is_paused(),
         paused_parts: paused_parts(&stack.spec.services),
         stopped: stack.is_stopped().then(|| reached(running)),
         restarted_at: stack.spec.restarted_at.clone(),
-        deletion,
-        data,
-        data_owner: stack.owner_ref(&()).filter(|_| deletion == Deletion::Deleted),
+        notes,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::fields::{self, Path, Step};
+use super::refuse::{Checked, Refusal};
 
 /// The fields of one object, by the manager that owns them and the subresource through which it wrote.
 #[derive(Clone, Debug, Default)]
@@ -18,10 +19,6 @@ pub(crate) struct Writer<'a> {
     pub(crate) force: bool,
 }
 
-/// Who else owns a field that an apply without force would change.
-#[derive(Debug)]
-pub(crate) struct Conflict(pub(crate) String);
-
 impl Owners {
     /// What this manager owns.
     pub(crate) fn of(&self, manager: &str) -> impl Iterator<Item = &Path> {
@@ -29,14 +26,15 @@ impl Owners {
     }
 
     /// Puts `wanted` over `live`; what the manager applied before and no longer does goes, unless someone else owns it too.
-    pub(crate) fn apply(&mut self, live: &mut Value, wanted: &Value, by: Writer<'_>) -> Result<(), Conflict> {
+    pub(crate) fn apply(&mut self, live: &mut Value, wanted: &Value, by: Writer<'_>) -> Checked {
         let id = (by.manager.to_owned(), by.status);
         let now: BTreeSet<Path> = fields::leaves(wanted).into_iter().filter(|path| is_owned(path)).collect();
         let differs = |path: &Path| fields::get(live, path) != fields::get(wanted, path);
         for ((other, _), owned) in self.0.iter().filter(|(other, _)| **other != id) {
             let clash = owned.iter().find(|path| now.contains(*path) && differs(path));
             if let Some(path) = clash.filter(|_| !by.force) {
-                return Err(Conflict(format!("conflict with {other} over {path:?}")));
+                let why = format!("conflict with {other} over {path:?}");
+                return Err(Refusal(409, "Conflict", why));
             }
         }
         let changed: Vec<Path> = now.iter().filter(|path| differs(path)).cloned().collect();

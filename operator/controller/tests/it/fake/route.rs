@@ -7,7 +7,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 
-use super::merge::{Conflict, Writer};
+use super::merge::Writer;
+use super::refuse::{self, Refusal};
 use super::state::{Asked, Id, Selector, State, Watcher, event};
 use super::{Reply, json as reply};
 
@@ -68,38 +69,46 @@ pub(crate) fn answer(state: &mut State, parts: &Parts, body: &Bytes) -> Reply {
 }
 
 fn change(state: &mut State, method: &Method, id: &Id, by: Writer<'_>, body: &Bytes) -> Reply {
+    if let Err(refusal) = refuse::request(body.len()) {
+        return refused(refusal);
+    }
     let sent: Value = serde_json::from_slice(body).unwrap_or_default();
+    if *method == Method::PATCH
+        && let Err(refusal) = refuse::applied(id, by.manager, &sent)
+    {
+        return refused(refusal);
+    }
     let there = state.objects.get(id).cloned();
     match (method, there) {
         (&Method::POST, Some(_)) => failure(409, "AlreadyExists"),
-        (&Method::POST, None) => reply(201, &state.create(id, sent, by.manager)),
+        (&Method::POST, None) => match state.create(id, sent, by.manager) {
+            Ok(object) => reply(201, &object),
+            Err(refusal) => refused(refusal),
+        },
         (&Method::PATCH, None) if by.status => failure(404, "NotFound"),
         (&Method::PATCH, None) if !sent["metadata"]["uid"].is_null() => failure(409, "Conflict"),
+        // The status of a custom resource is written whatever uid is sent.
         (&Method::PATCH, Some(there))
-            if id.0 == "jobs" && differs(&sent["spec"]["template"], &there["spec"]["template"]) =>
+            if !by.status && differs(&sent["metadata"]["uid"], &there["metadata"]["uid"]) =>
         {
-            failure(422, "Invalid")
-        }
-        (&Method::PATCH, Some(there)) if id.0 == "controllerrevisions" && sent["data"] != there["data"] => {
-            failure(422, "Invalid")
-        }
-        (&Method::PATCH, Some(there)) if differs(&sent["metadata"]["uid"], &there["metadata"]["uid"]) => {
-            failure(409, "Conflict")
+            let mut status = status(422, "Invalid", "metadata.uid: field is immutable");
+            status["details"] = json!({ "causes": [{ "field": "metadata.uid" }] });
+            reply(422, &status)
         }
         (&Method::PATCH, Some(there))
             if differs(&sent["metadata"]["resourceVersion"], &there["metadata"]["resourceVersion"]) =>
         {
             failure(409, "Conflict")
         }
-        (&Method::PATCH, _) => {
+        (&Method::PATCH, there) => {
             let mut sent = sent;
             if let Some(meta) = sent["metadata"].as_object_mut() {
                 meta.remove("uid");
                 meta.remove("resourceVersion");
             }
             match state.apply(id, &sent, by) {
-                Ok(object) => reply(200, &object),
-                Err(Conflict(why)) => failed(409, "Conflict", &why),
+                Ok(object) => reply(if there.is_some() { 200 } else { 201 }, &object),
+                Err(refusal) => refused(refusal),
             }
         }
         (&Method::PUT, None) => failure(404, "NotFound"),
@@ -216,6 +225,10 @@ fn query(text: &str) -> Vec<(String, String)> {
 
 fn value(query: &[(String, String)], name: &str) -> Option<String> {
     query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+}
+
+fn refused(Refusal(code, reason, message): Refusal) -> Reply {
+    failed(code, reason, &message)
 }
 
 fn failure(code: u16, reason: &str) -> Reply {

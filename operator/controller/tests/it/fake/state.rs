@@ -5,7 +5,8 @@ use futures::channel::mpsc::UnboundedSender;
 use serde_json::{Value, json};
 
 use super::fields::Path;
-use super::merge::{Conflict, Owners, Writer};
+use super::merge::{Owners, Writer};
+use super::refuse::{self, Refusal};
 use crate::readers;
 
 /// Plural, namespace (empty for what has none), name.
@@ -92,7 +93,8 @@ impl fmt::Display for State {
     }
 }
 
-const WITH_GENERATION: [&str; 3] = ["deployments", "statefulsets", "stacks"];
+const WITH_GENERATION: [&str; 7] =
+    ["deployments", "statefulsets", "stacks", "jobs", "ingresses", "networkpolicies", "poddisruptionbudgets"];
 
 impl State {
     pub(crate) fn get(&self, plural: &str, name: &str) -> Option<&Value> {
@@ -128,10 +130,11 @@ impl State {
     }
 
     /// Writes an object as the operator creates one.
-    pub(crate) fn create(&mut self, id: &Id, object: Value, manager: &str) -> Value {
+    pub(crate) fn create(&mut self, id: &Id, object: Value, manager: &str) -> Result<Value, Refusal> {
+        refuse::object(id, None, &object)?;
         let mut owners = Owners::default();
         owners.update(None, &object, manager);
-        self.keep(id, object, owners)
+        Ok(self.keep(id, object, owners))
     }
 
     pub(crate) fn edit(&mut self, plural: &str, name: &str, edit: impl FnOnce(&mut Value)) {
@@ -144,7 +147,7 @@ impl State {
         self.put(id, object);
     }
 
-    pub(crate) fn apply(&mut self, id: &Id, wanted: &Value, by: Writer<'_>) -> Result<Value, Conflict> {
+    pub(crate) fn apply(&mut self, id: &Id, wanted: &Value, by: Writer<'_>) -> Result<Value, Refusal> {
         let mut object = self.objects.get(id).cloned().unwrap_or_else(|| json!({}));
         let mut owners = self.owners.get(id).cloned().unwrap_or_default();
         if by.status {
@@ -152,6 +155,7 @@ impl State {
             readers::check(&object);
         } else {
             owners.apply(&mut object, wanted, by)?;
+            refuse::object(id, self.objects.get(id), &object)?;
         }
         Ok(self.keep(id, object, owners))
     }

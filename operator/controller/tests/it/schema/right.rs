@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Part, check::fits, written};
+use super::{Part, written};
 
 /// A field, and two values of it that differ.
 pub(crate) struct Pair {
@@ -46,7 +46,7 @@ const TEXTS: [&str; 30] = [
 ];
 
 /// What only these fields take: a name of something that has to be there, say. By the end of the path.
-const SPECIAL: [(&str, &str, &str); 10] = [
+const SPECIAL: [(&str, &str, &str); 12] = [
     ("version", "0.1.0", "0.2.0"),
     ("mongodb.external.secretRef.name", "mongodb-one", "mongodb-two"),
     ("rabbitmq.external.secretRef.name", "rabbitmq-one", "rabbitmq-two"),
@@ -58,6 +58,10 @@ const SPECIAL: [(&str, &str, &str); 10] = [
     // Nobody of whom each is called anyway.
     ("allowFrom[]", "frontend", "mail"),
     ("env[].name", "LOG_RETENTION", "RUST_LOG"),
+    // A pattern can say less of a network than the operator asks for.
+    // The first is the installation's too, in tests with a real API server.
+    ("imagePullSecrets[].name", "registry-one", "registry-two"),
+    ("trustedProxies[]", "10.0.0.0/8", "fd00::/8"),
 ];
 
 /// What has to stand beside a field, by the beginning of its path.
@@ -78,10 +82,14 @@ fn companions() -> Vec<(String, Value)> {
         ("routes", json!({ "workloads": called })),
     ];
     let service = |name: &str| {
-        let key = json!({ "services": { name: { "tolerations": [{ "key": "one" }] } } });
-        (format!("services.{name}.tolerations[]"), key)
+        let with = |field: &str, toleration: Value| {
+            let path = format!("services.{name}.tolerations[]{field}");
+            (path, json!({ "services": { name: { "tolerations": [toleration] } } }))
+        };
+        [with("", json!({ "key": "one" })), with(".tolerationSeconds", json!({ "effect": "NoExecute" }))]
     };
-    let services = ["broker", "logger", "listener", "authentication", "mail", "frontend"].map(service);
+    let services = ["broker", "logger", "listener", "authentication", "mail", "frontend"];
+    let services = services.into_iter().flat_map(service);
     fixed.into_iter().map(|(start, more)| (start.to_owned(), more)).chain(services).collect()
 }
 
@@ -145,15 +153,28 @@ fn object(path: &[Part], schema: &Value, variant: usize) -> Value {
     fields
 }
 
-fn text(path: &[Part], schema: &Value, variant: usize) -> Value {
+/// The values of a field that has to name something.
+pub(super) fn named(path: &[Part]) -> Vec<Value> {
     let path = written(path);
-    if let Some((_, one, other)) = SPECIAL.iter().find(|(end, ..)| path.ends_with(end)) {
-        return [*one, *other][variant % 2].into();
+    let special = SPECIAL.iter().find(|(end, ..)| path.ends_with(end));
+    special.map(|(_, one, other)| vec![(*one).into(), (*other).into()]).unwrap_or_default()
+}
+
+fn text(path: &[Part], schema: &Value, variant: usize) -> Value {
+    if let Some(named) = named(path).get(variant % 2) {
+        return named.clone();
     }
     let fitting: Vec<Value> =
         TEXTS.iter().map(|text| Value::from(*text)).filter(|text| fits(schema, text)).collect();
-    assert!(fitting.len() > 1, "no two texts fit {path}: add some that do: {schema}");
+    assert!(fitting.len() > 1, "no two texts fit {}: add some that do: {schema}", written(path));
     fitting[variant % 2].clone()
+}
+
+/// True when a text has the length and pattern that a schema asks for.
+fn fits(schema: &Value, text: &Value) -> bool {
+    let bounds = ["minLength", "maxLength", "pattern"].into_iter();
+    let bounds = bounds.filter_map(|bound| Some((bound.to_owned(), schema.get(bound)?.clone())));
+    jsonschema::validator_for(&Value::Object(bounds.collect())).unwrap().is_valid(text)
 }
 
 /// Writes a value into a spec at a path, and on the way what the schema says has to be there.

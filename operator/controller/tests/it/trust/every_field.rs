@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::fake::{Cluster, Id};
 use crate::faults::Faults;
 use crate::fixtures;
-use crate::schema::{Pair, check, pairs, spec_with, written};
+use crate::schema::{Pair, pairs, spec_with, written};
 use crate::world::{self, Shape, assert_same, calm, reason, shape, start};
 
 /// Fields whose change shows nowhere, by the end of their path, and why.
@@ -20,30 +20,24 @@ const NO_EFFECT: [(&str, &str); 4] = [
     ("services.listener.allowFrom[]", "the listener serves nobody"),
 ];
 /// What brings new credentials at each change, and never the former ones again: `rotate` has the tests of it.
-const NEVER_AS_BEFORE: &str = ".rotatedAt";
+pub(crate) const NEVER_AS_BEFORE: &str = ".rotatedAt";
+/// What the definition's rules do not let change: `real` has the test of it.
+const NEVER_CHANGED: &str = "managed.storage";
 /// What a Stack is instead of Ready, where it is asked for.
 const ASKED_FOR: [(&str, &str); 2] = [("\"paused\":true", "Paused"), ("\"stopped\":true", "Stopped")];
 
 const SPACE: &str = "shop";
 
 #[tokio::test(start_paused = true)]
-async fn every_field_that_is_changed_is_reached_or_refused_by_name_and_changed_back() {
-    let (mut reached, mut refused) = (0, 0);
+async fn every_field_that_is_changed_is_reached_and_changed_back() {
+    let mut reached = 0;
     for Pair { path, one, other } in pairs() {
         let field = written(&path);
         let [one, other] = [one, other].map(|value| spec_with(&path, value));
-        for spec in [&one, &other] {
-            assert_eq!(check(spec, None), [] as [String; 0], "{field}: {spec}");
-        }
         let cluster = surroundings();
         let operator = start(&cluster, &Faults::default()).await;
         let before = becomes(&cluster, &field, &one).await;
-        let reasons = check(&other, Some(&one));
-        if !reasons.is_empty() {
-            let name = field.rsplit('.').next().unwrap();
-            assert!(reasons.iter().any(|reason| reason.contains(name)), "{field}: {reasons:?}");
-            refused += 1;
-        } else {
+        if !field.ends_with(NEVER_CHANGED) {
             let after = becomes(&cluster, &field, &other).await;
             let shows = what_runs(&before) != what_runs(&after);
             let known = NO_EFFECT.iter().any(|(known, _)| field.ends_with(known));
@@ -60,7 +54,7 @@ async fn every_field_that_is_changed_is_reached_or_refused_by_name_and_changed_b
         }
         operator.stop().await;
     }
-    println!("G4: {reached} fields reached and changed back, {refused} refused by name");
+    println!("G4: {reached} fields reached and changed back");
     assert!(reached > 60, "{reached}");
 }
 
@@ -77,7 +71,8 @@ async fn every_field_that_is_taken_away_again_leaves_nothing_behind() {
         let field = written(&pair.path);
         let is_switched = field.contains(".external")
             && ["mongodb", "rabbitmq", "postgres"].iter().any(|store| field.contains(store));
-        !is_switched && !field.ends_with(NEVER_AS_BEFORE)
+        // Nor does a volume get another size than it was made with (issue 12, point 4).
+        !is_switched && !field.ends_with(NEVER_AS_BEFORE) && !field.ends_with(NEVER_CHANGED)
     });
     for Pair { path, other, .. } in &pairs {
         let field = written(path);
@@ -114,25 +109,8 @@ fn surroundings() -> Cluster {
     let cluster = world::cluster();
     // Data that would be left behind is a matter of tests of its own.
     cluster.act(|state| state.volumes = false);
-    let put = |plural: &str, name: String, object: Value| {
+    for (plural, name, object) in world::surroundings() {
         cluster.act(|state| state.put(&Id::shop(plural, &name), object));
-    };
-    let secret = |texts: Vec<(&str, String)>| {
-        let bytes = |text: String| json!(k8s_openapi::ByteString(text.into_bytes()));
-        let data: serde_json::Map<_, _> =
-            texts.into_iter().map(|(key, text)| (key.to_owned(), bytes(text))).collect();
-        json!({ "data": data })
-    };
-    for which in ["one", "two"] {
-        for (store, scheme) in [("mongodb", "mongodb"), ("rabbitmq", "amqp"), ("postgres", "postgres")] {
-            let [uri, other] = ["uri", "other"].map(|key| format!("{scheme}://{which}-{key}/"));
-            put("secrets", format!("{store}-{which}"), secret(vec![("uri", uri), ("other", other)]));
-        }
-        let password = format!("a long password, {which}");
-        let email = format!("{which}@example.com");
-        let pair = secret(vec![("email", email), ("username", which.to_owned()), ("password", password)]);
-        put("secrets", format!("pair-{which}"), pair);
-        put("configmaps", format!("letters-{which}"), json!({ "data": { "a.mjml": which } }));
     }
     cluster
 }

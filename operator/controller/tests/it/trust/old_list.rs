@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::fake::{Cluster, Id, State};
 use crate::faults::{Faults, Old, Script};
 use crate::fixtures::{self, Fixture};
-use crate::world::{self, assert_data_untouched, assert_same, calm, shape, start};
+use crate::world::{self, assert_data_untouched, assert_same, calm, ends, shape, start};
 
 /// Which kinds are old; no name means all.
 const KINDS: [&[&str]; 4] = [
@@ -47,6 +47,65 @@ async fn an_old_list_after_a_stack_was_made_anew_deletes_nothing_that_is_wanted(
     })
     .await;
     println!("G2: {runs} starts with lists of a former Stack");
+}
+
+/// The status of a Stack is never that of a former one.
+#[tokio::test(start_paused = true)]
+async fn an_old_list_tells_nothing_of_a_stack_that_was_made_anew() {
+    let fixture = fixtures::named("unknown-version");
+    let cluster = world::cluster_with(&fixture);
+    let revision = cluster.state().revision;
+    let former = replayed(&cluster, revision);
+    cluster.act(|state| {
+        state.delete(&fixture.id());
+        state.put(&fixture.id(), crate::harness::stack(&fixture.stack, json!({ "version": "0.1.0" })).1);
+    });
+    let old = Old { cluster: former, plurals: vec!["stacks"] };
+    let faults = Faults::of(Script { old: Some(old), ..Script::default() });
+    let operator = start(&cluster, &faults).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(ends(&cluster, &fixture), "", "nobody has looked at it yet");
+    faults.catch_up();
+    calm(&cluster).await;
+    assert_eq!(ends(&cluster, &fixture), "Ready");
+    operator.stop().await;
+}
+
+/// By an old list the Stack still wants its data deleted.
+#[tokio::test(start_paused = true)]
+async fn an_old_list_gives_no_data_to_a_stack_that_no_longer_wants_it_deleted() {
+    let fixture = fixtures::named("traced");
+    let cluster = world::cluster_with(&fixture);
+    let operator = start(&cluster, &Faults::default()).await;
+    calm(&cluster).await;
+    operator.stop().await;
+    let allow = |allowed: bool| {
+        move |stack: &mut Value| {
+            stack["spec"]["deletionPolicy"] = "Delete".into();
+            crate::life::allow(stack, allowed);
+        }
+    };
+    cluster.act(|state| state.edit_at(&fixture.id(), allow(true)));
+    let revision = cluster.state().revision;
+    cluster.act(|state| state.edit_at(&fixture.id(), allow(false)));
+    let since = cluster.state().revision;
+    let old = Old { cluster: replayed(&cluster, revision), plurals: vec!["stacks"] };
+    let faults = Faults::of(Script { old: Some(old), ..Script::default() });
+    let operator = start(&cluster, &faults).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    faults.catch_up();
+    calm(&cluster).await;
+    operator.stop().await;
+    let is_owned = |event: &Value| {
+        let object = &event["object"];
+        !object["metadata"]["labels"]["weft.dev/data"].is_null()
+            && object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty())
+    };
+    let state = cluster.state();
+    let owned = state.history.iter().find(|(revision, _, event)| *revision > since && is_owned(event));
+    assert!(owned.is_none(), "{owned:?}");
+    drop(state);
+    assert_eq!(ends(&cluster, &fixture), "Ready");
 }
 
 /// Lives a life, then starts an operator from every former state of it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fake::{Cluster, Id, Path, Step, get, get_mut};
+use crate::fake::{CHANGEABLE, Cluster, Id, Path, Step, get, get_mut};
 use crate::faults::Faults;
 use crate::fixtures;
 use crate::world::{self, calm, start};
@@ -82,13 +82,16 @@ fn may_change(plural: &str, path: &[Step]) -> bool {
         Some(Step::Field(name)) => name.as_str(),
         _ => "",
     };
-    let workload = ["deployments", "statefulsets"].contains(&plural);
-    let immutable = workload
-        && (field(1) == "selector" || field(1) == "volumeClaimTemplates" || field(1) == "serviceName");
+    let immutable = match plural {
+        "deployments" => field(1) == "selector",
+        "statefulsets" => field(0) == "spec" && !CHANGEABLE.contains(&field(1)),
+        "secrets" => field(0) == "type",
+        "controllerrevisions" => field(0) == "data",
+        _ => false,
+    };
     let inside_item = path.iter().rev().nth(1).is_some_and(|step| matches!(step, Step::Item(_)));
     let key =
         inside_item && ["name", "mountPath", "containerPort", "port", "uid"].contains(&field(path.len() - 1));
-    let immutable = immutable || (plural == "controllerrevisions" && field(0) == "data");
     // An owner of another name is no owner: the garbage collector would take the object.
     let owner = field(1) == "ownerReferences";
     let label = plural == "deployments" && field(1) == "template" && field(3) == "labels";
