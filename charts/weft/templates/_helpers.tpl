@@ -76,6 +76,7 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
 - apiGroups: [weft.dev]
   resources: [stacks]
   verbs:
+  - get       # is it still this one? Asked before its status, or the owner of its data, is written
   - list      # which Stacks there are
   - watch     # what is asked of them now
 - apiGroups: [weft.dev]
@@ -139,7 +140,7 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   verbs:
   - list      # which of them there are when the operator starts
   - watch     # a deleted one is noticed, a changed one rolls the pods that use it
-  - patch     # a URI that is made from the parts in a user's Secret; the next user of a managed store takes over
+  - patch     # a URI that is made from the parts in a user's Secret; the next user of a managed store takes over; the Stack's owner reference; weft.dev/first-user
   - delete    # such a URI, when the Stack no longer asks for it; what was written down of a next user, once it has taken over
 - apiGroups: [""]
   resources: [secrets]
@@ -152,7 +153,7 @@ watch: {{- toYaml .Values.watch | nindent 2 }}
   resourceNames: [data-mongodb-0, data-postgres-0, data-rabbitmq-0]
   verbs:
   - get       # is there data from before? Then no new password is made for it
-  - patch     # the Stack's owner reference, given where deletionPolicy and its annotation ask for it, and taken away again
+  - patch     # the Stack's owner reference, while deletionPolicy and its annotation ask for it; weft.dev/left after a switch to an external store
 # What makes and takes away the users of managed stores.
 - apiGroups: [batch]
   resources: [jobs]

@@ -118,7 +118,35 @@ fn target(path: &str) -> (String, String) {
     (resource, part(1))
 }
 
-/// True when an apply with a uid found no object of that uid: none is there, or one that was made since, or it was changed since.
+/// An error for people, with each cause once. Of what the API server answered it has only the message: kube's own text has that twice,
+/// and then the whole answer in Rust's notation.
+pub(crate) fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let boxed = error.downcast_ref::<Box<Error>>().map(|error| &**error);
+        let part = match error.downcast_ref::<Error>().or(boxed) {
+            Some(Error::Api(status)) => {
+                next = None;
+                let Status { message, reason, code, .. } = &**status;
+                if message.is_empty() { format!("{reason} ({code})") } else { message.clone() }
+            }
+            _ => {
+                next = error.source();
+                error.to_string()
+            }
+        };
+        if !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+    }
+    text
+}
+
+/// True if an object was deleted, created again or changed since it was read, so that an apply with its uid was refused.
 pub(crate) fn is_another(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     // The API server calls another uid an attempt to change it.
@@ -128,7 +156,24 @@ pub(crate) fn is_another(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::target;
+    use kube::Error;
+    use kube::core::Status;
+
+    use super::{said, target};
+    use crate::reconcile::apply::ApplyError;
+
+    #[test]
+    fn an_answer_of_the_api_server_is_said_once_and_plainly() {
+        let message = "Deployment.apps \"broker\" is invalid: spec.replicas: Invalid value: -1";
+        let refused = || Error::Api(Box::new(Status::failure(message, "Invalid").with_code(422)));
+        let source = Box::new(refused());
+        let error =
+            ApplyError::Write { verb: "apply", kind: "Deployment", name: "broker".to_owned(), source };
+        assert_eq!(said(&error), format!("failed to apply Deployment broker: {message}"));
+        assert_eq!(said(&refused()), message);
+        let silent = Error::Api(Box::new(Status::failure("", "Forbidden").with_code(403)));
+        assert_eq!(said(&silent), "Forbidden (403)");
+    }
 
     #[test]
     fn a_path_names_kind_and_object() {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kube::core::ObjectMeta;
+
 pub const MANAGER: &str = "weft-operator";
 
 pub const BROKER: &str = "broker";
@@ -22,7 +24,7 @@ pub const JAEGER: &str = "jaeger";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The Stack that an object belongs to.
 pub const STACK: &str = "weft.dev/stack";
-/// On what holds data, or opens it: never pruned, owned by nobody.
+/// On what holds data, or opens it: never pruned, and owned by nobody unless the Stack wants it deleted.
 pub const DATA: &str = "weft.dev/data";
 /// On a managed store's volume: the Stack uses an external store instead.
 pub const LEFT: &str = "weft.dev/left";
@@ -70,6 +72,16 @@ pub const OTLP_GRPC_PORT: i32 = 4317;
 pub const OTLP_HTTP_PORT: i32 = 4318;
 pub const JAEGER_QUERY_PORT: i32 = 16686;
 
+/// True when authentication had a user, by a note on the Secret [`ENCRYPTION_SECRET`].
+pub fn is_reported(secret: &ObjectMeta) -> bool {
+    is_set(secret, FIRST_USER)
+}
+
+/// True when an annotation is "true".
+pub fn is_set(meta: &ObjectMeta, annotation: &str) -> bool {
+    meta.annotations.as_ref().and_then(|all| all.get(annotation)).is_some_and(|value| value == "true")
+}
+
 /// The claim that the StatefulSet controller makes for a store.
 pub fn claim(store: &str) -> String {
     format!("data-{store}-0")
@@ -110,6 +122,11 @@ pub fn selector(name: &str, stack: &str) -> BTreeMap<String, String> {
     [("app.kubernetes.io/name", name), (STACK, stack)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
+}
+
+/// Selects the pods that a Stack runs. Others may have its label too, to reach a store.
+pub fn pods(stack: &str) -> String {
+    format!("{STACK}={stack},{MANAGED_BY}={MANAGER}")
 }
 
 /// The labels of an object.

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use weft_operator_api::{Admin, ConditionStatus, Mail, Smtp, Stack, StackSpec, StackStatus, Store, Stores};
 
 use crate::cache::{GuardedStack, Kind as _};
+use crate::client::said;
 use crate::context::Context;
 use crate::names;
 use apply::{ApplyError, Changes};
@@ -105,8 +106,6 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
     };
     let mut data = match data::release(meta, previous, deletion, context).await {
         Ok(data) => data,
-        // Without the status that it has, another would say that no data carries the owner reference.
-        Err(error) if previous.is_none() => return Err(error.into()),
         Err(error) => return fail(meta, previous, error.into(), None, context).await,
     };
     // While a finalizer keeps the Stack, its data can still be saved.
@@ -136,26 +135,25 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
         Err(error) => return fail(meta, previous, error.into(), Some(&data), context).await,
     };
     let mut applied = apply::apply(&validated, plan, &steps, context).await;
-    applied.failure = data.failure.take().or(applied.failure);
     if matches!(applied.failure, Some(ApplyError::Outdated)) {
         // Nothing can be said of the Stack, since it is no longer the one that was read.
         return Err(ApplyError::Outdated.into());
     }
+    if !validated.life.paused
+        && let Err(error) = data.own(stack, &mut applied.changes.owned, context).await
+    {
+        data.failure.get_or_insert(error);
+    }
     let rolled: &[String] = if applied.failure.is_none() { &steps.rolled } else { &[] };
     tell::tell(meta, tell::of_changes(&applied.changes, rolled), context).await;
     let ready = status::observe(stack, &validated, &steps, &applied, &data, context).await?;
-    let owns = data.is_pending() && !validated.life.paused;
-    if owns {
-        let mut changes = Changes::default();
-        let done = data.own(stack, &mut changes.owned, context).await;
-        tell::tell(meta, tell::of_changes(&changes, &[]), context).await;
-        done?;
-    }
     if ready.has_first_user && !validated.life.paused {
         note_first_user(&validated, context).await?;
     }
-    match applied.failure {
+    match applied.failure.or(data.failure.take()) {
         Some(failure) => Err(failure.into()),
+        // The status says now that data is to get the owner reference: the next pass gives it.
+        None if data.is_pending() && !validated.life.paused => Ok(Action::requeue(OUTDATED)),
         None if !ready.is_ready => {
             let elapsed = || not_ready_for(stack, context.clock.now());
             Ok(Action::requeue(if ready.is_connecting {
@@ -166,8 +164,6 @@ async fn pass(guarded: &GuardedStack, context: &Context) -> Result<Action, Recon
                 while_not_ready(elapsed())
             }))
         }
-        // The status says what the data carries only after it does, and what it is to carry before.
-        None if owns => Ok(Action::requeue(OUTDATED)),
         None if names_others(stack) => Ok(Action::requeue(OF_OTHERS)),
         None => Ok(Action::requeue(AGAIN)),
     }
@@ -178,7 +174,7 @@ async fn note_first_user(stack: &Validated, context: &Context) -> Result<(), App
     let Some((seen, _)) = Secret::seen(&context.cache, &stack.namespace, names::ENCRYPTION_SECRET) else {
         return Ok(());
     };
-    let is_noted = seen.annotations.iter().flatten().any(|(name, _)| name == names::FIRST_USER);
+    let is_noted = names::is_reported(&seen);
     match seen.uid {
         Some(uid) if !is_noted => Note::FirstUser.write(&uid, &stack.namespace, context).await,
         _ => Ok(()),
@@ -205,7 +201,7 @@ async fn fail(
     data: Option<&Data>,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
-    let message = weft_runtime::telemetry::chain(&error);
+    let message = said(&error);
     let outcome = Outcome::Failed { reason: "ReadFailed", message };
     status::report(meta, previous, outcome, data, context).await?;
     Err(error)

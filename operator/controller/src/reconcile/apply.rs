@@ -37,6 +37,8 @@ pub struct Applied {
     pub stateful_sets: BTreeMap<String, Option<i64>>,
     /// The managed stores whose credentials change, and how far each is.
     pub rotations: Vec<Underway>,
+    /// The volumes say which stores are in use.
+    pub is_noted: bool,
     /// The first of what went wrong.
     pub failure: Option<ApplyError>,
     pub changes: Changes,
@@ -68,8 +70,12 @@ pub enum ApplyError {
          {STACK}={stack} to hand it over"
     )]
     NotOurs { kind: &'static str, name: String, stack: String },
-    #[error("the Stack was changed or made anew since it was read")]
+    #[error("the Stack or its data was changed or created again since it was read")]
     Outdated,
+    #[error(
+        "{kind} {name} does not have the owner references that were applied: another field manager or a webhook set them"
+    )]
+    NotTaken { kind: &'static str, name: String },
     #[error("failed to write {kind} {name} as JSON")]
     Encode { kind: &'static str, name: String, source: serde_json::Error },
 }
@@ -81,6 +87,7 @@ impl ApplyError {
             Self::Write { .. } => "write",
             Self::NotOurs { .. } => "not_ours",
             Self::Outdated => "outdated",
+            Self::NotTaken { .. } => "not_taken",
             Self::Encode { .. } => "encode",
         }
     }
@@ -117,14 +124,13 @@ pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Conte
             return Applied { failure: Some(error), ..Applied::default() };
         }
     }
-    // Before anything follows from it: the status may be lost at any moment.
-    pass.note_stores().await;
+    let is_noted = pass.note_stores().await;
     pass.begin(&rotations).await;
     pass.settle_all::<ControllerRevision>(&controller_revisions).await;
     // Nothing rolls before it is kept what it rolls to.
     if pass.failure.is_some() {
         let Pass { failure, changes, .. } = pass;
-        return Applied { failure, changes, ..Applied::default() };
+        return Applied { is_noted, failure, changes, ..Applied::default() };
     }
     pass.settle_all::<Secret>(&derived_secrets).await;
     pass.settle_all::<ServiceAccount>(&service_accounts).await;
@@ -137,7 +143,7 @@ pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Conte
     // What is not handed over would fall back to one pod.
     if let Err(failure) = pass.hand_over_scales(&deployments).await {
         let Pass { changes, .. } = pass;
-        return Applied { failure: Some(failure), changes, ..Applied::default() };
+        return Applied { is_noted, failure: Some(failure), changes, ..Applied::default() };
     }
     let deployments = pass.settle_all::<Deployment>(&deployments).await;
     pass.settle_all::<HorizontalPodAutoscaler>(&autoscalers).await;
@@ -148,7 +154,7 @@ pub async fn apply(stack: &Validated, plan: Plan, steps: &Steps, context: &Conte
     for list in [&mut changes.created, &mut changes.changed] {
         list.sort_by_key(|one| one.starts_with(NetworkPolicy::KIND));
     }
-    Applied { deployments, stateful_sets, rotations, failure, changes }
+    Applied { deployments, stateful_sets, rotations, is_noted, failure, changes }
 }
 
 struct Pass<'a> {
@@ -218,18 +224,24 @@ impl Pass<'_> {
         generations
     }
 
-    /// Notes on volumes whether their stores are in use.
-    async fn note_stores(&mut self) {
+    /// Notes on volumes whether their stores are in use. False if a note is still to be written.
+    async fn note_stores(&mut self) -> bool {
         let stack = self.stack;
-        for NoteOn { uid, note } in stack.life.notes.iter().filter(|_| !stack.life.paused) {
+        if stack.life.paused {
+            return stack.life.notes.is_empty();
+        }
+        let mut is_done = true;
+        for NoteOn { uid, note } in &stack.life.notes {
             let done = match self.confirm().await {
                 Ok(()) => note.write(uid, &stack.namespace, self.context).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = done {
+                is_done = false;
                 self.note::<()>(error);
             }
         }
+        is_done
     }
 
     fn note<T>(&mut self, error: ApplyError) -> Option<T> {

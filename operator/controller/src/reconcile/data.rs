@@ -3,11 +3,11 @@
 
 use std::fmt::Debug;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -63,11 +63,13 @@ pub struct Data {
     pub deletion: Deletion,
     /// The status says that data may carry the owner reference.
     pub(super) is_noted: bool,
+    /// The API server was asked for `objects`.
+    pub(super) is_listed: bool,
     /// Empty if the Stack does not want its data deleted, and none of it carried the owner reference before.
     pub objects: Vec<DataObject>,
     /// What this pass took the owner reference from.
     pub released: Vec<String>,
-    /// Why some data still carries it.
+    /// Why some data still carries it, or lacks it.
     pub failure: Option<ApplyError>,
 }
 
@@ -106,16 +108,16 @@ impl DataObject {
 
 /// True when the status tells that no data carries the owner reference. It can be trusted: the status says `Pending` before the first
 /// gets it.
-fn is_unowned(status: &StackStatus) -> bool {
-    let told = status.condition(DATA_DELETION);
-    told.is_none_or(|told| told.reason == NOT_ALLOWED)
+pub(super) fn is_unowned(status: &StackStatus) -> bool {
+    status.condition(DATA_DELETION).is_none_or(|told| told.reason == NOT_ALLOWED)
 }
 
 /// Takes the owner reference from data that the Stack does not want deleted. A pass begins with this, whatever else the Stack says:
 /// paused, invalid or failing, its data must not be deleted without its consent. `status` is none where it can't be read.
 ///
 /// # Errors
-/// When the API server can't be asked which data there is. A refused write is in the result instead: it stops nothing else.
+/// When the API server can't be asked for all data; what it told of is released all the same. A refused write is in the result instead:
+/// it stops nothing else.
 ///
 /// # Cancellation
 /// Safe: the next pass asks again.
@@ -130,20 +132,21 @@ pub async fn release(
     if deletion != Deletion::Deleted && !is_noted && !writer.sees_owned(stack) {
         return Ok(Data { deletion, ..Data::default() });
     }
-    let mut data = Data { deletion, is_noted, objects: writer.list(stack).await?, ..Data::default() };
-    if deletion == Deletion::Deleted {
-        return Ok(data);
-    }
-    for object in data.objects.iter_mut().filter(|object| object.is_owned) {
-        match writer.set_owner(object, None).await {
-            Ok(()) => {
-                object.is_owned = false;
-                data.released.push(object.label());
+    let (objects, failure) = writer.list(stack).await;
+    let mut data = Data { deletion, is_noted, is_listed: true, objects, ..Data::default() };
+    if deletion != Deletion::Deleted {
+        let uid = stack.uid.as_deref().unwrap_or_default();
+        for object in data.objects.iter_mut().filter(|object| object.is_owned) {
+            match writer.set_owner(object, None, uid).await {
+                Ok(()) => {
+                    object.is_owned = false;
+                    data.released.push(object.label());
+                }
+                Err(error) => _ = data.failure.get_or_insert(error),
             }
-            Err(error) => _ = data.failure.get_or_insert(error),
         }
     }
-    Ok(data)
+    failure.map_or(Ok(data), Err)
 }
 
 impl Data {
@@ -168,9 +171,10 @@ impl Data {
             return Ok(());
         };
         let writer = Writer { context, namespace: stack.namespace().unwrap_or_default() };
-        for object in self.objects.iter_mut().filter(|object| !object.is_owned) {
+        // Claims last: Secrets are watched, so that an owned claim is never overlooked.
+        for object in self.objects.iter_mut().rev().filter(|object| !object.is_owned) {
             writer.confirm(&owner).await?;
-            writer.set_owner(object, Some(&owner)).await?;
+            writer.set_owner(object, Some(&owner), &owner.uid).await?;
             object.is_owned = true;
             owned.push(object.label());
         }
@@ -200,12 +204,19 @@ impl Writer<'_> {
     }
 
     /// Asks the API server, because a cached answer may miss an owner reference.
-    async fn list(&self, stack: &ObjectMeta) -> Result<Vec<DataObject>, DereferenceError> {
+    async fn list(&self, stack: &ObjectMeta) -> (Vec<DataObject>, Option<DereferenceError>) {
         let claims = STORES
             .map(|store| self.find::<PersistentVolumeClaim>(stack, DataKind::Claim, names::claim(store)));
         let secrets = secrets().into_iter().map(|name| self.find::<Secret>(stack, DataKind::Secret, name));
-        let (claims, secrets) = tokio::try_join!(try_join_all(claims), try_join_all(secrets))?;
-        Ok(claims.into_iter().chain(secrets).flatten().collect())
+        let (claims, secrets) = tokio::join!(join_all(claims), join_all(secrets));
+        let (mut found, mut failure) = (Vec::new(), None);
+        for object in claims.into_iter().chain(secrets) {
+            match object {
+                Ok(object) => found.extend(object),
+                Err(error) => _ = failure.get_or_insert(error),
+            }
+        }
+        (found, failure)
     }
 
     async fn find<K>(
@@ -219,8 +230,7 @@ impl Writer<'_> {
     {
         let found = self.api::<K>().get_metadata_opt(&name).await.map_err(read(kind.as_str(), &name))?;
         Ok(found.and_then(|found| {
-            let owners = found.owner_references();
-            let is_owned = owners.iter().any(|owner| stack.uid.as_ref() == Some(&owner.uid));
+            let is_owned = is_owned_by(&found.metadata, stack.uid.as_deref().unwrap_or_default());
             // The owner reference counts also where somebody removed the labels.
             let is_ours = is_owned || is_data_of(stack, &found.metadata);
             let uid = found.metadata.uid.clone().unwrap_or_default();
@@ -228,10 +238,9 @@ impl Writer<'_> {
         }))
     }
 
-    /// Policy, annotation and uid come from one answer.
+    /// Policy, annotation, uid and what the status says come from one answer.
     async fn confirm(&self, owner: &OwnerReference) -> Result<(), ApplyError> {
-        let named = ListParams::default().fields(&format!("metadata.name={}", owner.name));
-        let found = self.api::<Stack>().list(&named).await;
+        let found = self.api::<Stack>().get_opt(&owner.name).await;
         let found = found.map_err(|source| ApplyError::Write {
             verb: "read",
             kind: "Stack",
@@ -242,19 +251,30 @@ impl Writer<'_> {
             stack.metadata.uid.as_ref() == Some(&owner.uid)
                 && stack.metadata.deletion_timestamp.is_none()
                 && stack.deletes_data()
+                && stack.status.as_ref().is_some_and(|status| !is_unowned(status))
         };
-        if found.items.iter().any(allows) { Ok(()) } else { Err(ApplyError::Outdated) }
+        if found.as_ref().is_some_and(allows) { Ok(()) } else { Err(ApplyError::Outdated) }
     }
 
     /// Applies the owner reference, or removes it.
-    async fn set_owner(&self, object: &DataObject, owner: Option<&OwnerReference>) -> Result<(), ApplyError> {
+    async fn set_owner(
+        &self,
+        object: &DataObject,
+        owner: Option<&OwnerReference>,
+        uid: &str,
+    ) -> Result<(), ApplyError> {
         let owners: Vec<_> = owner.into_iter().collect();
         let meta = json!({ "name": object.name, "uid": object.uid, "ownerReferences": owners });
-        self.patch(object.kind, OWNER_MANAGER, meta).await
+        let answer = self.patch(object.kind, OWNER_MANAGER, meta).await?;
+        // Another manager may own the reference too, and a webhook may change what is written.
+        if is_owned_by(&answer, uid) == owner.is_some() {
+            return Ok(());
+        }
+        Err(ApplyError::NotTaken { kind: object.kind.as_str(), name: object.name.clone() })
     }
 
     /// Applies metadata to one object. It has the object's uid, so that an object which is gone is not created.
-    async fn patch(&self, kind: DataKind, manager: &str, meta: Value) -> Result<(), ApplyError> {
+    async fn patch(&self, kind: DataKind, manager: &str, meta: Value) -> Result<ObjectMeta, ApplyError> {
         let name = meta["name"].as_str().unwrap_or_default().to_owned();
         let patch = Patch::Apply(json!({ "apiVersion": "v1", "kind": kind.as_str(), "metadata": meta }));
         let parameters = PatchParams::apply(manager).force();
@@ -262,10 +282,11 @@ impl Writer<'_> {
         let done = match kind {
             DataKind::Claim => {
                 let api = self.api::<PersistentVolumeClaim>();
-                api.patch_metadata(&name, &parameters, &patch).await.map(drop)
+                api.patch_metadata(&name, &parameters, &patch).await.map(|answer| answer.metadata)
             }
             DataKind::Secret => {
-                self.api::<Secret>().patch_metadata(&name, &parameters, &patch).await.map(drop)
+                let api = self.api::<Secret>();
+                api.patch_metadata(&name, &parameters, &patch).await.map(|answer| answer.metadata)
             }
         };
         match done {
@@ -279,6 +300,10 @@ impl Writer<'_> {
             }),
         }
     }
+}
+
+fn is_owned_by(meta: &ObjectMeta, uid: &str) -> bool {
+    meta.owner_references.iter().flatten().any(|owner| owner.uid == uid)
 }
 
 /// An annotation on data: what must be known of it when a Stack comes back without its status.
@@ -306,7 +331,7 @@ impl Note {
             }
         };
         let meta = json!({ "name": name, "uid": uid, "annotations": annotations });
-        Writer { context, namespace: namespace.to_owned() }.patch(kind, NOTE_MANAGER, meta).await
+        Writer { context, namespace: namespace.to_owned() }.patch(kind, NOTE_MANAGER, meta).await.map(drop)
     }
 }
 

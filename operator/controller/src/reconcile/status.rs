@@ -7,14 +7,17 @@ mod rotation;
 mod stores;
 
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
-use kube::core::{ObjectMeta, PartialObjectMeta};
-use serde_json::json;
+use kube::Resource;
+use kube::api::{Patch, PatchParams};
+use kube::core::ObjectMeta;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use weft_operator_api::{Condition, ConditionStatus, ServiceStatus, Stack, StackStatus, StoreUse};
 
-use super::data::{Data, DataObject, Deletion};
+use super::data::{Data, DataObject, Deletion, is_unowned};
 use super::tell;
 use super::validate::Refusal;
+use crate::client::said;
 use crate::context::Context;
 use crate::names::{MANAGER, MONGODB, POSTGRES, RABBITMQ, SMTP};
 
@@ -82,14 +85,25 @@ pub async fn report(
     data: Option<&Data>,
     context: &Context,
 ) -> Result<(), StatusError> {
+    let namespace = meta.namespace.clone().unwrap_or_default();
+    let api = Api::<Present>::namespaced(context.client.clone(), &namespace);
+    let mut present = None;
+    let read;
+    let previous = match previous {
+        Some(previous) => previous,
+        None => {
+            present = present_of(&api, meta).await?;
+            let Some(found) = &present else { return Ok(()) };
+            read = found.status();
+            &read
+        }
+    };
     let now = context.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let empty = StackStatus::default();
-    let status = compute(meta.generation, previous.unwrap_or(&empty), outcome, data, &now);
-    if previous == Some(&status) {
+    let status = compute(meta.generation, previous, outcome, data, &now);
+    if *previous == status {
         return Ok(());
     }
-    let (name, namespace) =
-        (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+    let name = meta.name.clone().unwrap_or_default();
     if let Some(Condition { status, reason, message, .. }) = status.condition(READY) {
         let ready = *status == ConditionStatus::True;
         tracing::info!(
@@ -101,18 +115,28 @@ pub async fn report(
             "the Stack's status changes"
         );
     }
-    let api = Api::<PartialObjectMeta<Stack>>::namespaced(context.client.clone(), &namespace);
-    let Some(seen) = seen(&api, meta).await? else { return Ok(()) };
+    let present = match present {
+        Some(present) => present,
+        None => match present_of(&api, meta).await? {
+            Some(present) => present,
+            None => return Ok(()),
+        },
+    };
+    // An old status must not remove what a newer one says of data that nobody looked at.
+    let is_guess = data.is_none_or(|data| !data.is_listed) && is_unowned(&status);
+    if is_guess && !is_unowned(&present.status()) {
+        return Err(StatusError::Changed);
+    }
     context.metrics.wrote("apply", "Stack/status");
     let patch = Patch::Apply(json!({
         "apiVersion": "weft.dev/v1alpha1",
         "kind": "Stack",
-        "metadata": { "name": name, "resourceVersion": seen.resource_version },
+        "metadata": { "name": name, "resourceVersion": present.metadata.resource_version },
         "status": status,
     }));
     match api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &patch).await {
         Ok(_) => {
-            tell::tell(meta, tell::of_status(previous.unwrap_or(&empty), &status), context).await;
+            tell::tell(meta, tell::of_status(previous, &status), context).await;
             Ok(())
         }
         // Deleted meanwhile: nobody is left to tell.
@@ -122,15 +146,28 @@ pub async fn report(
     }
 }
 
-/// Asks for this very Stack: the API server compares no uid where a status is applied, and another Stack may have this name now.
-async fn seen(
-    api: &Api<PartialObjectMeta<Stack>>,
-    meta: &ObjectMeta,
-) -> Result<Option<ObjectMeta>, StatusError> {
-    let name = format!("metadata.name={}", meta.name.as_deref().unwrap_or_default());
-    let found = api.list_metadata(&ListParams::default().fields(&name)).await;
+/// A Stack's metadata and status, also of one whose spec can't be read.
+#[derive(Resource, Deserialize, Clone, Debug)]
+#[resource(inherit = Stack)]
+struct Present {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    status: Value,
+}
+
+impl Present {
+    /// Empty if it can't be read.
+    fn status(&self) -> StackStatus {
+        StackStatus::deserialize(&self.status).unwrap_or_default()
+    }
+}
+
+/// Asks for this very Stack: the API server compares no uid where a status is applied, and another Stack may have this name now. By
+/// name, because a list waits for the API server's watch cache.
+async fn present_of(api: &Api<Present>, meta: &ObjectMeta) -> Result<Option<Present>, StatusError> {
+    let found = api.get_opt(meta.name.as_deref().unwrap_or_default()).await;
     let found = found.map_err(|source| StatusError::Read(Box::new(source)))?;
-    Ok(found.items.into_iter().map(|stack| stack.metadata).find(|found| found.uid == meta.uid))
+    Ok(found.filter(|found| found.metadata.uid == meta.uid))
 }
 
 pub(super) const READY: &str = "Ready";
@@ -192,9 +229,13 @@ pub fn compute(
     let mut conditions: Vec<_> =
         claims.into_iter().map(|claim| dated(claim, generation, previous, now)).collect();
     let is_said = |type_: &str| conditions.iter().any(|condition| condition.type_ == type_);
+    // `Paused` follows from the spec alone, and a refusal may be over.
+    let passes = |condition: &Condition| {
+        condition.type_ == PAUSED || Refusal::REASONS_OF_STORES.contains(&condition.reason.as_str())
+    };
     let unsaid = |condition: &&Condition| {
         let says_all = if condition.type_ == DATA_DELETION { data.is_some() } else { says_all };
-        !says_all && !is_said(&condition.type_)
+        !says_all && !is_said(&condition.type_) && !passes(condition)
     };
     let unsaid: Vec<_> = previous.conditions.iter().filter(unsaid).cloned().collect();
     conditions.extend(unsaid);
@@ -259,7 +300,7 @@ fn observed(observation: Observation) -> Told {
     }
     if !paused.is_empty() {
         let message = format!("nothing is written of {} until `paused` is withdrawn", paused.join(", "));
-        claims.push(claim("Paused", true, "Paused", &message));
+        claims.push(claim(PAUSED, true, PAUSED, &message));
     }
     claims.extend(rotation.claim());
     if let Some(StoreState { status, reason, message }) = first_user {
@@ -275,18 +316,19 @@ fn deletion(data: &Data) -> Option<Claim> {
         objects.map(DataObject::label).collect::<Vec<_>>().join(", ")
     };
     let (owned, others) = (labels(true), labels(false));
+    let error = data.failure.as_ref().map(|error| format!("; {}", said(error))).unwrap_or_default();
     let (status, reason, message) = match (data.deletion, owned.is_empty()) {
         (Deletion::Deleted, false) if others.is_empty() => {
             (true, "Allowed", "volumes and their Secrets are deleted with the Stack".to_owned())
         }
         (Deletion::Deleted, false) => {
-            (true, "Partial", format!("deleted with the Stack: {owned}; not yet: {others}"))
+            (true, "Partial", format!("deleted with the Stack: {owned}; not yet: {others}{error}"))
         }
-        (Deletion::Deleted, true) => (false, "Pending", "no data is deleted with the Stack yet".to_owned()),
+        (Deletion::Deleted, true) => {
+            (false, "Pending", format!("no data is deleted with the Stack yet{error}"))
+        }
         (Deletion::Retained | Deletion::NotAllowed, false) => {
-            let error = data.failure.as_ref().map(|error| weft_runtime::telemetry::chain(error));
-            let error = error.unwrap_or_default();
-            (true, "ReleaseFailed", format!("still deleted with the Stack: {owned}; {error}"))
+            (true, "ReleaseFailed", format!("still deleted with the Stack: {owned}{error}"))
         }
         (Deletion::NotAllowed, true) => (false, NOT_ALLOWED, ANNOTATION_MISSING.to_owned()),
         (Deletion::Retained, true) => return None,
@@ -294,6 +336,7 @@ fn deletion(data: &Data) -> Option<Claim> {
     Some(claim(DATA_DELETION, status, reason, &message))
 }
 
+const PAUSED: &str = "Paused";
 pub(super) const DATA_DELETION: &str = "DataDeletion";
 pub(super) const NOT_ALLOWED: &str = "NotAllowed";
 const ANNOTATION_MISSING: &str = "spec.deletionPolicy is Delete, but the annotation weft.dev/allow-data-deletion is not \"true\": \
@@ -355,16 +398,22 @@ fn dated(claim: Claim, generation: Option<i64>, previous: &StackStatus, now: &st
     }
 }
 
-/// In bytes.
+/// In bytes, without the ellipsis.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// A message of any length may come from outside.
+/// A message of any length may come from outside. It is cut after a sentence or clause where there is one in its second half, else
+/// after a word.
 pub(super) fn shortened(mut message: String, longest: usize) -> String {
-    if message.len() > longest {
-        let cut = (0..=longest).rev().find(|index| message.is_char_boundary(*index)).unwrap_or_default();
-        message.truncate(cut);
-        message.push('…');
+    if message.len() <= longest {
+        return message;
     }
+    let end = (0..=longest).rev().find(|index| message.is_char_boundary(*index)).unwrap_or_default();
+    let head = &message[..end];
+    let after =
+        |marks: &[&str]| marks.iter().filter_map(|mark| head.rfind(mark)).max().filter(|at| *at >= end / 2);
+    let cut = after(&[". ", "; ", "\n"]).or_else(|| after(&[" "])).unwrap_or(end);
+    message.truncate(cut);
+    message.push_str(" …");
     message
 }
 

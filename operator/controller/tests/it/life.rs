@@ -168,7 +168,7 @@ async fn a_store_does_not_stop_before_the_last_pod_that_uses_it() {
     let (cluster, _operator) = ready(full()).await;
     cluster.act(|state| {
         // One that is still ending: its Deployment counts it no more.
-        let labels = json!({ "app.kubernetes.io/name": "listener", "weft.dev/stack": "shop" });
+        let labels = json!({ "app.kubernetes.io/name": "listener", "weft.dev/stack": "shop", "app.kubernetes.io/managed-by": "weft-operator" });
         let ending = json!({ "metadata": { "labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z" } });
         state.put(&Id::shop("pods", "listener-old"), ending);
     });
@@ -190,7 +190,7 @@ async fn a_store_does_not_stop_before_the_last_pod_that_uses_it() {
 async fn a_stack_is_not_ready_while_a_former_pod_ends() {
     let (cluster, _operator) = ready(full()).await;
     cluster.act(|state| {
-        let labels = json!({ "app.kubernetes.io/name": "broker", "weft.dev/stack": "shop" });
+        let labels = json!({ "app.kubernetes.io/name": "broker", "weft.dev/stack": "shop", "app.kubernetes.io/managed-by": "weft-operator" });
         let ending = json!({ "metadata": { "labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z" } });
         state.put(&Id::shop("pods", "broker-old"), ending);
     });
@@ -204,6 +204,29 @@ async fn a_stack_is_not_ready_while_a_former_pod_ends() {
     cluster.eventually("all new pods are ready, but one of the former is left", waits).await;
     cluster.act(|state| state.delete(&Id::shop("pods", "broker-old")));
     cluster.eventually("it is gone", |state| state.is_ready("shop")).await;
+}
+
+/// A Job of the user's that reaches a store has labels of the Stack, and is none of its pods.
+#[tokio::test]
+async fn a_pod_that_only_reaches_a_store_holds_nothing_up() {
+    let (cluster, _operator) = ready(full()).await;
+    cluster.act(|state| {
+        let labels = json!({ "weft.dev/stack": "shop", "weft.dev/client-of": "mongodb" });
+        let dump = json!({ "metadata": { "labels": labels }, "status": { "phase": "Running" } });
+        state.put(&Id::shop("pods", "dump"), dump);
+    });
+    edit(&cluster, |stack| stack["spec"]["version"] = "0.2.0".into());
+    let next = |state: &State| {
+        state.is_ready("shop") && state.get("stacks", "shop").unwrap()["status"]["version"] == "0.2.0"
+    };
+    cluster.eventually("it is another version", next).await;
+    edit(&cluster, |stack| stack["spec"]["stopped"] = true.into());
+    let stopped = |state: &State| {
+        state
+            .condition("shop", "Ready")
+            .is_some_and(|(status, reason, _)| status == "True" && reason == "Stopped")
+    };
+    cluster.eventually("it is stopped", stopped).await;
 }
 
 /// A volume as the cluster makes it for a store.

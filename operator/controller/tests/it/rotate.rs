@@ -123,7 +123,7 @@ async fn a_store_that_is_made_now_is_made_for_the_present_request() {
 async fn nobody_is_retired_while_a_pod_that_knows_no_other_is_left() {
     let (cluster, _operator) = ready(full()).await;
     cluster.act(|state| {
-        let labels = json!({ "app.kubernetes.io/name": "listener", "weft.dev/stack": "shop" });
+        let labels = json!({ "app.kubernetes.io/name": "listener", "weft.dev/stack": "shop", "app.kubernetes.io/managed-by": "weft-operator" });
         let ending = json!({ "metadata": { "labels": labels, "deletionTimestamp": "2026-01-01T00:00:00Z" } });
         state.put(&Id::shop("pods", "listener-old"), ending);
     });
@@ -167,6 +167,7 @@ async fn a_paused_user_of_a_store_keeps_its_former_user() {
 fn failing_pod(state: &mut State, words: &str) {
     let labels = json!({
         "app.kubernetes.io/name": "postgres.rotation", "weft.dev/rotates": "postgres", "weft.dev/stack": "shop",
+        "app.kubernetes.io/managed-by": "weft-operator",
     });
     let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } });
     let last = json!({ "terminated": { "exitCode": 1, "reason": "Error", "message": words } });

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Cluster, Id, State};
 use crate::harness::{Operator, full, ready, stack};
+use crate::life::claims;
 
 fn is_refused(part: &'static str) -> impl FnMut(&State) -> bool {
     move |state| {
@@ -107,6 +108,40 @@ async fn a_stack_that_comes_back_without_its_status_uses_the_store_that_it_used(
     cluster.eventually("a switch is still noticed", is_refused("data-postgres-0")).await;
 }
 
+/// Whether the volume of PostgreSQL says that the Stack uses another store.
+fn is_left(state: &State) -> bool {
+    let claim = state.get("persistentvolumeclaims", "data-postgres-0").unwrap();
+    claim["metadata"]["annotations"]["weft.dev/left"] == "true"
+}
+
+#[tokio::test]
+async fn a_note_that_could_not_be_written_is_written_later() {
+    let (cluster, _operator) = ready(full()).await;
+    cluster.act(|state| {
+        state.put(&Id::shop("persistentvolumeclaims", "data-postgres-0"), json!({}));
+        let data = json!({ "data": { "uri": "cG9zdGdyZXM6Ly91OnBAZGIvcGVvcGxl" } });
+        state.put(&Id::shop("secrets", "my-postgres"), data);
+    });
+    let pause = |paused: bool| {
+        cluster.act(|state| state.edit("stacks", "shop", |stack| stack["spec"]["paused"] = paused.into()));
+    };
+    for (store, left) in [
+        (external(&json!({ "leaveData": true })), true),
+        (json!({ "managed": { "leaveData": true } }), false),
+    ] {
+        pause(true);
+        edit(&cluster, store);
+        let seen = |state: &State| {
+            let stack = state.get("stacks", "shop").unwrap();
+            stack["status"]["observedGeneration"] == stack["metadata"]["generation"]
+        };
+        cluster.eventually("the edit is seen", seen).await;
+        assert_eq!(is_left(&cluster.state()), !left, "nothing is written while it is paused");
+        pause(false);
+        cluster.eventually("it is noted", |state| is_left(state) == left && state.is_ready("shop")).await;
+    }
+}
+
 fn first_user(state: &State) -> Option<(String, String)> {
     state.condition("shop", "FirstUser").map(|(status, reason, _)| (status, reason))
 }
@@ -136,6 +171,9 @@ async fn the_deleted_secret_of_a_first_user_is_not_made_again() {
             secret["metadata"]["annotations"]["weft.dev/first-user"] == "true"
         };
         cluster.eventually("that is noted", noted).await;
+        if managed {
+            cluster.act(claims);
+        }
         cluster.act(|state| state.delete(&Id::shop("secrets", "shop-admin")));
         cluster.eventually("its Secret is gone", is_first_user("True", "SecretDeleted")).await;
         replace(&cluster, postgres);
@@ -164,7 +202,7 @@ async fn a_volume_that_was_there_before_gets_no_first_user_and_the_condition_say
         state.put(&id, object);
     });
     let _operator = Operator::start(&cluster).await;
-    cluster.eventually("it says so", is_first_user("False", "DataExisted")).await;
+    cluster.eventually("it says so", is_first_user("Unknown", "DataExisted")).await;
     assert!(cluster.state().get("secrets", "shop-admin").is_none());
 }
 

@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt as _};
 use super::{ApplyError, Pass};
 use crate::cache::Kind as _;
 use crate::client::is_another;
-use crate::names::{MANAGER, STACK};
+use crate::names::{self, MANAGER};
 use crate::reconcile::build::{Rotating, Stage};
 use crate::reconcile::keep::Steps;
 use crate::reconcile::status::progress;
@@ -172,7 +172,7 @@ impl Pass<'_> {
         deployments: &BTreeMap<String, Option<i64>>,
     ) -> Result<Vec<String>, ApplyError> {
         let api = Api::<PodView>::namespaced(self.context.client.clone(), &self.stack.namespace);
-        let parameters = ListParams::default().labels(&format!("{STACK}={}", self.stack.name));
+        let parameters = ListParams::default().labels(&names::pods(&self.stack.name));
         let pods = api.list(&parameters).await.map_err(|source| ApplyError::Write {
             verb: "list",
             kind: "Pods of",

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use kube::api::ListParams;
-use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt as _};
 use weft_operator_api::{Stack, Store, StoreKind};
 
 use super::{Asked, DereferenceError, Lookup, read};
-use crate::names::{self, STACK};
+use crate::names;
 use crate::reconcile::data::Note;
 use crate::view::PodView;
 
@@ -38,10 +37,6 @@ pub struct NoteOn {
     pub note: Note,
 }
 
-fn has_annotation(meta: &ObjectMeta, name: &str) -> bool {
-    meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(name))
-}
-
 impl Lookup<'_> {
     pub(super) async fn life(
         &self,
@@ -60,8 +55,8 @@ impl Lookup<'_> {
         Ok(FoundLife { left, notes, running })
     }
 
-    /// A managed store's data is on its volume, whoever made it; that of an external one is known by having been used. A Stack without
-    /// a status is taken for one that comes back: a note on the volume says which of the two it used.
+    /// A managed store's data is on its volume. An external store is known from the status or, if that was lost, from a note on the
+    /// volume.
     async fn left(
         &self,
         stack: &Stack,
@@ -79,14 +74,15 @@ impl Lookup<'_> {
             None => (StoreKind::Managed, None),
             Some(_) => return Ok((None, None)),
         };
-        if before == Some(now) {
+        // The note of an external store is looked for in each pass: an earlier operator may not have written it.
+        if before == Some(now) && now == StoreKind::Managed {
             return Ok((None, None));
         }
         let claim = names::claim(name);
         let volume = self.volume(&claim).await?;
-        let is_left = volume.as_ref().is_some_and(|volume| has_annotation(volume, names::LEFT));
+        let is_left = volume.as_ref().is_some_and(|volume| names::is_set(volume, names::LEFT));
         let leaves = match now {
-            StoreKind::External => volume.is_some() && !is_left,
+            StoreKind::External => before != Some(now) && volume.is_some() && !is_left,
             StoreKind::Managed => before == Some(StoreKind::External) || is_left,
         };
         if leaves && !may_leave.unwrap_or(false) {
@@ -103,7 +99,7 @@ impl Lookup<'_> {
 
     async fn running(&self, stack: &Stack) -> Result<BTreeSet<String>, DereferenceError> {
         let api = Api::<PodView>::namespaced(self.context.client.clone(), &self.namespace);
-        let parameters = ListParams::default().labels(&format!("{STACK}={}", stack.name_any()));
+        let parameters = ListParams::default().labels(&names::pods(&stack.name_any()));
         let pods = api.list(&parameters).await.map_err(read("Pods of", &stack.name_any()))?;
         let left = pods.items.iter().filter(|pod| !pod.has_ended());
         Ok(left.filter_map(|pod| pod.app().map(str::to_owned)).collect())

@@ -63,7 +63,10 @@ impl Lookup<'_> {
         }
         let managed = postgres.is_none_or(|store| store.external.is_none());
         let reported = self.has_reported_user().await?;
-        if reported || managed && self.volume(&names::claim(POSTGRES)).await?.is_some() {
+        // A managed store without a volume is empty, whatever was reported of the former one.
+        let has_users =
+            if managed { self.volume(&names::claim(POSTGRES)).await?.is_some() } else { reported };
+        if has_users {
             return Ok(FoundAdmin::Gone { reported });
         }
         Ok(FoundAdmin::Fresh((self.context.password)()))
@@ -73,7 +76,7 @@ impl Lookup<'_> {
         let name = names::ENCRYPTION_SECRET;
         let api = Api::<Secret>::namespaced(self.context.client.clone(), &self.namespace);
         let found = api.get_metadata_opt(name).await.map_err(read("Secret", name))?;
-        Ok(found.is_some_and(|secret| secret.annotations().contains_key(names::FIRST_USER)))
+        Ok(found.is_some_and(|secret| names::is_reported(&secret.metadata)))
     }
 }
 

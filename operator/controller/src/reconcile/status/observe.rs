@@ -13,10 +13,11 @@ use super::stores::{self, StoreState};
 use super::{
     Observation, Outcome, Progress, READY, STORES, StatusError, holds_up, progress, report, store_condition,
 };
+use crate::client::said;
 use crate::context::Context;
 use crate::names::{
     self, AUTHENTICATION, BROKER, FRONTEND, JAEGER, LISTENER, LOGGER, MAIL, MAILCATCHER, MONGODB, POSTGRES,
-    RABBITMQ, SMTP, STACK,
+    RABBITMQ, SMTP,
 };
 use crate::reconcile::apply::Applied;
 use crate::reconcile::data::Data;
@@ -96,7 +97,7 @@ pub async fn observe(
         };
         states.push((store.name, state));
     }
-    let first_user = first_user(validated, &states);
+    let first_user = first_user(validated, &states, context);
     let has_first_user = first_user.as_ref().is_some_and(|state| state.reason == FIRST_USER_EXISTS);
     let rotation = RotationState::of(validated, &applied.rotations, &pods);
     look.pending.extend(rotation.pending().iter().cloned());
@@ -112,7 +113,7 @@ pub async fn observe(
     let told = states.iter().all(|(_, state)| state.status == ConditionStatus::True);
     let broken = states.iter().any(|(name, state)| holds_up(name) && state.status == ConditionStatus::False);
     let is_ready = pending.is_empty() && !broken && applied.failure.is_none();
-    let failure = applied.failure.as_ref().map(|error| weft_runtime::telemetry::chain(error));
+    let failure = applied.failure.as_ref().map(|error| said(error));
     let observation = Observation {
         version: version.clone(),
         services,
@@ -120,7 +121,8 @@ pub async fn observe(
         stuck,
         failure,
         stores: states,
-        kinds: kinds(validated),
+        // The next pass writes the note that is missing only while the status does not know the kind.
+        kinds: if applied.is_noted { kinds(validated) } else { Vec::new() },
         held,
         paused: paused(life),
         stopped: life.stopped.is_some(),
@@ -137,15 +139,20 @@ pub async fn observe(
 /// Authentication says that PostgreSQL is usable only after it has created the first user, or found it.
 const FIRST_USER_EXISTS: &str = "Exists";
 
-fn first_user(stack: &Validated, stores: &[(&'static str, StoreState)]) -> Option<StoreState> {
+fn first_user(
+    stack: &Validated,
+    stores: &[(&'static str, StoreState)],
+    context: &Context,
+) -> Option<StoreState> {
     let own = names::admin_secret(&stack.name);
     Some(match &stack.first_user {
         FirstUser::Unused => return None,
         FirstUser::Wanted(AdminPlan { secret, .. }) => {
-            let is_usable = |(store, state): &(_, StoreState)| {
-                *store == POSTGRES && state.status == ConditionStatus::True
-            };
-            if stores.iter().any(is_usable) {
+            let is_usable =
+                |(store, state): &(_, StoreState)| *store == POSTGRES && state.reason == stores::USABLE;
+            let reported = context.cache.secret(&stack.namespace, names::ENCRYPTION_SECRET);
+            let reported = reported.is_some_and(|secret| names::is_reported(&secret.metadata));
+            if reported || stores.iter().any(is_usable) {
                 StoreState::new(
                     true,
                     FIRST_USER_EXISTS,
@@ -161,10 +168,10 @@ fn first_user(stack: &Validated, stores: &[(&'static str, StoreState)]) -> Optio
             format!("the database has users; Secret {own} was deleted, and is not created again"),
         ),
         FirstUser::Gone { reported: false } => StoreState::new(
-            false,
+            ConditionStatus::Unknown,
             "DataExisted",
             format!(
-                "not created, because volume {} existed before and may have users. If you can't sign in, create Secret {own} \
+                "the operator created none, because volume {} existed before and may have users. If you can't sign in, create Secret {own} \
                  with the keys email and password",
                 names::claim(POSTGRES)
             ),
@@ -258,7 +265,7 @@ fn is_settled(stack: &Stack, status: &StackStatus) -> bool {
 /// What was said of a store stays said while nothing has changed.
 fn keep(status: &StackStatus, store: &str) -> Option<StoreState> {
     let before = status.condition(store_condition(store))?;
-    let reason = if before.reason == "Running" { "Running" } else { "Usable" };
+    let reason = if before.reason == "Running" { "Running" } else { stores::USABLE };
     Some(StoreState::new(before.status, reason, before.message.clone()))
 }
 
@@ -386,7 +393,7 @@ impl Look<'_> {
 
     async fn pods(&self, stack: &str) -> Result<Vec<PodView>, StatusError> {
         let api = Api::<PodView>::namespaced(self.context.client.clone(), self.namespace);
-        let parameters = ListParams::default().labels(&format!("{STACK}={stack}"));
+        let parameters = ListParams::default().labels(&names::pods(stack));
         let pods = api.list(&parameters).await.map_err(|error| StatusError::Pods(Box::new(error)))?;
         Ok(pods.items)
     }

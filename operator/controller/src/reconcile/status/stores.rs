@@ -12,6 +12,9 @@ use crate::view::PodView;
 /// The reason of a store that does not take its service's credentials.
 pub const NOT_AUTHENTICATED: &str = "NotAuthenticated";
 
+/// The reason of a store that its owner can use.
+pub(super) const USABLE: &str = "Usable";
+
 /// How a store stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreState {
@@ -47,7 +50,7 @@ impl StoreState {
             return Self::new(false, "NotMigrated", format!("{owner} has not prepared it yet: {why}"));
         }
         let version = version.as_deref().map(|version| format!(", version {version}")).unwrap_or_default();
-        Self::new(true, "Usable", format!("reachable, authenticated, migrated{version}"))
+        Self::new(true, USABLE, format!("reachable, authenticated, migrated{version}"))
     }
 }
 

@@ -103,6 +103,10 @@ fn the_version_that_serves_is_the_former_one_until_the_new_one_is_ready() {
 
 #[test]
 fn messages_are_bounded() {
+    let sentences = "One sentence. ".repeat(100);
+    assert_eq!(shortened(sentences, 30), "One sentence. One sentence …");
+    assert_eq!(shortened("words without an end".to_owned(), 16), "words without …");
+    assert_eq!(shortened("short".to_owned(), 16), "short");
     let failed = Outcome::Failed { reason: "ReadFailed", message: "ü".repeat(5_000) };
     let status = compute(Some(1), &StackStatus::default(), failed, None, NOW);
     assert!(status.condition(READY).unwrap().message.len() < 1_100);
@@ -176,5 +180,8 @@ fn the_condition_of_data_says_what_data_carries() {
     let (status, why, message) =
         told(Deletion::Retained, &[true, false], Some(ApplyError::Outdated)).unwrap();
     assert_eq!((status, why.as_str()), (YES, "ReleaseFailed"));
-    assert!(message.contains("PersistentVolumeClaim data-true; the Stack was changed"), "{message}");
+    assert!(
+        message.contains("PersistentVolumeClaim data-true; the Stack or its data was changed"),
+        "{message}"
+    );
 }

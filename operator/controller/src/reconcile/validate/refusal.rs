@@ -61,6 +61,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The reasons that a store's condition can have.
+    pub const REASONS_OF_STORES: [&str; 5] =
+        ["CredentialsLost", "DataLeftBehind", "InvalidSpec", "SecretMissing", "SecretUnusable"];
+
     /// One word for machines.
     pub fn reason(&self) -> &'static str {
         match self {
