@@ -6,7 +6,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lapin::{ConnectionProperties, options::BasicGetOptions};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -54,12 +53,23 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     pub(crate) async fn start() -> Self {
         let state = StateDir::temporary().unwrap();
-        let (mongodb, rabbitmq, maildev) = tokio::try_join!(
-            async { FerretDb::start(&state.folder("mongodb")?).await },
-            async { RabbitMq::start(&state.folder("rabbitmq")?).await },
-            async { MailDev::start(&state.folder("maildev")?, 0).await },
-        )
-        .unwrap();
+        let rabbitmq = state.folder("rabbitmq").unwrap();
+        Self::with(state, RabbitMq::start(&rabbitmq)).await
+    }
+
+    /// As [`Pipeline::start`], for tests that look at messages in queues.
+    pub(crate) async fn start_with_management() -> Self {
+        let state = StateDir::temporary().unwrap();
+        let rabbitmq = state.folder("rabbitmq").unwrap();
+        Self::with(state, RabbitMq::start_with_management(&rabbitmq)).await
+    }
+
+    async fn with(state: StateDir, rabbitmq: impl Future<Output = anyhow::Result<RabbitMq>>) -> Self {
+        let (mongodb, rabbitmq, maildev) =
+            tokio::try_join!(async { FerretDb::start(&state.folder("mongodb")?).await }, rabbitmq, async {
+                MailDev::start(&state.folder("maildev")?, 0).await
+            },)
+            .unwrap();
         let services = state.folder("services").unwrap();
         let of_logger = ServiceOptions::default().env("MONGODB_URI", mongodb.uri());
         let logger = Service::start("logger", &services, of_logger).await.unwrap();
@@ -169,17 +179,18 @@ impl Pipeline {
     }
 
     /// Takes all messages from a queue. Returns their ids.
-    pub(crate) async fn take_all(&self, queue: &str) -> HashSet<String> {
-        let properties = ConnectionProperties::default();
-        let connection = lapin::Connection::connect(self.rabbitmq.uri(), properties).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        let mut ids = HashSet::new();
-        let acknowledged = BasicGetOptions { no_ack: true };
-        while let Some(message) = channel.basic_get(queue.into(), acknowledged).await.unwrap() {
-            ids.insert(message.properties.message_id().as_ref().unwrap().to_string());
-        }
-        connection.close(0, "".into()).await.unwrap();
-        ids
+    ///
+    /// # Errors
+    /// When the management API does not answer, as shortly after a start of RabbitMQ.
+    pub(crate) async fn take_all(&self, queue: &str) -> reqwest::Result<HashSet<String>> {
+        let login = reqwest::Url::parse(self.rabbitmq.uri()).unwrap();
+        let url = format!("{}/api/queues/%2F/{queue}/get", self.rabbitmq.management_url().unwrap());
+        let asked =
+            serde_json::json!({ "count": 10_000, "ackmode": "ack_requeue_false", "encoding": "auto" });
+        let request = reqwest::Client::new().post(url).basic_auth(login.username(), login.password());
+        let messages: Vec<Value> = request.json(&asked).send().await?.error_for_status()?.json().await?;
+        let id = |message: &Value| message["properties"]["message_id"].as_str().unwrap().to_owned();
+        Ok(messages.iter().map(id).collect())
     }
 
     /// Waits until a queue has `count` messages.

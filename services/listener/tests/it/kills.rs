@@ -37,7 +37,7 @@ async fn flow(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_confirmed_event_has_its_effect_when_processes_are_killed() {
-    let pipeline = Pipeline::start().await;
+    let pipeline = Pipeline::start_with_management().await;
     let (count, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let entry = || event(SOURCE, "log.INFO", r#"{"name":"n","data":"d"}"#);
     let entries = tokio::spawn(flow(pipeline.publisher.clone(), entry, count.clone(), end.clone()));
@@ -83,7 +83,9 @@ async fn until_sent_or_unknown(pipeline: &Pipeline, confirmed: &HashSet<String>)
     let deadline = soon();
     let mut unknown = HashSet::new();
     loop {
-        unknown.extend(pipeline.take_all(&Queue::Mail.retry(UNKNOWN_DELAYS[0])).await);
+        // The next turn asks again when this one got no answer.
+        let waiting = pipeline.take_all(&Queue::Mail.retry(UNKNOWN_DELAYS[0])).await;
+        unknown.extend(waiting.into_iter().flatten());
         let missing = missing_mails(&pipeline.mails().await, confirmed);
         let lost: Vec<_> = missing.iter().filter(|id| !unknown.contains(**id)).collect();
         let of = confirmed.len();
